@@ -1,0 +1,37 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build test test-unit check lint fmt fmt-check demo bench clean gen
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+node_modules/.package-lock.json: package.json package-lock.json
+	@npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+setup: node_modules/.package-lock.json ## Install the npm dependencies
+
+build: setup ## Compile everything into dist/
+	@npx tsc -b
+
+lint: build ## Lint
+	@npx eslint .
+
+fmt: setup ## Format the code
+	@npx prettier --write --log-level warn .
+
+fmt-check: setup
+	@npx prettier --check --log-level warn .
+
+test-unit: build ## Tests that need nothing but Node
+	@node dist/test/support/run-tap.js unit
+
+test: build ## Install what the tests need (a real Consul included) and run every test
+	@bench/install-peers.sh consul
+	@node dist/test/support/run-tap.js all
+
+check: build lint fmt-check test ## What CI runs
+
+clean: ## Remove what was built
+	@rm -rf dist .tap

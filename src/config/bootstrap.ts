@@ -1,0 +1,51 @@
+import type { Protocol } from "./snapshot.js";
+
+/** The static settings of one sidecar, fixed for its life. Flags, environment and file are merged by the command line. */
+export interface Bootstrap {
+  /** Name of the service that this sidecar stands beside. */
+  readonly service: string;
+  readonly namespace: string;
+  /** The local application: where inbound requests go. */
+  readonly appAddress: string;
+  readonly appPort: number;
+  readonly protocol: Protocol;
+  readonly upstreams: readonly UpstreamBinding[];
+  /** Host-routed outbound listener on 127.0.0.1; 0 = any free port, undefined = none. */
+  readonly outboundPort: number | undefined;
+  /** mTLS listener; 0 = any free port. */
+  readonly inboundPort: number;
+  /** Address the inbound listener binds to. */
+  readonly inboundAddress: string;
+  /** Address that other sidecars reach this one at. */
+  readonly advertiseAddress: string;
+  /** Admin API on 127.0.0.1; 0 = any free port. */
+  readonly adminPort: number;
+  /** host:port of the control plane's gRPC listener. */
+  readonly controlPlane: string;
+  /** File that holds the one-time join token; needed only until the first certificate was issued. */
+  readonly tokenFile: string | undefined;
+  /** Folder (0700) for the key, the certificate and the last good snapshot. */
+  readonly stateDir: string;
+  readonly zone: string;
+  readonly meta: Readonly<Record<string, string>>;
+  readonly accessLog: AccessLogConfig;
+  /** Register this instance in the control plane's embedded registry. False with Consul, or when somebody else registers. */
+  readonly register: boolean;
+  /** Longest wait for requests under way when draining, milliseconds. */
+  readonly drainTimeoutMs: number;
+  /** Wait between leaving the registry and refusing work, milliseconds, so that peers have heard of it. */
+  readonly drainDelayMs: number;
+}
+
+export interface UpstreamBinding {
+  /** `<service>` or `<service>.<namespace>`. */
+  readonly service: string;
+  /** Port on 127.0.0.1; 0 = any free port. */
+  readonly port: number;
+}
+
+export interface AccessLogConfig {
+  readonly format: "off" | "text" | "json";
+  /** "-" is standard output. */
+  readonly path: string;
+}

@@ -1,0 +1,33 @@
+import type { ClusterConfig, RetryConfig } from "./snapshot.js";
+
+/** What a cluster has unless a TrafficPolicy says otherwise. Each value's reason stands beside it. */
+export const clusterDefaults = {
+  loadBalancer: { policy: "peak_ewma", panicThresholdPercent: 50 }, // Envoy healthy_panic_threshold
+  connectTimeoutMs: 1000, // linkerd2-proxy, outbound
+  maxRequests: 1024, // Envoy circuit breaker thresholds
+  maxConnections: 1024,
+  maxPendingRequests: 1024,
+  poolIdleMs: 3000, // below the 5 s keep-alive of Node servers; linkerd2-proxy
+  breaker: {
+    consecutiveFailures: 7, // linkerd failure accrual
+    minSuccessRatio: 0.8,
+    windowMs: 10_000,
+    minRequests: 5,
+    baseEjectionMs: 1000,
+    maxEjectionMs: 60_000,
+    jitterRatio: 0.5,
+    maxEjectionPercent: 50,
+  },
+  retryBudget: { percent: 20, minRetriesPerSecond: 10, windowMs: 10_000 }, // finagle, linkerd
+} as const satisfies Partial<ClusterConfig>;
+
+/** What a route's retry has where its document is silent. */
+export const retryDefaults: RetryConfig = {
+  attempts: 1,
+  codes: [502, 503, 504],
+  // RFC 9110 §9.2.2: idempotent methods.
+  methods: ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"],
+  baseBackoffMs: 25, // Envoy RetryBackOff
+  maxBackoffMs: 250,
+  maxReplayBytes: 64 * 1024, // linkerd2-proxy ReplayBody
+};

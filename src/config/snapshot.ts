@@ -1,0 +1,202 @@
+/**
+ * The dynamic configuration of one sidecar: immutable, complete, versioned by content. The control plane compiles it,
+ * discovery/ carries it as xDS resources, and the data path is built from it. Plain data, all durations in milliseconds.
+ */
+export interface Snapshot {
+  /** Hash of the content: equal content, equal version. */
+  readonly version: string;
+  readonly inbound: InboundConfig;
+  /** One per reachable service. */
+  readonly virtualHosts: readonly VirtualHost[];
+  /** Exactly those that a route of `virtualHosts` refers to. */
+  readonly clusters: readonly ClusterConfig[];
+  /** By cluster name; a cluster without an entry has no endpoint. */
+  readonly endpoints: ReadonlyMap<string, readonly EndpointConfig[]>;
+}
+
+export type Protocol = "http" | "http2" | "grpc" | "tcp";
+
+/** What the inbound listener does for the local application. */
+export interface InboundConfig {
+  /** STRICT: mTLS only. PERMISSIVE: plaintext is served too. DISABLE: plaintext only. */
+  readonly mtlsMode: MtlsMode;
+  /** Requests under way at the application at once; 0 = no limit. */
+  readonly maxRequests: number;
+}
+
+export type MtlsMode = "STRICT" | "PERMISSIVE" | "DISABLE";
+
+export interface VirtualHost {
+  /** `<service>.<namespace>`: the name that local ports of `--upstream` refer to. */
+  readonly name: string;
+  /** Hosts served on the outbound port, lower case without port: exact, or `*.suffix`. No two hosts share a domain. */
+  readonly domains: readonly string[];
+  /** In order of precedence: the first match wins. Ends with a catch-all unless an HTTPRoute took its place. */
+  readonly routes: readonly RouteConfig[];
+}
+
+export interface RouteConfig {
+  /** Unique in its virtual host and stable over pushes, for example `httproute/default/reviews/canary/0`. */
+  readonly name: string;
+  /** The document it came from, for error texts: `HTTPRoute/default/reviews`, or `default`. */
+  readonly source: string;
+  /**
+   * Empty: every host. Else the request's host must be one of these (exact or `*.suffix`), on the outbound port only;
+   * on a local port of `--upstream` the port has chosen the service already.
+   */
+  readonly hostnames: readonly string[];
+  readonly match: RouteMatch;
+  readonly action: RouteAction;
+  readonly requestHeaders?: HeaderModifier;
+  readonly responseHeaders?: HeaderModifier;
+  /** Caps the whole request, retries included, from head received to response complete. Absent: none. */
+  readonly timeoutMs?: number;
+  /** Caps each attempt until its response is complete. Absent: none. */
+  readonly attemptTimeoutMs?: number;
+  /** Absent: the built-in default (one retry of provably unprocessed requests). */
+  readonly retry?: RetryConfig;
+}
+
+/** All given conditions must hold (Gateway API HTTPRouteMatch). */
+export interface RouteMatch {
+  readonly path: PathMatch;
+  /** Upper case, as on the wire. */
+  readonly method?: string;
+  readonly headers: readonly ValueMatch[];
+  readonly query: readonly ValueMatch[];
+}
+
+/** prefix matches whole path segments: /v2 matches /v2 and /v2/x, not /v20. regex is RE2 syntax and must match all of the path. */
+export interface PathMatch {
+  readonly type: "exact" | "prefix" | "regex";
+  readonly value: string;
+}
+
+export interface ValueMatch {
+  /** Header names in lower case; query names as they are. */
+  readonly name: string;
+  readonly type: "exact" | "regex";
+  readonly value: string;
+}
+
+export type RouteAction =
+  | { readonly type: "forward"; readonly backends: readonly WeightedCluster[]; readonly rewrite?: UrlRewrite }
+  | { readonly type: "redirect"; readonly redirect: RedirectConfig };
+
+export interface WeightedCluster {
+  /** Name of a cluster; "" when the document names a service that does not exist (answered with no_backend). */
+  readonly cluster: string;
+  /** >= 0; the share is weight / sum. */
+  readonly weight: number;
+  readonly requestHeaders?: HeaderModifier;
+  readonly responseHeaders?: HeaderModifier;
+}
+
+export interface UrlRewrite {
+  readonly hostname?: string;
+  readonly path?: PathRewrite;
+}
+
+export interface PathRewrite {
+  readonly type: "full" | "prefix";
+  readonly value: string;
+}
+
+export interface RedirectConfig {
+  readonly scheme?: "http" | "https";
+  readonly hostname?: string;
+  readonly port?: number;
+  readonly path?: PathRewrite;
+  readonly status: 301 | 302 | 303 | 307 | 308;
+}
+
+/** Applied in the order set, add, remove (Gateway API HTTPHeaderFilter). */
+export interface HeaderModifier {
+  readonly set: readonly (readonly [name: string, value: string])[];
+  readonly add: readonly (readonly [name: string, value: string])[];
+  /** Lower case. */
+  readonly remove: readonly string[];
+}
+
+export interface RetryConfig {
+  /** Further attempts after the first, >= 1. */
+  readonly attempts: number;
+  /** Response statuses (400-599) that are retried. */
+  readonly codes: readonly number[];
+  /** Methods that may be sent again after the upstream may have worked on them. */
+  readonly methods: readonly string[];
+  readonly baseBackoffMs: number;
+  readonly maxBackoffMs: number;
+  /** Request bytes kept for sending again; a longer body is streamed on and the request is no longer retried. */
+  readonly maxReplayBytes: number;
+}
+
+export interface ClusterConfig {
+  /** `<service>.<namespace>`. */
+  readonly name: string;
+  readonly service: string;
+  readonly namespace: string;
+  /** SPIFFE ids, one of which the endpoint must prove: exact compare. */
+  readonly identities: readonly string[];
+  readonly protocol: Protocol;
+  /** STRICT: endpoints without a sidecar are never used. PERMISSIVE: they are reached in plaintext. DISABLE: all plaintext. */
+  readonly mtlsMode: MtlsMode;
+  readonly loadBalancer: LoadBalancerConfig;
+  readonly connectTimeoutMs: number;
+  /** Requests under way at once, all endpoints together. */
+  readonly maxRequests: number;
+  /** Connections per endpoint. */
+  readonly maxConnections: number;
+  /** Requests that wait for a connection, per endpoint. */
+  readonly maxPendingRequests: number;
+  /** Idle kept-alive connections are closed after this. Must be below the server's own (behaviour.md: 3 s). */
+  readonly poolIdleMs: number;
+  readonly breaker: BreakerConfig;
+  readonly retryBudget: RetryBudgetConfig;
+  /** The document that set these, for error texts: `TrafficPolicy/default/api`, or `default`. */
+  readonly source: string;
+}
+
+export interface LoadBalancerConfig {
+  readonly policy: "round_robin" | "peak_ewma";
+  /** Below this share of usable endpoints, in percent, ejection is ignored and all are used (panic). 0 = never. */
+  readonly panicThresholdPercent: number;
+}
+
+/** Endpoint breaker. Opens on consecutive failures, or on the success rate over a window. */
+export interface BreakerConfig {
+  /** 0 = off. */
+  readonly consecutiveFailures: number;
+  /** 0..1; 0 = off. */
+  readonly minSuccessRatio: number;
+  readonly windowMs: number;
+  /** Requests in the window below which the ratio is not judged. */
+  readonly minRequests: number;
+  readonly baseEjectionMs: number;
+  readonly maxEjectionMs: number;
+  /** 0..1: added or taken at random from each ejection time. */
+  readonly jitterRatio: number;
+  readonly maxEjectionPercent: number;
+}
+
+export interface RetryBudgetConfig {
+  /** Share of requests, in percent, that may be retries. */
+  readonly percent: number;
+  readonly minRetriesPerSecond: number;
+  readonly windowMs: number;
+}
+
+export interface EndpointConfig {
+  /** IP literal. */
+  readonly address: string;
+  /** Inbound mTLS port of the sidecar, or the application's own port when `meshed` is false. */
+  readonly port: number;
+  /** Has a sidecar: reached over mTLS. */
+  readonly meshed: boolean;
+  /** >= 1. */
+  readonly weight: number;
+  readonly zone: string;
+  /** Id of the instance in its registry. */
+  readonly instance: string;
+  readonly meta: Readonly<Record<string, string>>;
+}

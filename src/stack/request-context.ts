@@ -1,0 +1,55 @@
+import type { ProxyError } from "../errors/proxy-error.js";
+import type { BodySource } from "../traffic/body.js";
+import type { RequestHead } from "../traffic/message.js";
+import type { Upstream } from "./upstream.js";
+
+const untried: Upstream[] = [];
+
+/** Everything known about one request while it is under way. Created by a server connection, seen by every layer. */
+export class RequestContext {
+  readonly head: RequestHead;
+  /** null: the request has no body. Layers may put another source in its place (replay). */
+  body: BodySource | null;
+  /** SPIFFE id of the mTLS peer; undefined for plaintext listeners. */
+  readonly peerId: string | undefined;
+  /** address:port of the peer. */
+  readonly remoteAddress: string;
+  /** Monotonic milliseconds at which the head was complete. */
+  readonly startMs: number;
+
+  /** What was decided on the way, for metrics and the access log. */
+  id = "";
+  routeName = "";
+  clusterName = "";
+  tried: Upstream[] = untried;
+  attempts = 0;
+  /** Why there was no complete response; null while and when all is well. */
+  error: ProxyError | null = null;
+  /** Envoy response flags that are not an error's own, for example URX. */
+  flag = "";
+
+  constructor(
+    head: RequestHead,
+    body: BodySource | null,
+    startMs: number,
+    remoteAddress: string,
+    peerId?: string,
+  ) {
+    this.head = head;
+    this.body = body;
+    this.startMs = startMs;
+    this.remoteAddress = remoteAddress;
+    this.peerId = peerId;
+  }
+
+  get upstream(): Upstream | undefined {
+    return this.tried[this.tried.length - 1];
+  }
+
+  /** Notes the endpoint of a new attempt. */
+  attemptAt(upstream: Upstream): void {
+    if (this.attempts === 0) this.tried = [upstream];
+    else this.tried.push(upstream);
+    this.attempts++;
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * Header fields as a flat list [name, value, name, value, ...] in the order and the letter case they arrived in. Never an
+ * object keyed by name: no prototype to pollute, nothing folded, nothing lost, and no allocation per field.
+ */
+export type Headers = string[];
+
+/** Equal without regard to ASCII case; `lower` is already lower case. */
+export function nameIs(name: string, lower: string): boolean {
+  return name.length === lower.length && (name === lower || name.toLowerCase() === lower);
+}
+
+/** Value of the first field with this lower-case name. An absent field is undefined, an empty one "". */
+export function getHeader(headers: readonly string[], lower: string): string | undefined {
+  for (let i = 0; i < headers.length; i += 2) {
+    if (nameIs(headers[i] as string, lower)) return headers[i + 1];
+  }
+  return undefined;
+}
+
+/** Values of all fields with this lower-case name, in order (RFC 9110 §5.3: equal to one comma-joined field). */
+export function getAllHeaders(headers: readonly string[], lower: string): string[] {
+  const values: string[] = [];
+  for (let i = 0; i < headers.length; i += 2) {
+    if (nameIs(headers[i] as string, lower)) values.push(headers[i + 1] as string);
+  }
+  return values;
+}
+
+/** Removes every field with this lower-case name, in place. */
+export function removeHeader(headers: Headers, lower: string): void {
+  let kept = 0;
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    if (nameIs(name, lower)) continue;
+    if (kept !== i) {
+      headers[kept] = name;
+      headers[kept + 1] = headers[i + 1] as string;
+    }
+    kept += 2;
+  }
+  headers.length = kept;
+}
+
+/** Replaces the first field in its place and drops further ones, or appends. Compares without regard to case. */
+export function setHeader(headers: Headers, name: string, value: string): void {
+  const lower = name.toLowerCase();
+  for (let i = 0; i < headers.length; i += 2) {
+    if (!nameIs(headers[i] as string, lower)) continue;
+    headers[i + 1] = value;
+    const rest = headers.splice(i + 2);
+    removeHeader(rest, lower);
+    headers.push(...rest);
+    return;
+  }
+  headers.push(name, value);
+}
