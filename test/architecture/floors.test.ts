@@ -11,7 +11,7 @@ const floors: readonly (readonly string[])[] = [
   ["identity"],
   ["stack"],
   ["policy", "balance", "route", "http1", "pool"],
-  ["proxy", "discovery", "admin"],
+  ["proxy", "discovery", "registration", "supervise", "admin"],
 ];
 const floorOf = new Map(
   floors.flatMap((folders, floor) => folders.map((folder) => [folder, floor] as const)),
