@@ -1,3 +1,5 @@
+import { consistsOf, tokenBytes, valueBytes } from "./field-syntax.js";
+
 /**
  * Header fields as a flat list [name, value, name, value, ...] in the order and the letter case they arrived in. Never an
  * object keyed by name: no prototype to pollute, nothing folded, nothing lost, and no allocation per field.
@@ -53,4 +55,18 @@ export function setHeader(headers: Headers, name: string, value: string): void {
     return;
   }
   headers.push(name, value);
+}
+
+/**
+ * May this text be written as a field value on any wire? For layers that add values which no codec has read: config
+ * templates, SANs, SNI, paths. Refuses control characters (RFC 9110 §5.5) and everything above U+00FF: written as latin1,
+ * U+010A would become a line feed.
+ */
+export function isSafeHeaderValue(value: string): boolean {
+  return consistsOf(value, valueBytes);
+}
+
+/** May this text be a field name (RFC 9110 §5.1: a token)? */
+export function isHeaderName(name: string): boolean {
+  return name.length > 0 && consistsOf(name, tokenBytes);
 }
