@@ -8,7 +8,10 @@ import type { Upstream } from "./upstream.js";
 export interface Endpoint extends Upstream {
   /** Requests under way. Written by the cluster's endpoint layer. */
   inflight: number;
-  /** Peak-EWMA of the time to the response head, milliseconds, as of `latencyAtMs`. Written by balance/peak-ewma.ts. */
+  /**
+   * Peak-EWMA of the time to the response head, milliseconds, as of `latencyAtMs`; 0 = not measured yet. Written by
+   * balance/peak-ewma.ts.
+   */
   latencyMs: number;
   latencyAtMs: number;
   /** Written by the breaker: may traffic be sent now? */
@@ -30,7 +33,7 @@ export interface EndpointTransport extends Service {
 }
 
 /** Chooses an endpoint. Pickers are rebuilt when the set changes and must not allocate per pick on the common path. */
-export interface Picker {
+export interface Picker<E extends Endpoint = Endpoint> {
   /** undefined when the set is empty or nothing may be sent. Endpoints in `tried` are taken only when nothing else is left. */
-  pick(tried: readonly Upstream[], nowMs: number): Endpoint | undefined;
+  pick(tried: readonly Upstream[], nowMs: number): E | undefined;
 }

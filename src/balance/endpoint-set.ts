@@ -1,0 +1,130 @@
+import type { ClusterConfig, EndpointConfig, MtlsMode } from "../config/snapshot.js";
+import type { Endpoint, Picker } from "../stack/endpoint.js";
+import type { Counter } from "../telemetry/cells.js";
+import type { Clock } from "../time/clock.js";
+import { pickers } from "./picker.js";
+
+export interface EndpointSetOptions<E extends Endpoint> {
+  /** Makes the endpoint of an address that is new to the cluster. `key` is its identity over updates. */
+  create(key: string, config: EndpointConfig): E;
+  readonly random: Clock["random"];
+  /** Counts picks that ignored ejection. */
+  readonly panics: Counter;
+}
+
+/** What of a cluster's configuration bears on the choice of endpoints. */
+export type BalanceConfig = Pick<ClusterConfig, "loadBalancer" | "mtlsMode">;
+
+/** What makes two endpoint configurations the same endpoint. */
+export function endpointKey(config: EndpointConfig): string {
+  return `${config.address}:${config.port}:${config.meshed ? "meshed" : "plain"}`;
+}
+
+/**
+ * The endpoints of one cluster and the picker over them. An address that stays keeps its Endpoint object, so its
+ * connections, average and breaker outlive any number of updates. Owns the endpoints: retires those that leave.
+ */
+export class EndpointSet<E extends Endpoint> {
+  readonly #options: EndpointSetOptions<E>;
+  #balance: BalanceConfig;
+  #endpoints: readonly E[] = [];
+  #refused = 0;
+  #picker: Picker<E>;
+
+  constructor(balance: BalanceConfig, options: EndpointSetOptions<E>) {
+    this.#options = options;
+    this.#balance = balance;
+    this.#picker = this.#buildPicker();
+  }
+
+  /** Replaced as a whole by each update; the array is never changed. */
+  get endpoints(): readonly E[] {
+    return this.#endpoints;
+  }
+
+  get picker(): Picker<E> {
+    return this.#picker;
+  }
+
+  /** Instances left out because they have no sidecar and the mode is STRICT. */
+  get refused(): number {
+    return this.#refused;
+  }
+
+  get mtlsMode(): MtlsMode {
+    return this.#balance.mtlsMode;
+  }
+
+  get total(): number {
+    return this.#endpoints.length;
+  }
+
+  /** Endpoints that may get traffic now. */
+  healthy(nowMs: number): number {
+    let open = 0;
+    for (const endpoint of this.#endpoints) if (endpoint.gate.isOpen(nowMs)) open++;
+    return open;
+  }
+
+  /** Takes the newest state of the cluster. True when the choice of endpoints changed and the picker was rebuilt. */
+  update(configs: readonly EndpointConfig[], balance: BalanceConfig = this.#balance): boolean {
+    const leaving = new Map(this.#endpoints.map((endpoint) => [endpoint.key, endpoint]));
+    const next = new Map<string, E>();
+    let refused = 0;
+    let isChanged = !sameBalance(this.#balance, balance);
+    for (const config of configs) {
+      if (balance.mtlsMode === "STRICT" && !config.meshed) {
+        refused++;
+        continue;
+      }
+      const key = endpointKey(config);
+      // An address registered twice is one endpoint: the first entry counts.
+      if (next.has(key)) continue;
+      const known = leaving.get(key);
+      if (known === undefined) {
+        isChanged = true;
+        next.set(key, this.#options.create(key, config));
+        continue;
+      }
+      leaving.delete(key);
+      isChanged ||= known.config.weight !== config.weight;
+      known.config = config;
+      next.set(key, known);
+    }
+    this.#balance = balance;
+    this.#refused = refused;
+    isChanged ||= leaving.size > 0;
+    if (!isChanged) return false;
+    this.#endpoints = [...next.values()];
+    this.#picker = this.#buildPicker();
+    // Last: whatever a transport does when it retires, nobody can pick it any more.
+    for (const endpoint of leaving.values()) endpoint.transport.retire();
+    return true;
+  }
+
+  /** The cluster is gone: running requests finish, nothing new is picked. */
+  retire(): void {
+    this.update([]);
+  }
+
+  /** Closes every connection now. */
+  close(): void {
+    const endpoints = this.#endpoints;
+    this.update([]);
+    for (const endpoint of endpoints) endpoint.transport.close();
+  }
+
+  #buildPicker(): Picker<E> {
+    const { policy, panicThresholdPercent: thresholdPercent } = this.#balance.loadBalancer;
+    const panic = { thresholdPercent, panics: this.#options.panics };
+    return pickers[policy](this.#endpoints, panic, this.#options.random);
+  }
+}
+
+function sameBalance(a: BalanceConfig, b: BalanceConfig): boolean {
+  return (
+    a.loadBalancer.policy === b.loadBalancer.policy &&
+    a.loadBalancer.panicThresholdPercent === b.loadBalancer.panicThresholdPercent &&
+    a.mtlsMode === b.mtlsMode
+  );
+}

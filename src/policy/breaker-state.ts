@@ -1,0 +1,96 @@
+import type { BreakerConfig } from "../config/snapshot.js";
+
+/**
+ * The life of an endpoint breaker. `ejections` counts the openings in a row without a success between: it makes the next
+ * one longer.
+ */
+export type BreakerState =
+  | { readonly state: "closed"; readonly consecutiveFailures: number }
+  | {
+      readonly state: "open";
+      readonly untilMs: number;
+      readonly ejections: number;
+      readonly reason: TripReason;
+    }
+  | { readonly state: "half-open"; readonly isProbing: boolean; readonly ejections: number };
+
+export type TripReason = "consecutive-failures" | "success-ratio" | "probe-failed";
+
+export type BreakerInput =
+  | { readonly type: "success" }
+  | { readonly type: "failure" }
+  /** The closed breaker has reason to open and the cluster can spare the endpoint. `chance`: uniform in [0, 1). */
+  | {
+      readonly type: "trip";
+      readonly reason: TripReason;
+      readonly nowMs: number;
+      readonly chance: number;
+    }
+  /** The endpoint is looked at; an ejection may have run out. */
+  | { readonly type: "look"; readonly nowMs: number }
+  | { readonly type: "probe-sent" }
+  | { readonly type: "probe-succeeded" }
+  | { readonly type: "probe-failed"; readonly nowMs: number; readonly chance: number }
+  /** The probe ended without a verdict, for example because its client went away. */
+  | { readonly type: "probe-dropped" };
+
+/** A fresh endpoint is trusted. */
+export const closedBreaker: BreakerState = { state: "closed", consecutiveFailures: 0 };
+
+/** The one transition function. Returns the same object when nothing changes. Pure. */
+export function nextBreakerState(
+  from: BreakerState,
+  input: BreakerInput,
+  config: BreakerConfig,
+): BreakerState {
+  switch (from.state) {
+    case "closed":
+      if (input.type === "success") return closedBreaker;
+      if (input.type === "failure")
+        return { state: "closed", consecutiveFailures: from.consecutiveFailures + 1 };
+      if (input.type === "trip") return opened(0, input.reason, input, config);
+      return from;
+    case "open":
+      // Replies to requests that were sent before the ejection, or in panic, prove nothing about now.
+      if (input.type === "look" && input.nowMs >= from.untilMs)
+        return { state: "half-open", isProbing: false, ejections: from.ejections };
+      return from;
+    case "half-open":
+      if (input.type === "probe-sent") return { ...from, isProbing: true };
+      if (input.type === "probe-dropped") return { ...from, isProbing: false };
+      if (input.type === "probe-succeeded") return closedBreaker;
+      if (input.type === "probe-failed") return opened(from.ejections, "probe-failed", input, config);
+      return from;
+  }
+}
+
+/** Why a closed breaker with these counts should open, or undefined. Pure. */
+export function tripReason(
+  config: BreakerConfig,
+  consecutiveFailures: number,
+  requestsInWindow: number,
+  failuresInWindow: number,
+): TripReason | undefined {
+  if (config.consecutiveFailures > 0 && consecutiveFailures >= config.consecutiveFailures)
+    return "consecutive-failures";
+  const isJudged = config.minSuccessRatio > 0 && requestsInWindow >= Math.max(1, config.minRequests);
+  if (isJudged && (requestsInWindow - failuresInWindow) / requestsInWindow < config.minSuccessRatio)
+    return "success-ratio";
+  return undefined;
+}
+
+/** base * 2^n, spread by the jitter so that a fleet of sidecars does not probe at one moment, and never above the maximum. */
+export function ejectionMs(config: BreakerConfig, ejections: number, chance: number): number {
+  const plainMs = Math.min(config.maxEjectionMs, config.baseEjectionMs * 2 ** Math.min(ejections, 30));
+  return Math.min(config.maxEjectionMs, plainMs * (1 + config.jitterRatio * (2 * chance - 1)));
+}
+
+function opened(
+  ejections: number,
+  reason: TripReason,
+  input: { readonly nowMs: number; readonly chance: number },
+  config: BreakerConfig,
+): BreakerState {
+  const untilMs = input.nowMs + ejectionMs(config, ejections, input.chance);
+  return { state: "open", untilMs, ejections: ejections + 1, reason };
+}

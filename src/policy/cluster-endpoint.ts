@@ -1,0 +1,22 @@
+import type { EndpointConfig } from "../config/snapshot.js";
+import type { Endpoint, EndpointTransport } from "../stack/endpoint.js";
+import type { EndpointBreaker } from "./endpoint-breaker.js";
+
+/** An endpoint of an outbound cluster: its breaker is the gate. */
+export class ClusterEndpoint implements Endpoint {
+  readonly key: string;
+  config: EndpointConfig;
+  inflight = 0;
+  /** 0: not measured yet. */
+  latencyMs = 0;
+  latencyAtMs = 0;
+  readonly gate: EndpointBreaker;
+  readonly transport: EndpointTransport;
+
+  constructor(key: string, config: EndpointConfig, gate: EndpointBreaker, transport: EndpointTransport) {
+    this.key = key;
+    this.config = config;
+    this.gate = gate;
+    this.transport = transport;
+  }
+}

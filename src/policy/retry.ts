@@ -1,0 +1,216 @@
+import type { RetryConfig } from "../config/snapshot.js";
+import type { ErrorCode } from "../errors/error-table.js";
+import { ProxyError } from "../errors/proxy-error.js";
+import type { RequestContext } from "../stack/request-context.js";
+import type { Call, Layer, Reply, Service } from "../stack/service.js";
+import type { Counter } from "../telemetry/cells.js";
+import { fullJitterMs } from "../time/backoff.js";
+import type { Clock } from "../time/clock.js";
+import type { TimerTarget, TimerWheel, WheelTimer } from "../time/timer-wheel.js";
+import type { BodySource } from "../traffic/body.js";
+import { getHeader } from "../traffic/headers.js";
+import type { ResponseHead } from "../traffic/message.js";
+import { ReplayBody } from "./replay-body.js";
+import { parseRetryAfterMs } from "./retry-after.js";
+import type { RetryBudget } from "./retry-budget.js";
+import { isRetryable, retryRules, shouldRetry, type RetryRules } from "./retry-decision.js";
+
+export interface RetryOptions {
+  /** Absent: one retry of what the upstream provably never saw. */
+  readonly config: RetryConfig | undefined;
+  /** Spent by every retry; shared by all routes to a cluster. */
+  readonly budget: RetryBudget;
+  readonly wheel: TimerWheel;
+  readonly clock: Clock;
+  /** The route timeout that stands outside; no retry is begun that it would cut off during its pause. */
+  readonly routeTimeoutMs?: number | undefined;
+  readonly meters: RetryMeters;
+}
+
+export interface RetryMeters {
+  /** Attempts beyond the first. */
+  readonly retries: Counter;
+  /** Requests that a retry made good. */
+  readonly successes: Counter;
+  /** Retries that the budget denied. */
+  readonly overflows: Counter;
+  /** Requests that failed with all their attempts used up. */
+  readonly exhausted: Counter;
+}
+
+/**
+ * Sends a request again when that may help and cannot do harm. Decides while nothing of a response has gone downstream;
+ * the head that it lets through is the commit point. What the last attempt gave passes through unchanged.
+ */
+export function retry(options: RetryOptions): Layer {
+  return (inner) => new Retry(options, inner);
+}
+
+class Retry implements Service {
+  readonly inner: Service;
+  readonly options: RetryOptions;
+  readonly rules: RetryRules;
+
+  constructor(options: RetryOptions, inner: Service) {
+    this.inner = inner;
+    this.options = options;
+    this.rules = retryRules(options.config);
+  }
+
+  call(request: RequestContext, reply: Reply): Call {
+    this.options.budget.addRequest(request.startMs);
+    const call = new RetriedCall(this, request, reply);
+    call.attempt();
+    return call;
+  }
+}
+
+/** Ends an attempt whose response is not wanted. Says nothing about the endpoint, as if the client had gone. */
+const discarded = new ProxyError("client_gone", "response discarded: the request is sent again");
+
+/**
+ * trying: an attempt is under way, no head yet · committed: its head went downstream · discarding: it is being cancelled and
+ * a retry follows its end · waiting: between two attempts · cancelled: the caller gave up, the attempt's end is awaited
+ */
+type Phase = "trying" | "committed" | "discarding" | "waiting" | "cancelled" | "ended";
+
+class RetriedCall implements Call, Reply, TimerTarget {
+  readonly #layer: Retry;
+  readonly #request: RequestContext;
+  readonly #reply: Reply;
+  readonly #replay: ReplayBody | null;
+  #phase: Phase = "trying";
+  #retries = 0;
+  /** The attempt under way; null while its call has not returned yet. */
+  #inner: Call | null = null;
+  /** What the attempt is cancelled with, and (cancelled) what the caller is told. */
+  #reason: ProxyError = discarded;
+  #waitMs = 0;
+  #timer: WheelTimer | null = null;
+
+  constructor(layer: Retry, request: RequestContext, reply: Reply) {
+    this.#layer = layer;
+    this.#request = request;
+    this.#reply = reply;
+    const { body } = request;
+    this.#replay = body === null ? null : new ReplayBody(body, layer.rules.maxReplayBytes);
+  }
+
+  attempt(): void {
+    this.#phase = "trying";
+    this.#inner = null;
+    if (this.#replay !== null) this.#request.body = this.#replay.nextAttempt();
+    const inner = this.#layer.inner.call(this.#request, this);
+    this.#inner = inner;
+    // Read anew: all may have happened during the call.
+    const phase = this.#phase as Phase;
+    if (phase === "discarding" || phase === "cancelled") inner.cancel(this.#reason);
+  }
+
+  onTimer(): void {
+    this.#retries++;
+    this.#layer.options.meters.retries.value++;
+    this.attempt();
+  }
+
+  cancel(error: ProxyError): void {
+    switch (this.#phase) {
+      case "trying":
+      case "committed":
+        this.#phase = "cancelled";
+        this.#reason = error;
+        this.#inner?.cancel(error);
+        return;
+      case "discarding":
+        this.#phase = "cancelled";
+        this.#reason = error;
+        return;
+      case "waiting":
+        this.#timer?.cancel();
+        this.#finish(error);
+        return;
+      case "cancelled":
+      case "ended":
+        return;
+    }
+  }
+
+  informational(head: ResponseHead): void {
+    if (this.#phase === "trying") this.#reply.informational(head);
+  }
+
+  head(head: ResponseHead, body: BodySource | null): void {
+    if (this.#phase !== "trying") return;
+    const { rules, options } = this.#layer;
+    if (head.status >= 400 && isRetryable(rules, head.status, this.#request.head.method)) {
+      const asked = parseRetryAfterMs(getHeader(head.headers, "retry-after"), options.clock.wallMs());
+      if (this.#mayRetry(head.status, asked)) {
+        this.#phase = "discarding";
+        this.#reason = discarded;
+        this.#inner?.cancel(discarded);
+        return;
+      }
+    } else if (this.#retries > 0) {
+      options.meters.successes.value++;
+    }
+    this.#phase = "committed";
+    this.#replay?.release();
+    this.#reply.head(head, body);
+  }
+
+  end(error: ProxyError | null): void {
+    switch (this.#phase) {
+      case "trying":
+        if (error !== null && this.#mayRetry(error.code, undefined)) return this.#wait();
+        return this.#finish(error);
+      case "discarding":
+        return this.#wait();
+      case "cancelled":
+        return this.#finish(this.#reason);
+      case "committed":
+        return this.#finish(error);
+      case "waiting":
+      case "ended":
+        return;
+    }
+  }
+
+  /** Decides, and spends the budget; notes the pause. */
+  #mayRetry(outcome: number | ErrorCode, retryAfterMs: number | undefined): boolean {
+    const { rules, options } = this.#layer;
+    const { clock, meters, routeTimeoutMs } = options;
+    const nowMs = clock.monotonicMs();
+    const decision = shouldRetry(rules, {
+      outcome,
+      method: this.#request.head.method,
+      retries: this.#retries,
+      canReplay: this.#replay?.canReplay ?? true,
+      retryAfterMs,
+      remainingMs: routeTimeoutMs === undefined ? Infinity : this.#request.startMs + routeTimeoutMs - nowMs,
+      backoffMs: fullJitterMs(rules, this.#retries, () => clock.random()),
+    });
+    if (decision.type === "exhausted") {
+      this.#request.flag = "URX";
+      meters.exhausted.value++;
+    }
+    if (decision.type !== "retry") return false;
+    if (!options.budget.tryRetry(nowMs)) {
+      meters.overflows.value++;
+      return false;
+    }
+    this.#waitMs = decision.waitMs;
+    return true;
+  }
+
+  /** Also a pause of nothing goes over the wheel: the next attempt never begins inside the end of the last. */
+  #wait(): void {
+    this.#phase = "waiting";
+    this.#timer = this.#layer.options.wheel.add(this.#waitMs, this);
+  }
+
+  #finish(error: ProxyError | null): void {
+    this.#phase = "ended";
+    this.#replay?.release();
+    this.#reply.end(error);
+  }
+}
