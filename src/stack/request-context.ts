@@ -23,6 +23,11 @@ export class RequestContext {
   clusterName = "";
   tried: Upstream[] = untried;
   attempts = 0;
+  /** The last attempt lost the race against a server that closed a kept-alive connection: do not risk it twice. */
+  needsFreshConnection = false;
+  /** Body bytes read from and written to the client, framing not counted. */
+  requestBytes = 0;
+  responseBytes = 0;
   /** Why there was no complete response; null while and when all is well. */
   error: ProxyError | null = null;
   /** Envoy response flags that are not an error's own, for example URX. */

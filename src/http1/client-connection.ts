@@ -1,0 +1,319 @@
+import type { Socket } from "node:net";
+import { ProxyError } from "../errors/proxy-error.js";
+import type { RequestContext } from "../stack/request-context.js";
+import type { Call, Reply } from "../stack/service.js";
+import { ChunkedDecoder } from "./chunked-decoder.js";
+import { HeadReader } from "./head-reader.js";
+import { IncomingBody, type BodyInlet } from "./incoming-body.js";
+import type { Http1Limits } from "./limits.js";
+import { MessageWriter, type WriterOwner } from "./message-writer.js";
+import { OutputQueue } from "./output-queue.js";
+import { parseResponseHead, type ParsedResponse } from "./response-head.js";
+import { requestHeadText } from "./serialize.js";
+
+export interface ClientConnectionOwner {
+  /** The connection can take the next request. */
+  connectionIdle(connection: Http1ClientConnection): void;
+  /** The connection is gone. Told once, before the call it carried learns of it. */
+  connectionClosed(connection: Http1ClientConnection): void;
+}
+
+/** More 1xx heads than this for one request are a peer that never answers. */
+const maxInformational = 32;
+const untilClose = -2;
+const chunked = -1;
+
+/**
+ * The client side of one HTTP/1.1 connection (RFC 9112): one request at a time. It is used again only when both messages
+ * were complete and nothing unasked for arrived.
+ */
+export class Http1ClientConnection implements BodyInlet, WriterOwner {
+  readonly #socket: Socket;
+  readonly #limits: Http1Limits;
+  readonly #owner: ClientConnectionOwner;
+  /** For error texts: who is at the other end. */
+  readonly #peer: string;
+  readonly #out: OutputQueue;
+  readonly #writer: MessageWriter;
+  readonly #reader: HeadReader;
+  #decoder: ChunkedDecoder | null = null;
+  #request: RequestContext | null = null;
+  #reply: Reply | null = null;
+  #response: ParsedResponse | null = null;
+  #body: IncomingBody | null = null;
+  /** Bytes of the response body still to come, or `chunked`, or `untilClose`; 0 = none or complete. */
+  #bodyLeft = 0;
+  #isRequestSent = false;
+  #isReusable = true;
+  #isClosed = false;
+  #informationals = 0;
+  /** Bytes flushed and requests sent before the present one. */
+  #bytesBefore = 0;
+  #requests = 0;
+  /** Monotonic milliseconds, kept by the pool. */
+  idleSinceMs = 0;
+  /** The server's own hint (Keep-Alive: timeout=N), milliseconds; -1 = none. */
+  keepAliveHintMs = -1;
+
+  constructor(socket: Socket, peer: string, limits: Http1Limits, owner: ClientConnectionOwner) {
+    this.#socket = socket;
+    this.#peer = peer;
+    this.#limits = limits;
+    this.#owner = owner;
+    this.#out = new OutputQueue(socket, () => this.#writer.room());
+    this.#writer = new MessageWriter(this.#out, this);
+    this.#reader = new HeadReader(limits, "response");
+    socket.on("data", (chunk: Buffer) => this.#read(chunk));
+    socket.on("end", () => this.#peerEnded());
+    socket.on("error", (error: NodeJS.ErrnoException) => this.#lost(error));
+    socket.on("close", () => this.#lost(null));
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  get isIdle(): boolean {
+    return this.#reply === null && !this.#isClosed;
+  }
+
+  /** Sends a request; only when idle. */
+  send(request: RequestContext, reply: Reply): Call {
+    this.#request = request;
+    this.#reply = reply;
+    this.#response = null;
+    this.#isRequestSent = false;
+    this.#informationals = 0;
+    this.#bytesBefore = this.#out.flushedBytes;
+    this.#requests++;
+    const call = new ClientCall(this, reply);
+    const body = request.body;
+    const isChunked = body !== null && body.length < 0;
+    this.#writer.send(requestHeadText(request.head, isChunked, false), body, isChunked);
+    if (body === null) this.bodyWritten();
+    return call;
+  }
+
+  /** Ends the call that answers to `reply`, if it is still the present one. */
+  cancelCall(reply: Reply, error: ProxyError): void {
+    if (this.#reply === reply) this.#fail(error);
+  }
+
+  /** Closes now; a call under way ends with `error`. */
+  destroy(error: ProxyError): void {
+    this.#fail(error);
+  }
+
+  pauseReading(): void {
+    this.#socket.pause();
+  }
+
+  resumeReading(): void {
+    this.#socket.resume();
+  }
+
+  bodyCancelled(error: ProxyError): void {
+    this.#fail(error);
+  }
+
+  wroteSome(): void {}
+
+  bodyWritten(): void {
+    this.#isRequestSent = true;
+  }
+
+  bodyFailed(error: ProxyError): void {
+    this.#fail(error);
+  }
+
+  #read(chunk: Buffer): void {
+    // Bytes that no request asked for: whoever gets this connection next must not take them for its answer.
+    if (this.#reply === null) return this.#close();
+    let at = 0;
+    try {
+      while (this.#response === null) {
+        at = this.#reader.push(chunk, at);
+        if (at < 0) return;
+        this.#readHead();
+        if (this.#isClosed) return;
+      }
+      if (this.#bodyLeft !== 0) at = this.#readBody(chunk, at);
+    } catch (error) {
+      return this.#fail(asProxyError(error));
+    }
+    if (this.#bodyLeft !== 0 || this.#isClosed) return;
+    // More than was announced: the response stands, the connection does not (RFC 9112 §6.3).
+    if (at < chunk.length) this.#isReusable = false;
+    this.#complete();
+  }
+
+  #readHead(): void {
+    const request = this.#request as RequestContext;
+    const parsed = parseResponseHead(this.#reader.text, request.head.method, this.#limits);
+    this.#reader.reset();
+    const status = parsed.head.status;
+    if (status < 200) return this.#readInformational(parsed);
+    this.#response = parsed;
+    this.#isReusable = parsed.keepAlive;
+    if (parsed.keepAliveTimeoutMs >= 0) this.keepAliveHintMs = parsed.keepAliveTimeoutMs;
+    const framing = parsed.framing;
+    this.#body = null;
+    this.#bodyLeft = 0;
+    if (framing.kind === "length") {
+      this.#bodyLeft = framing.length;
+    } else if (framing.kind === "chunked") {
+      this.#decoder ??= new ChunkedDecoder(this.#limits, "response");
+      this.#decoder.reset();
+      this.#bodyLeft = chunked;
+    } else if (framing.kind === "until-close") {
+      this.#isReusable = false;
+      this.#bodyLeft = untilClose;
+    }
+    if (this.#bodyLeft !== 0) this.#body = new IncomingBody(this.#bodyLeft > 0 ? this.#bodyLeft : -1, this);
+    // Refused while still uploading: sending on would only provoke a reset that may destroy the answer.
+    if (!this.#isRequestSent && status >= 400) this.#writer.cancel(refusedUpload);
+    this.#reply?.head(parsed.head, this.#body);
+  }
+
+  #readInformational(parsed: ParsedResponse): void {
+    if (parsed.head.status === 101) throw protocolError("101 without a request to upgrade");
+    if (++this.#informationals > maxInformational)
+      throw protocolError(`more than ${maxInformational} interim responses`);
+    this.#reply?.informational(parsed.head);
+  }
+
+  #readBody(chunk: Buffer, from: number): number {
+    const body = this.#body as IncomingBody;
+    if (this.#bodyLeft === chunked) {
+      const decoder = this.#decoder as ChunkedDecoder;
+      const at = decoder.feed(chunk, from, (slice) => body.push(slice));
+      if (decoder.isDone) this.#bodyComplete(body, decoder.trailers);
+      return at;
+    }
+    if (from === chunk.length) return from;
+    if (this.#bodyLeft === untilClose) {
+      body.push(from === 0 ? chunk : chunk.subarray(from));
+      return chunk.length;
+    }
+    const take = Math.min(this.#bodyLeft, chunk.length - from);
+    this.#bodyLeft -= take;
+    body.push(take === chunk.length ? chunk : chunk.subarray(from, from + take));
+    if (this.#bodyLeft === 0) this.#bodyComplete(body, null);
+    return from + take;
+  }
+
+  #bodyComplete(body: IncomingBody, trailers: readonly string[] | null): void {
+    this.#bodyLeft = 0;
+    this.#body = null;
+    body.complete(trailers);
+  }
+
+  /** The response is complete. */
+  #complete(): void {
+    const reply = this.#reply;
+    if (reply === null) return;
+    this.#reply = null;
+    this.#request = null;
+    if (!this.#isRequestSent) {
+      // An early answer: the rest of the upload has nowhere to go.
+      this.#isReusable = false;
+      this.#writer.cancel(refusedUpload);
+    }
+    if (this.#isReusable) {
+      if (this.#socket.isPaused()) this.#socket.resume();
+      this.#owner.connectionIdle(this);
+    } else {
+      this.#close();
+    }
+    reply.end(null);
+  }
+
+  #peerEnded(): void {
+    if (this.#bodyLeft === untilClose && this.#body !== null) {
+      this.#bodyComplete(this.#body, null);
+      return this.#complete();
+    }
+    this.#lost(null);
+  }
+
+  /** The connection broke. */
+  #lost(cause: NodeJS.ErrnoException | null): void {
+    if (this.#isClosed) return;
+    if (this.#reply === null) return this.#close();
+    this.#fail(this.#lostError(cause));
+  }
+
+  #lostError(cause: NodeJS.ErrnoException | null): ProxyError {
+    const options = cause === null ? {} : { cause };
+    const how = cause?.code ?? "connection closed";
+    if (this.#response !== null) {
+      return new ProxyError(
+        "upstream_truncated",
+        `${this.#peer}: ${how} before the response was complete`,
+        options,
+      );
+    }
+    if (this.#out.flushedBytes === this.#bytesBefore) {
+      return new ProxyError(
+        "upstream_unprocessed",
+        `${this.#peer}: ${how} before the request was sent`,
+        options,
+      );
+    }
+    if (this.#requests > 1 && this.#reader.isEmpty && this.#informationals === 0) {
+      return new ProxyError("keepalive_race", `${this.#peer}: ${how} on a kept-alive connection`, options);
+    }
+    const code = cause?.code === "ECONNRESET" ? "upstream_reset" : "upstream_closed";
+    return new ProxyError(code, `${this.#peer}: ${how} before the response`, options);
+  }
+
+  #fail(error: ProxyError): void {
+    if (this.#isClosed) return;
+    const reply = this.#reply;
+    const body = this.#body;
+    this.#reply = null;
+    this.#request = null;
+    this.#body = null;
+    this.#close();
+    this.#writer.cancel(error);
+    body?.breakOff(error);
+    reply?.end(error);
+  }
+
+  #close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#out.discard();
+    this.#socket.destroy();
+    this.#owner.connectionClosed(this);
+  }
+}
+
+/** Told to the source of an upload that the upstream has answered without it. */
+const refusedUpload = new ProxyError(
+  "upstream_closed",
+  "the upstream answered before the upload was complete",
+);
+
+class ClientCall implements Call {
+  readonly #connection: Http1ClientConnection;
+  readonly #reply: Reply;
+
+  constructor(connection: Http1ClientConnection, reply: Reply) {
+    this.#connection = connection;
+    this.#reply = reply;
+  }
+
+  cancel(error: ProxyError): void {
+    this.#connection.cancelCall(this.#reply, error);
+  }
+}
+
+function protocolError(detail: string): ProxyError {
+  return new ProxyError("upstream_protocol_error", detail);
+}
+
+function asProxyError(error: unknown): ProxyError {
+  if (error instanceof ProxyError) return error;
+  return new ProxyError("internal", "unexpected failure while reading a response", { cause: error });
+}

@@ -1,0 +1,109 @@
+import type { Socket } from "node:net";
+
+/** Slices from this size on are handed over as they are: copying them would cost more than a write of their own. */
+const maxCopiedBytes = 16 * 1024;
+/** Queued bytes at which a flush happens at once. */
+const flushBytes = 64 * 1024;
+
+/**
+ * Collects what one event-loop callback writes to a socket and hands it over as one buffer: one system call, one TLS
+ * record. A flush happens by itself at the end of the callback, or earlier through flush().
+ */
+export class OutputQueue {
+  readonly #socket: Socket;
+  #parts: (string | Buffer)[] = [];
+  #bytes = 0;
+  #isScheduled = false;
+  #isBlocked = false;
+  /** Bytes handed to the socket since it was opened. */
+  flushedBytes = 0;
+
+  /** @param onRoom the socket has room again after write() had returned false. */
+  constructor(socket: Socket, onRoom: () => void) {
+    this.#socket = socket;
+    socket.on("drain", () => {
+      this.#isBlocked = false;
+      onRoom();
+    });
+  }
+
+  /** Queues latin1 text: heads and chunk framing. */
+  text(text: string): void {
+    this.#parts.push(text);
+    this.#bytes += text.length;
+    if (!this.#isScheduled) this.#schedule();
+  }
+
+  /** Queues body bytes. False: the socket is full, stop until onRoom. */
+  write(chunk: Buffer): boolean {
+    if (chunk.length >= maxCopiedBytes) {
+      this.flush();
+      this.#send(chunk);
+    } else {
+      this.#parts.push(chunk);
+      this.#bytes += chunk.length;
+      if (this.#bytes >= flushBytes) this.flush();
+      else if (!this.#isScheduled) this.#schedule();
+    }
+    return !this.#isBlocked;
+  }
+
+  /** Hands everything queued to the socket now. */
+  flush(): void {
+    const parts = this.#parts;
+    if (parts.length === 0) return;
+    if (parts.length === 1) {
+      const only = parts[0] as string | Buffer;
+      parts.length = 0;
+      this.#bytes = 0;
+      if (typeof only === "string") this.#sendText(only);
+      else this.#send(only);
+      return;
+    }
+    const bytes = Buffer.allocUnsafe(this.#bytes);
+    let at = 0;
+    for (const part of parts) {
+      if (typeof part === "string") at += bytes.write(part, at, "latin1");
+      else at += part.copy(bytes, at);
+    }
+    parts.length = 0;
+    this.#bytes = 0;
+    this.#send(bytes);
+  }
+
+  /** Forgets what was not flushed yet. */
+  discard(): void {
+    this.#parts.length = 0;
+    this.#bytes = 0;
+  }
+
+  /** Only for the end-of-callback hook below. */
+  runScheduled(): void {
+    this.#isScheduled = false;
+    this.flush();
+  }
+
+  #send(bytes: Buffer): void {
+    this.flushedBytes += bytes.length;
+    if (this.#socket.writable && !this.#socket.write(bytes)) this.#isBlocked = true;
+  }
+
+  #sendText(text: string): void {
+    this.flushedBytes += text.length;
+    if (this.#socket.writable && !this.#socket.write(text, "latin1")) this.#isBlocked = true;
+  }
+
+  #schedule(): void {
+    this.#isScheduled = true;
+    if (dirty.length === 0) setImmediate(flushDirty);
+    dirty.push(this);
+  }
+}
+
+let dirty: OutputQueue[] = [];
+
+function flushDirty(): void {
+  const queues = dirty;
+  dirty = [];
+  for (const queue of queues) queue.runScheduled();
+}

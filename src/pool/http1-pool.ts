@@ -1,0 +1,195 @@
+import type { Socket } from "node:net";
+import { ProxyError } from "../errors/proxy-error.js";
+import type { EndpointTransport } from "../stack/endpoint.js";
+import type { RequestContext } from "../stack/request-context.js";
+import { endedCall, type Call, type Reply } from "../stack/service.js";
+import type { Clock } from "../time/clock.js";
+import type { TimerWheel, WheelTimer } from "../time/timer-wheel.js";
+import type { Dialer } from "./dialer.js";
+
+/** A connection as the pool sees it; http1/ makes them. */
+export interface PooledConnection {
+  readonly isClosed: boolean;
+  readonly isIdle: boolean;
+  idleSinceMs: number;
+  /** The peer's own keep-alive time, milliseconds; -1 = unknown. */
+  readonly keepAliveHintMs: number;
+  send(request: RequestContext, reply: Reply): Call;
+  destroy(error: ProxyError): void;
+}
+
+export interface ConnectionOwner {
+  connectionIdle(connection: PooledConnection): void;
+  connectionClosed(connection: PooledConnection): void;
+}
+
+export interface PoolOptions {
+  /** For error texts, for example `cluster api.default, 10.0.0.7:20001`. */
+  readonly name: string;
+  readonly dialer: Dialer;
+  readonly connect: (socket: Socket, owner: ConnectionOwner) => PooledConnection;
+  readonly clock: Clock;
+  readonly wheel: TimerWheel;
+  readonly maxConnections: number;
+  readonly maxPendingRequests: number;
+  readonly poolIdleMs: number;
+}
+
+/** Closed this long before the peer would: a request must never race with its close. */
+const hintMarginMs = 1000;
+
+/**
+ * Connections of one request at a time to one endpoint. The connection used last is used next, so that the others grow old
+ * and go. Requests that find none wait, up to a limit, for whatever comes first: a connection set free or a new one.
+ */
+export class Http1Pool implements EndpointTransport, ConnectionOwner {
+  readonly #options: PoolOptions;
+  readonly #connections = new Set<PooledConnection>();
+  /** Oldest first. */
+  readonly #idle: PooledConnection[] = [];
+  readonly #waiting = new Set<PendingCall>();
+  readonly #dials = new Set<{ cancel(): void }>();
+  #sweepTimer: WheelTimer | null = null;
+  #isRetired = false;
+  /** Connections opened since the start. */
+  opened = 0;
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+  }
+
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  call(request: RequestContext, reply: Reply): Call {
+    if (!request.needsFreshConnection) {
+      const connection = this.#idle.pop();
+      if (connection !== undefined) return connection.send(request, reply);
+    }
+    const { maxPendingRequests, maxConnections, name } = this.#options;
+    const canDial = this.#connections.size + this.#dials.size < maxConnections;
+    if (!canDial && this.#waiting.size >= maxPendingRequests) {
+      const text = `${name}: ${maxConnections} connections busy and ${maxPendingRequests} requests waiting`;
+      reply.end(new ProxyError("concurrency_limit", text));
+      return endedCall;
+    }
+    const pending = new PendingCall(this.#waiting, request, reply);
+    this.#waiting.add(pending);
+    if (canDial) this.#dial();
+    return pending;
+  }
+
+  retire(): void {
+    this.#isRetired = true;
+    for (const connection of this.#idle.splice(0)) connection.destroy(retiredError);
+  }
+
+  close(): void {
+    this.#isRetired = true;
+    this.#sweepTimer?.cancel();
+    for (const dial of this.#dials) dial.cancel();
+    this.#dials.clear();
+    for (const pending of [...this.#waiting]) pending.cancel(retiredError);
+    for (const connection of [...this.#connections]) connection.destroy(retiredError);
+  }
+
+  connectionIdle(connection: PooledConnection): void {
+    const next = this.#nextWaiting();
+    if (next !== undefined) return next.start(connection);
+    if (this.#isRetired) return connection.destroy(retiredError);
+    connection.idleSinceMs = this.#options.clock.monotonicMs();
+    this.#idle.push(connection);
+    if (this.#sweepTimer === null) this.#sweepLater(this.#options.poolIdleMs);
+  }
+
+  connectionClosed(connection: PooledConnection): void {
+    this.#connections.delete(connection);
+    const at = this.#idle.indexOf(connection);
+    if (at >= 0) this.#idle.splice(at, 1);
+    this.#dialForWaiting();
+  }
+
+  #nextWaiting(): PendingCall | undefined {
+    for (const pending of this.#waiting) {
+      this.#waiting.delete(pending);
+      return pending;
+    }
+    return undefined;
+  }
+
+  #dialForWaiting(): void {
+    const { maxConnections } = this.#options;
+    if (this.#waiting.size > this.#dials.size && this.#connections.size + this.#dials.size < maxConnections)
+      this.#dial();
+  }
+
+  #dial(): void {
+    const dial = this.#options.dialer.dial(
+      (socket) => {
+        this.#dials.delete(dial);
+        const connection = this.#options.connect(socket, this);
+        this.#connections.add(connection);
+        this.opened++;
+        this.connectionIdle(connection);
+      },
+      (error) => {
+        this.#dials.delete(dial);
+        this.#nextWaiting()?.refuse(error);
+        this.#dialForWaiting();
+      },
+    );
+    this.#dials.add(dial);
+  }
+
+  #sweepLater(delayMs: number): void {
+    this.#sweepTimer = this.#options.wheel.add(Math.max(1, delayMs), { onTimer: () => this.#sweep() });
+  }
+
+  #sweep(): void {
+    this.#sweepTimer = null;
+    const nowMs = this.#options.clock.monotonicMs();
+    let nextMs = this.#options.poolIdleMs;
+    for (const connection of [...this.#idle]) {
+      const leftMs = connection.idleSinceMs + this.#idleLimitMs(connection) - nowMs;
+      if (leftMs <= 0) connection.destroy(retiredError);
+      else nextMs = Math.min(nextMs, leftMs);
+    }
+    if (this.#idle.length > 0) this.#sweepLater(nextMs);
+  }
+
+  #idleLimitMs(connection: PooledConnection): number {
+    const { poolIdleMs } = this.#options;
+    const hintMs = connection.keepAliveHintMs;
+    return hintMs < 0 ? poolIdleMs : Math.min(poolIdleMs, Math.max(0, hintMs - hintMarginMs));
+  }
+}
+
+const retiredError = new ProxyError("upstream_closed", "connection pool closed");
+
+/** A request that waits for a connection, then the call on it. */
+class PendingCall implements Call {
+  readonly #waiting: Set<PendingCall>;
+  readonly #request: RequestContext;
+  readonly #reply: Reply;
+  #call: Call | null = null;
+
+  constructor(waiting: Set<PendingCall>, request: RequestContext, reply: Reply) {
+    this.#waiting = waiting;
+    this.#request = request;
+    this.#reply = reply;
+  }
+
+  start(connection: PooledConnection): void {
+    this.#call = connection.send(this.#request, this.#reply);
+  }
+
+  refuse(error: ProxyError): void {
+    this.#reply.end(error);
+  }
+
+  cancel(error: ProxyError): void {
+    if (this.#call !== null) this.#call.cancel(error);
+    else if (this.#waiting.delete(this)) this.#reply.end(error);
+  }
+}

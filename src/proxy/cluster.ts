@@ -1,0 +1,153 @@
+import { EndpointSet } from "../balance/endpoint-set.js";
+import { peakEwmaLatency } from "../balance/peak-ewma.js";
+import type { ClusterConfig, EndpointConfig } from "../config/snapshot.js";
+import { ClusterEndpoint } from "../policy/cluster-endpoint.js";
+import { concurrencyLimit } from "../policy/concurrency-limit.js";
+import { EjectionBudget } from "../policy/ejection-budget.js";
+import { EndpointBreaker, type BreakerEvent } from "../policy/endpoint-breaker.js";
+import { endpointLayer } from "../policy/endpoint-layer.js";
+import { pickEndpoint } from "../policy/pick-endpoint.js";
+import type { RetryMeters } from "../policy/retry.js";
+import { RetryBudget } from "../policy/retry-budget.js";
+import type { EndpointTransport } from "../stack/endpoint.js";
+import { stack, type Service } from "../stack/service.js";
+import type { Counter, Gauge } from "../telemetry/cells.js";
+import type { Clock } from "../time/clock.js";
+
+/** The cells of one cluster, resolved when it appears. */
+export interface ClusterMeters extends RetryMeters {
+  readonly active: Gauge;
+  readonly overflows: Counter;
+  readonly rejected: Counter;
+  readonly panics: Counter;
+}
+
+export interface ClusterOptions {
+  readonly clock: Clock;
+  readonly meters: ClusterMeters;
+  readonly transport: (cluster: ClusterConfig, endpoint: EndpointConfig) => EndpointTransport;
+  readonly onBreaker: (cluster: string, endpoint: EndpointConfig, event: BreakerEvent) => void;
+}
+
+/** A named upstream at run time. Endpoints, averages, breakers and the budget outlive changes that do not concern them. */
+export class Cluster {
+  readonly #options: ClusterOptions;
+  readonly meters: ClusterMeters;
+  #config: ClusterConfig;
+  #endpoints: EndpointSet<ClusterEndpoint>;
+  #ejections: EjectionBudget;
+  #budget: RetryBudget;
+  #service: Service;
+
+  constructor(config: ClusterConfig, endpoints: readonly EndpointConfig[], options: ClusterOptions) {
+    this.#options = options;
+    this.meters = options.meters;
+    this.#config = config;
+    this.#ejections = new EjectionBudget(config.breaker.maxEjectionPercent, () => this.#endpoints.endpoints);
+    this.#budget = new RetryBudget(config.retryBudget);
+    this.#endpoints = this.#newEndpoints();
+    this.#endpoints.update(endpoints);
+    this.#service = this.#compose();
+  }
+
+  get config(): ClusterConfig {
+    return this.#config;
+  }
+
+  get endpoints(): readonly ClusterEndpoint[] {
+    return this.#endpoints.endpoints;
+  }
+
+  get budget(): RetryBudget {
+    return this.#budget;
+  }
+
+  /** One attempt. A new object whenever the configuration changed: routes are composed anew then. */
+  get service(): Service {
+    return this.#service;
+  }
+
+  updateEndpoints(endpoints: readonly EndpointConfig[]): void {
+    this.#endpoints.update(endpoints);
+  }
+
+  /** Takes a changed configuration together with the endpoints of its time. */
+  update(config: ClusterConfig, endpoints: readonly EndpointConfig[]): void {
+    const before = this.#config;
+    this.#config = config;
+    if (differs(before.retryBudget, config.retryBudget)) this.#budget = new RetryBudget(config.retryBudget);
+    this.#ejections.maxEjectionPercent = config.breaker.maxEjectionPercent;
+    if (differs(transportOf(before), transportOf(config))) {
+      const old = this.#endpoints;
+      this.#endpoints = this.#newEndpoints();
+      this.#endpoints.update(endpoints);
+      old.retire();
+    } else {
+      for (const endpoint of this.#endpoints.endpoints) endpoint.gate.configure(config.breaker);
+      this.#endpoints.update(endpoints, config);
+    }
+    this.#service = this.#compose();
+  }
+
+  /** Requests under way finish; nothing new is sent. */
+  retire(): void {
+    this.#endpoints.retire();
+  }
+
+  close(): void {
+    this.#endpoints.close();
+  }
+
+  #newEndpoints(): EndpointSet<ClusterEndpoint> {
+    const { clock, transport, onBreaker, meters } = this.#options;
+    return new EndpointSet<ClusterEndpoint>(this.#config, {
+      random: () => clock.random(),
+      panics: meters.panics,
+      create: (key, endpoint) => {
+        const breaker = new EndpointBreaker({
+          config: this.#config.breaker,
+          budget: this.#ejections,
+          clock,
+          onEvent: (event) => onBreaker(this.#config.name, endpoint, event),
+        });
+        return new ClusterEndpoint(key, endpoint, breaker, transport(this.#config, endpoint));
+      },
+    });
+  }
+
+  /** What happens to one attempt, outermost first. */
+  #compose(): Service {
+    const { clock, meters } = this.#options;
+    const { name, maxRequests, source } = this.#config;
+    return stack(
+      [
+        // Before the pick: a full cluster must not cost a draw, nor count against an endpoint.
+        concurrencyLimit({
+          scope: `cluster ${name}`,
+          maxRequests,
+          source,
+          active: meters.active,
+          rejected: meters.rejected,
+        }),
+      ],
+      pickEndpoint({
+        cluster: name,
+        source,
+        endpoints: this.#endpoints,
+        dispatch: endpointLayer(clock, peakEwmaLatency),
+        clock,
+      }),
+    );
+  }
+}
+
+/** What a connection was opened for: another value needs other connections. */
+function transportOf(config: ClusterConfig): unknown {
+  const { identities, protocol, mtlsMode, connectTimeoutMs, maxConnections, maxPendingRequests, poolIdleMs } =
+    config;
+  return [identities, protocol, mtlsMode, connectTimeoutMs, maxConnections, maxPendingRequests, poolIdleMs];
+}
+
+function differs(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) !== JSON.stringify(b);
+}

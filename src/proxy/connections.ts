@@ -1,0 +1,71 @@
+import type { Socket } from "node:net";
+import type { ProxyError } from "../errors/proxy-error.js";
+import { http1Limits } from "../http1/limits.js";
+import { Http1ServerConnection, serverTimeouts, type ServerTimeouts } from "../http1/server-connection.js";
+import type { Service } from "../stack/service.js";
+import type { Clock } from "../time/clock.js";
+import type { TimerWheel } from "../time/timer-wheel.js";
+import { errorReply } from "./local-reply.js";
+
+export interface ConnectionsOptions {
+  readonly service: Service;
+  readonly clock: Clock;
+  readonly wheel: TimerWheel;
+  readonly timeouts?: ServerTimeouts;
+  /** A request that could not be read: it never reaches the service, so it is counted here. */
+  readonly onRefused: (error: ProxyError) => void;
+}
+
+/** The open connections of a listener. */
+export class Connections {
+  readonly #options: ConnectionsOptions;
+  readonly #open = new Set<Http1ServerConnection>();
+  #isDraining = false;
+  #onEmpty: (() => void) | null = null;
+
+  constructor(options: ConnectionsOptions) {
+    this.#options = options;
+  }
+
+  get count(): number {
+    return this.#open.size;
+  }
+
+  /** Takes over a connection whose peer was verified. */
+  add(socket: Socket, peerId: string | undefined): void {
+    const { service, clock, wheel, timeouts = serverTimeouts, onRefused } = this.#options;
+    const connection = new Http1ServerConnection(socket, {
+      service,
+      clock,
+      wheel,
+      timeouts,
+      limits: http1Limits,
+      peerId,
+      refuse: (error) => {
+        onRefused(error);
+        return errorReply(error);
+      },
+      onClose: (closed) => {
+        this.#open.delete(closed);
+        if (this.#open.size === 0) this.#onEmpty?.();
+      },
+    });
+    this.#open.add(connection);
+    if (this.#isDraining) connection.isDraining = true;
+  }
+
+  /** Each connection ends with its present request, a fresh one after its first; resolves when none is left. */
+  drain(): Promise<void> {
+    this.#isDraining = true;
+    for (const connection of [...this.#open]) connection.drain();
+    return new Promise((resolve) => {
+      if (this.#open.size === 0) return resolve();
+      this.#onEmpty = resolve;
+    });
+  }
+
+  /** Closes all now. */
+  destroy(): void {
+    for (const connection of [...this.#open]) connection.destroy();
+  }
+}

@@ -1,0 +1,96 @@
+import { randomUUID } from "node:crypto";
+import { ProxyError } from "../errors/proxy-error.js";
+import { endedCall, type Layer } from "../stack/service.js";
+import type { Headers } from "../traffic/headers.js";
+
+/**
+ * Fields that only the mesh may write. What a client sends under these names is taken off, their underscore twins
+ * included (servers behind CGI-like gateways read `X_Remora_Caller` as the same field).
+ */
+const forgeable: ReadonlySet<string> = new Set([
+  "x-forwarded-client-cert",
+  "x-remora-caller",
+  "x-remora-error",
+  "x-remora-fallback",
+  "x-remora-attempt",
+]);
+const requestIdName = "x-request-id";
+const hopName = "x-remora-hop";
+
+export interface InboundIdentity {
+  /** Our own SPIFFE id, for the By element. */
+  readonly self: () => string;
+}
+
+/**
+ * Inbound: tells the application who calls, in Envoy's form (x-forwarded-client-cert, SANITIZE_SET) and plainly.
+ */
+export function inboundHeaders(identity: InboundIdentity): Layer {
+  return (inner) => ({
+    call(request, reply) {
+      const headers = request.head.headers;
+      request.id = sweep(headers, true);
+      if (request.peerId !== undefined) {
+        headers.push("x-forwarded-client-cert", `By=${identity.self()};URI=${request.peerId}`);
+        headers.push("x-remora-caller", request.peerId);
+      }
+      return inner.call(request, reply);
+    },
+  });
+}
+
+/**
+ * Outbound: gives every request an id, and refuses one that this very sidecar has already sent out: an endpoint that
+ * points back at an outbound listener would go round for ever.
+ */
+export function outboundHeaders(node: string): Layer {
+  return (inner) => ({
+    call(request, reply) {
+      const headers = request.head.headers;
+      if (hasHop(headers, node)) {
+        reply.end(
+          new ProxyError("loop", `${request.head.authority} leads back to this sidecar's outbound listener`),
+        );
+        return endedCall;
+      }
+      let id = sweep(headers, false);
+      if (id === "") {
+        id = randomUUID();
+        headers.push(requestIdName, id);
+      }
+      request.id = id;
+      headers.push(hopName, node);
+      return inner.call(request, reply);
+    },
+  });
+}
+
+function hasHop(headers: readonly string[], node: string): boolean {
+  for (let i = 0; i < headers.length; i += 2) {
+    if (headers[i + 1] === node && (headers[i] as string).toLowerCase() === hopName) return true;
+  }
+  return false;
+}
+
+/** Takes the forgeable fields off in place, the hop marks too where asked, and returns the request's id or "". */
+function sweep(headers: Headers, takeHops: boolean): string {
+  let id = "";
+  let kept = 0;
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    const value = headers[i + 1] as string;
+    const first = name.charCodeAt(0);
+    if (first === 0x78 || first === 0x58) {
+      const lower = name.toLowerCase().replaceAll("_", "-");
+      if (forgeable.has(lower) || (takeHops && lower === hopName)) continue;
+      if (lower === requestIdName && id === "") id = value;
+    }
+    if (kept !== i) {
+      headers[kept] = name;
+      headers[kept + 1] = value;
+    }
+    kept += 2;
+  }
+  headers.length = kept;
+  return id;
+}

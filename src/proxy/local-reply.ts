@@ -1,0 +1,64 @@
+import type { ProxyError } from "../errors/proxy-error.js";
+import type { RequestHead, ResponseHead } from "../traffic/message.js";
+import { getHeader } from "../traffic/headers.js";
+
+/** A reply that the sidecar makes itself. */
+export interface LocalReply {
+  readonly head: ResponseHead;
+  readonly body: Buffer;
+}
+
+/**
+ * The reply that tells a caller what went wrong (docs/errors.md): one line for people, `x-remora-error` for programs,
+ * trailers-only for gRPC. null when nobody is left to be told.
+ */
+export function errorReply(error: ProxyError, request?: RequestHead): LocalReply | null {
+  const row = error.row;
+  if (row.status === 0) return null;
+  const text = `${row.text}: ${error.detail}`;
+  if (request !== undefined && isGrpc(request)) return grpcReply(error, text);
+  const body = Buffer.from(`${text}\n`);
+  const headers = [
+    "content-type",
+    "text/plain",
+    "content-length",
+    `${body.length}`,
+    "x-remora-error",
+    error.code,
+  ];
+  if (row.status === 429 || row.status === 503) headers.push("retry-after", "1");
+  return {
+    head: { status: row.status, reason: reasons.get(row.status) ?? "", version: "1.1", headers },
+    body,
+  };
+}
+
+function isGrpc(request: RequestHead): boolean {
+  return getHeader(request.headers, "content-type")?.startsWith("application/grpc") === true;
+}
+
+/** gRPC over HTTP2, "Trailers-Only": status 200, the outcome in the head, no body. */
+function grpcReply(error: ProxyError, text: string): LocalReply {
+  const headers = ["content-type", "application/grpc", "content-length", "0"];
+  headers.push("grpc-status", `${error.row.grpcStatus}`, "grpc-message", encodeURIComponent(text));
+  headers.push("x-remora-error", error.code);
+  return { head: { status: 200, reason: "OK", version: "1.1", headers }, body: Buffer.alloc(0) };
+}
+
+const reasons: ReadonlyMap<number, string> = new Map([
+  [400, "Bad Request"],
+  [403, "Forbidden"],
+  [404, "Not Found"],
+  [408, "Request Timeout"],
+  [414, "URI Too Long"],
+  [417, "Expectation Failed"],
+  [429, "Too Many Requests"],
+  [431, "Request Header Fields Too Large"],
+  [500, "Internal Server Error"],
+  [501, "Not Implemented"],
+  [502, "Bad Gateway"],
+  [503, "Service Unavailable"],
+  [504, "Gateway Timeout"],
+  [505, "HTTP Version Not Supported"],
+  [508, "Loop Detected"],
+]);

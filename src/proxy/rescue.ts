@@ -1,0 +1,51 @@
+import { ProxyError } from "../errors/proxy-error.js";
+import type { RequestContext } from "../stack/request-context.js";
+import { endedCall, type Call, type Layer, type Reply } from "../stack/service.js";
+import { BufferedBody, type BodySource } from "../traffic/body.js";
+import type { ResponseHead } from "../traffic/message.js";
+import { errorReply } from "./local-reply.js";
+
+/** The one place where errors become responses; nothing above it throws. */
+export const rescue: Layer = (inner) => ({
+  call(request: RequestContext, reply: Reply): Call {
+    const rescued = new RescuedReply(request, reply);
+    try {
+      return inner.call(request, rescued);
+    } catch (cause) {
+      // A mistake of ours crashes this request, never the process.
+      rescued.end(new ProxyError("internal", "unexpected failure, see the sidecar's log", { cause }));
+      return endedCall;
+    }
+  },
+});
+
+class RescuedReply implements Reply {
+  readonly #request: RequestContext;
+  readonly #reply: Reply;
+  #isStarted = false;
+  #isEnded = false;
+
+  constructor(request: RequestContext, reply: Reply) {
+    this.#request = request;
+    this.#reply = reply;
+  }
+
+  informational(head: ResponseHead): void {
+    this.#reply.informational(head);
+  }
+
+  head(head: ResponseHead, body: BodySource | null): void {
+    this.#isStarted = true;
+    this.#reply.head(head, body);
+  }
+
+  end(error: ProxyError | null): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    if (error !== null) this.#request.error = error;
+    const local = error === null || this.#isStarted ? null : errorReply(error, this.#request.head);
+    if (local === null) return this.#reply.end(error);
+    this.#reply.head(local.head, new BufferedBody(local.body));
+    this.#reply.end(null);
+  }
+}

@@ -1,0 +1,126 @@
+import { checkHeaderModifier } from "../policy/header-modifier.js";
+import { redirectFor } from "../policy/redirect.js";
+import { retry } from "../policy/retry.js";
+import { attemptTimeout, routeTimeout } from "../policy/timeouts.js";
+import { applyUrlRewrite } from "../policy/url-rewrite.js";
+import type {
+  PathMatch,
+  RedirectConfig,
+  RouteConfig,
+  UrlRewrite,
+  WeightedCluster,
+} from "../config/snapshot.js";
+import { endedCall, stack, type Layer, type Service } from "../stack/service.js";
+import type { Clock } from "../time/clock.js";
+import type { TimerWheel } from "../time/timer-wheel.js";
+import type { Cluster } from "./cluster.js";
+import { headerModifiers } from "./header-layers.js";
+import { weightedBackends } from "./weighted-backends.js";
+
+export interface RouteStackOptions {
+  readonly clock: Clock;
+  readonly wheel: TimerWheel;
+  /** undefined: no such cluster. */
+  readonly cluster: (name: string) => Cluster | undefined;
+}
+
+/** Everything that one route does with a request, composed once per snapshot. Throws ConfigError for what cannot be sent. */
+export function routeStack(route: RouteConfig, options: RouteStackOptions): Service {
+  const { requestHeaders, responseHeaders, action, timeoutMs, source } = route;
+  if (requestHeaders !== undefined) checkHeaderModifier(requestHeaders, source);
+  if (responseHeaders !== undefined) checkHeaderModifier(responseHeaders, source);
+  const common = [
+    // The name of the route is what metrics and the access log know the request by.
+    named(route.name),
+    // Route-wide changes come before those of a backend: the nearer one has the last word.
+    ...headerModifiers(requestHeaders, responseHeaders),
+  ];
+  if (action.type === "redirect") return stack(common, redirector(action.redirect, route.match.path));
+  const { wheel, clock } = options;
+  return stack(
+    [
+      ...common,
+      ...(action.rewrite === undefined ? [] : [rewriter(action.rewrite, route.match.path)]),
+      // Outside of retry: it caps all attempts and the pauses between them.
+      ...(timeoutMs === undefined || timeoutMs === 0 ? [] : [routeTimeout({ timeoutMs, source, wheel })]),
+    ],
+    weightedBackends(
+      route.source,
+      action.backends.map((backend) => ({
+        weight: backend.weight,
+        service: backendStack(route, backend, options),
+      })),
+      clock,
+    ),
+  );
+}
+
+function backendStack(
+  route: RouteConfig,
+  backend: WeightedCluster,
+  options: RouteStackOptions,
+): Service | undefined {
+  const cluster = backend.cluster === "" ? undefined : options.cluster(backend.cluster);
+  if (cluster === undefined) return undefined;
+  const { wheel, clock } = options;
+  const { attemptTimeoutMs, timeoutMs, source } = route;
+  return stack(
+    [
+      inCluster(backend.cluster),
+      ...headerModifiers(backend.requestHeaders, backend.responseHeaders),
+      // The budget is the cluster's: retries of all routes to it share one allowance.
+      retry({
+        config: route.retry,
+        budget: cluster.budget,
+        wheel,
+        clock,
+        routeTimeoutMs: timeoutMs,
+        meters: cluster.meters,
+      }),
+      // Inside of retry: each attempt has its own time.
+      ...(attemptTimeoutMs === undefined || attemptTimeoutMs === 0
+        ? []
+        : [attemptTimeout({ timeoutMs: attemptTimeoutMs, source, wheel })]),
+    ],
+    cluster.service,
+  );
+}
+
+function named(name: string): Layer {
+  return (inner) => ({
+    call(request, reply) {
+      request.routeName = name;
+      return inner.call(request, reply);
+    },
+  });
+}
+
+function inCluster(name: string): Layer {
+  return (inner) => ({
+    call(request, reply) {
+      request.clusterName = name;
+      return inner.call(request, reply);
+    },
+  });
+}
+
+function rewriter(rewrite: UrlRewrite, matched: PathMatch): Layer {
+  return (inner) => ({
+    call(request, reply) {
+      applyUrlRewrite(request.head, rewrite, matched);
+      return inner.call(request, reply);
+    },
+  });
+}
+
+function redirector(redirect: RedirectConfig, matched: PathMatch): Service {
+  return {
+    call(request, reply) {
+      const { status, location } = redirectFor(request.head, redirect, matched);
+      const headers = ["location", location, "content-length", "0"];
+      reply.head({ status, reason: "", version: "1.1", headers }, null);
+      reply.end(null);
+      return endedCall;
+    },
+  };
+}
