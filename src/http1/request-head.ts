@@ -79,6 +79,9 @@ function refuseMethod(method: string): void {
   if (method === "CONNECT" || method === "TRACE" || method.length > maxMethodLength) {
     throw new ProxyError("method_not_supported", "this method is not forwarded");
   }
+  // Rules are written for GET; a lenient application would take "get" for the same (RFC 9110 §9.1: case-sensitive, and by
+  // convention upper case).
+  if (/[a-z]/.test(method)) throw new ProxyError("method_not_supported", "methods are upper case");
   // The HTTP/2 preface never comes with version 1.1 (RFC 9113 §3.4).
   if (method === "PRI") throw malformed("request", "method reserved for HTTP/2");
 }
