@@ -1,0 +1,83 @@
+import { randomUUID } from "node:crypto";
+import { constants } from "node:fs";
+import { chmod, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import path from "node:path";
+
+/** A secret file that is unfit to use: the text names the file and the fix. */
+export class SecretFileError extends Error {
+  override readonly name = "SecretFileError";
+}
+
+/** Keys, tokens and identities are small; a wrong path may name anything. */
+const maxBytes = 4 * 1024 * 1024;
+
+/**
+ * Replaces `file` with `text` so that a reader, or a crash, sees the old content or the new one and never a part. Nobody
+ * but the owner can read it at any moment when `mode` is 0600, the default.
+ */
+export async function writeFileAtomic(file: string, text: string, mode = 0o600): Promise<void> {
+  const temporary = `${file}.${randomUUID()}.tmp`;
+  try {
+    const handle = await open(temporary, "wx", mode);
+    try {
+      await handle.chmod(mode); // the process' umask may have taken bits away
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, file);
+  } catch (error: unknown) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(path.dirname(file));
+}
+
+/** Makes a rename in `folder` last over a power cut. */
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Makes a folder that only its owner can enter, and closes one that others could. */
+export async function makePrivateFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const { mode } = await stat(folder);
+  if ((mode & 0o077) !== 0) await chmod(folder, 0o700);
+}
+
+/**
+ * Reads a file that holds a secret; undefined when there is none.
+ * @throws SecretFileError when others may read or write it, or it is no ordinary file of a sensible size.
+ */
+export async function readSecretFile(file: string): Promise<string | undefined> {
+  let handle;
+  try {
+    // Not blocking: opening a named pipe would otherwise wait for its writer for ever.
+    handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error: unknown) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return undefined;
+    throw new SecretFileError(`cannot read ${file} (${code}): give it to the user that runs this command`, {
+      cause: error,
+    });
+  }
+  try {
+    // Asked of the open file, not of the path, so that the file checked is the file read.
+    const { mode, size, ...kind } = await handle.stat().then((s) => ({ ...s, isFile: s.isFile() }));
+    if (!kind.isFile) throw new SecretFileError(`${file} is not an ordinary file`);
+    if ((mode & 0o077) !== 0) {
+      const octal = (mode & 0o777).toString(8);
+      throw new SecretFileError(`${file} can be read by others (mode ${octal}): run chmod 600 ${file}`);
+    }
+    if (size > maxBytes) throw new SecretFileError(`${file} is too large to be a key (${size} bytes)`);
+    return await handle.readFile("utf8");
+  } finally {
+    await handle.close();
+  }
+}
