@@ -1,0 +1,99 @@
+import { defaultLeafTtlMs, issueLeaf, maxLeafTtlMs, type Authority } from "../../certs/authority.js";
+import { CertificateError } from "../../certs/certificate-error.js";
+import { parseCsr } from "../../certs/csr.js";
+import { isServiceName } from "../../certs/spiffe-id.js";
+import { ConfigError } from "../../src/errors/config-error.js";
+import type { Clock } from "../../src/time/clock.js";
+import { createCallRate } from "./call-rate.js";
+
+/** Who asks, as the join token or the peer certificate proves it; never as the request says. */
+export interface Caller {
+  readonly namespace: string;
+  readonly service: string;
+}
+
+export interface Issued {
+  readonly certChainPem: string;
+  /** The roots that the caller shall trust. */
+  readonly bundlePem: string;
+  readonly notAfterMs: number;
+  readonly serial: string;
+}
+
+/** Why the CA does not sign. `bad_request`: the caller's fault; `rate_limited`: later; `ca_expired`: the operator's. */
+export class IssueError extends Error {
+  override readonly name = "IssueError";
+  readonly code: "bad_request" | "rate_limited" | "ca_expired";
+
+  constructor(code: IssueError["code"], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+export interface Issuer {
+  /**
+   * Signs a leaf for `caller` with the key of `csrPem`; all else in the request is ignored.
+   * @param ttlMs wished life; at most the CA's setting, at least 2 s.
+   * @throws IssueError
+   */
+  issue(caller: Caller, csrPem: string, ttlMs?: number): Issued;
+}
+
+/** A sidecar signs twice a day; a test that rotates every 2 s must fit too. */
+const callsPerSecond = 10;
+/** Below this, whole seconds of X.509 leave nothing. */
+const minTtlMs = 2000;
+
+/**
+ * The signing part of the CA.
+ * @param options.ttlMs life of a leaf, and the most that a caller can wish for; default 24 h, 2 s to 7 d.
+ * @throws ConfigError for a life out of range.
+ */
+export function createIssuer(options: {
+  readonly root: Authority;
+  readonly clock: Clock;
+  readonly ttlMs?: number;
+}): Issuer {
+  const { root, clock } = options;
+  const longestMs = options.ttlMs ?? defaultLeafTtlMs;
+  if (!(longestMs >= minTtlMs && longestMs <= maxLeafTtlMs))
+    throw new ConfigError(`the life of a leaf must lie between 2s and 168h, not ${longestMs}ms`);
+  const rate = createCallRate(callsPerSecond);
+  return {
+    issue(caller, csrPem, ttlMs = longestMs) {
+      const who = `${caller.service}.${caller.namespace}`;
+      if (!isServiceName(caller.service) || !isServiceName(caller.namespace))
+        throw new IssueError("bad_request", `${JSON.stringify(who)} cannot be the name of a service`);
+      if (!rate.take(who, clock.monotonicMs())) {
+        const text = `${who} asks for more than ${callsPerSecond} certificates a second: ask again in a second`;
+        throw new IssueError("rate_limited", text);
+      }
+      const wishedMs = Number.isFinite(ttlMs) ? ttlMs : longestMs;
+      const lifeMs = Math.min(longestMs, Math.max(minTtlMs, wishedMs));
+      return sign(root, caller, csrPem, { nowMs: clock.wallMs(), ttlMs: lifeMs });
+    },
+  };
+}
+
+function sign(
+  root: Authority,
+  identity: Caller,
+  csrPem: string,
+  when: { readonly nowMs: number; readonly ttlMs: number },
+): Issued {
+  try {
+    const { publicKeySpki } = parseCsr(csrPem);
+    const leaf = issueLeaf(root, { identity, publicKeySpki, ...when });
+    return {
+      certChainPem: leaf.certPem,
+      bundlePem: root.certPem,
+      notAfterMs: leaf.notAfterMs,
+      serial: leaf.serial,
+    };
+  } catch (error: unknown) {
+    if (!(error instanceof CertificateError)) throw error;
+    const code = error.reason === "expired" ? "ca_expired" : "bad_request";
+    throw new IssueError(code, error.message, { cause: error });
+  }
+}

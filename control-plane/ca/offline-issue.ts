@@ -1,0 +1,70 @@
+import { mkdir } from "node:fs/promises";
+import path from "node:path";
+import { createCsr } from "../../certs/csr.js";
+import { generateKeyPem } from "../../certs/keys.js";
+import { writeFileAtomic } from "../../certs/secret-file.js";
+import { ConfigError } from "../../src/errors/config-error.js";
+import type { Clock } from "../../src/time/clock.js";
+import { createIssuer, IssueError, type Issued } from "./issuer.js";
+import { loadRoot } from "./root-store.js";
+
+export interface IssuedFiles extends Issued {
+  readonly keyFile: string;
+  readonly certFile: string;
+  readonly bundleFile: string;
+}
+
+/**
+ * `remora cert issue`: signs a leaf with the CA in `caDir`, without a control plane, and writes `<service>.key` (0600),
+ * `<service>.crt` (the chain) and `bundle.pem` (the roots) into `outDir`. Existing files are replaced.
+ * @throws ConfigError that names the fix.
+ */
+export async function issueFiles(options: {
+  readonly caDir: string;
+  readonly outDir: string;
+  readonly service: string;
+  readonly namespace: string;
+  /** Milliseconds, 2 s to 7 d; default 24 h. */
+  readonly ttlMs?: number;
+  readonly clock: Clock;
+}): Promise<IssuedFiles> {
+  const { caDir, outDir, service, namespace, clock } = options;
+  // A service may be called "root": its files must not replace the CA's.
+  if (path.resolve(outDir) === path.resolve(caDir))
+    throw new ConfigError(`${outDir} is the CA's own folder: choose another one for the certificate`);
+  const root = await loadRoot(caDir);
+  if (root === undefined) throw new ConfigError(`${caDir} holds no CA: make one with remora ca init`);
+  const issuer = createIssuer({
+    root,
+    clock,
+    ...(options.ttlMs === undefined ? {} : { ttlMs: options.ttlMs }),
+  });
+  const keyPem = await generateKeyPem();
+  const issued = signOrExplain(() => issuer.issue({ namespace, service }, createCsr(keyPem)));
+  const keyFile = path.join(outDir, `${service}.key`);
+  const certFile = path.join(outDir, `${service}.crt`);
+  const bundleFile = path.join(outDir, "bundle.pem");
+  try {
+    await mkdir(outDir, { recursive: true, mode: 0o700 });
+    await writeFileAtomic(keyFile, keyPem);
+    await writeFileAtomic(certFile, issued.certChainPem, 0o644);
+    await writeFileAtomic(bundleFile, issued.bundlePem, 0o644);
+  } catch (error: unknown) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new ConfigError(
+      `cannot write to ${outDir} (${code}): choose a folder that this user may write to`,
+      {
+        cause: error,
+      },
+    );
+  }
+  return { ...issued, keyFile, certFile, bundleFile };
+}
+
+function signOrExplain(sign: () => Issued): Issued {
+  try {
+    return sign();
+  } catch (error: unknown) {
+    throw error instanceof IssueError ? new ConfigError(error.message, { cause: error }) : error;
+  }
+}
