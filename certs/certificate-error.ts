@@ -14,7 +14,8 @@ export const refusalTexts = {
   not_spiffe: "the URI is not a spiffe:// URI",
   spiffe_id_too_long: "the SPIFFE id is longer than 2048 bytes",
   bad_trust_domain: "the trust domain has a character other than a-z 0-9 . - _",
-  bad_path: "the path of the SPIFFE id is empty, ends with a slash, or has an empty, dotted or escaped segment",
+  bad_path:
+    "the path of the SPIFFE id is empty, ends with a slash, or has an empty, dotted or escaped segment",
   not_a_service_id: "the SPIFFE id is not of the form spiffe://<trust-domain>/ns/<namespace>/svc/<service>",
   leaf_is_ca: "the leaf is marked as a CA",
   leaf_signs: "the leaf may sign certificates or revocation lists",

@@ -85,7 +85,13 @@ export function parseCertificate(der: Buffer): Certificate {
 
 type Extensions = Pick<
   Certificate,
-  "subjectAltNames" | "isCa" | "pathLength" | "keyUsage" | "extendedKeyUsage" | "subjectKeyId" | "unknownCritical"
+  | "subjectAltNames"
+  | "isCa"
+  | "pathLength"
+  | "keyUsage"
+  | "extendedKeyUsage"
+  | "subjectKeyId"
+  | "unknownCritical"
 >;
 
 function readExtensions(wrapper: DerValue | undefined): Extensions {
@@ -165,7 +171,9 @@ function commonName(name: DerValue): string | undefined {
       if (oidText(take(parts, tag.oid)) !== "2.5.4.3") continue;
       const value = parts.shift() ?? malformed("empty common name");
       if (value.tag !== tag.bmpString) return value.body.toString("utf8");
-      return Buffer.from(value.body.subarray(0, value.body.length & ~1)).swap16().toString("utf16le");
+      return Buffer.from(value.body.subarray(0, value.body.length & ~1))
+        .swap16()
+        .toString("utf16le");
     }
   }
   return undefined;

@@ -57,7 +57,13 @@ export function splitSpiffeUri(text: string): { readonly trustDomain: string; re
   const trustDomain = text.slice(scheme.length, slash === -1 ? undefined : slash);
   const path = slash === -1 ? "" : text.slice(slash);
   if (!isTrustDomain(trustDomain)) refuse("bad_trust_domain", text);
-  if (path !== "" && !path.slice(1).split("/").every((segment) => segmentPattern.test(segment)))
+  if (
+    path !== "" &&
+    !path
+      .slice(1)
+      .split("/")
+      .every((segment) => segmentPattern.test(segment))
+  )
     refuse("bad_path", text);
   return { trustDomain, path };
 }

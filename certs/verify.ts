@@ -6,8 +6,7 @@ import { splitSpiffeUri } from "./spiffe-id.js";
 import { refusalOf, svidIdentity } from "./svid-rules.js";
 
 export type Verification =
-  | { readonly ok: true; readonly id: string }
-  | { readonly ok: false; readonly reason: RefusalReason };
+  { readonly ok: true; readonly id: string } | { readonly ok: false; readonly reason: RefusalReason };
 
 /** A root, two intermediates and a leaf are usual; each further one costs the verifier a signature check. */
 const maxChainLength = 8;
@@ -52,19 +51,15 @@ function readLink(der: Buffer): Link {
     return { fields, x509: new X509Certificate(der) };
   } catch (error: unknown) {
     // OpenSSL is stricter in corners that our reader does not look at.
-    return { fields, x509: throwMalformed(error) };
+    throw new CertificateError("malformed", "OpenSSL cannot read it", { cause: error });
   }
-}
-
-function throwMalformed(cause: unknown): never {
-  throw new CertificateError("malformed", "OpenSSL cannot read it", { cause });
 }
 
 /** From the leaf to a root of the bundle. Each step takes the first issuer that fits: no search that a peer could blow up. */
 function buildPath(leaf: Link, intermediates: Link[], roots: readonly Link[]): Link[] | RefusalReason {
   const path = [leaf];
   const left = [...intermediates];
-  for (let present = leaf; ; ) {
+  for (let present = leaf; ;) {
     const root = roots.find((candidate) => isIssuer(candidate, present));
     if (root !== undefined) return [...path, root];
     const at = left.findIndex((candidate) => isIssuer(candidate, present));
@@ -76,7 +71,12 @@ function buildPath(leaf: Link, intermediates: Link[], roots: readonly Link[]): L
 }
 
 function isIssuer(candidate: Link, subject: Link): boolean {
-  return subject.x509.checkIssued(candidate.x509) && subject.x509.verify(candidate.x509.publicKey);
+  if (!subject.x509.checkIssued(candidate.x509)) return false;
+  try {
+    return subject.x509.verify(candidate.x509.publicKey);
+  } catch {
+    return false; // the peer's intermediate has a key that OpenSSL cannot use
+  }
 }
 
 /** Why no issuer of `link` was found. */
@@ -84,7 +84,9 @@ function brokenAt(link: Link, isLeaf: boolean, candidates: readonly Link[]): Ref
   if (isLeaf && link.fields.isSelfIssued) return "self_signed";
   const named = candidates.filter((candidate) => candidate.x509.subject === link.x509.issuer);
   if (named.some((candidate) => !mayIssue(candidate.fields))) return "issuer_not_ca";
-  return named.some((candidate) => link.x509.checkIssued(candidate.x509)) ? "bad_signature" : "unknown_issuer";
+  return named.some((candidate) => link.x509.checkIssued(candidate.x509))
+    ? "bad_signature"
+    : "unknown_issuer";
 }
 
 function mayIssue(fields: Certificate): boolean {
