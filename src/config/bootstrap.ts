@@ -29,8 +29,8 @@ export interface Bootstrap {
   readonly zone: string;
   readonly meta: Readonly<Record<string, string>>;
   readonly accessLog: AccessLogConfig;
-  /** Register this instance in the control plane's embedded registry. False with Consul, or when somebody else registers. */
-  readonly register: boolean;
+  /** Who tells peers about this instance. */
+  readonly registration: RegistrationConfig;
   /** Longest wait for requests under way when draining, milliseconds. */
   readonly drainTimeoutMs: number;
   /** Wait between leaving the registry and refusing work, milliseconds, so that peers have heard of it. */
@@ -43,6 +43,27 @@ export interface UpstreamBinding {
   /** Port on 127.0.0.1; 0 = any free port. */
   readonly port: number;
 }
+
+export type RegistrationConfig =
+  /** The control plane's embedded registry. */
+  | { readonly kind: "embedded" }
+  /** The local Consul agent. */
+  | {
+      readonly kind: "consul";
+      readonly url: string;
+      readonly token: string | undefined;
+      readonly caFile: string | undefined;
+      readonly tags: readonly string[];
+      readonly checks: readonly AppCheck[];
+    }
+  /** Somebody else registers. */
+  | { readonly kind: "none" };
+
+/** How Consul finds out whether the application is well. */
+export type AppCheck =
+  | { readonly kind: "http"; readonly path: string; readonly intervalMs: number; readonly timeoutMs: number }
+  | { readonly kind: "tcp"; readonly intervalMs: number; readonly timeoutMs: number }
+  | { readonly kind: "ttl"; readonly ttlMs: number };
 
 export interface AccessLogConfig {
   readonly format: "off" | "text" | "json";
