@@ -31,7 +31,8 @@ export async function loadOrCreateRoot(options: RootStoreOptions): Promise<Autho
   const known = await loadRoot(options.dir);
   if (known === undefined) await createRoot(options);
   const root = known ?? (await loadRoot(options.dir));
-  if (root === undefined) throw new ConfigError(`${options.dir} holds other files but no CA: choose an empty or a new folder`);
+  if (root === undefined)
+    throw new ConfigError(`${options.dir} holds other files but no CA: choose an empty or a new folder`);
   if (root.trustDomain !== options.trustDomain) {
     const fix = `start with that trust domain, or give another --data-dir`;
     throw new ConfigError(
