@@ -1,0 +1,311 @@
+import fc from "fast-check";
+import t from "tap";
+import { clusterDefaults } from "../../src/config/cluster-defaults.js";
+import type { BreakerConfig, MtlsMode } from "../../src/config/snapshot.js";
+import type { ErrorCode } from "../../src/errors/error-table.js";
+import { ProxyError } from "../../src/errors/proxy-error.js";
+import { ejectionMs, tripReason } from "../../src/policy/breaker-state.js";
+import { ClusterEndpoint } from "../../src/policy/cluster-endpoint.js";
+import { EjectionBudget, maxEjections } from "../../src/policy/ejection-budget.js";
+import { EndpointBreaker, type BreakerEvent } from "../../src/policy/endpoint-breaker.js";
+import { endpointLayer } from "../../src/policy/endpoint-layer.js";
+import { pickEndpoint } from "../../src/policy/pick-endpoint.js";
+import { FakeClock } from "../support/fake-clock.js";
+import { endpointConfig, ScriptedTransport } from "../support/scripted-endpoint.js";
+import { RecordedReply, scriptedRequest } from "../support/scripted-service.js";
+
+const config: BreakerConfig = { ...clusterDefaults.breaker, jitterRatio: 0 };
+
+/** A cluster of `count` endpoints with real breakers under one budget. */
+function cluster(count: number, breaker: BreakerConfig = config) {
+  const clock = new FakeClock();
+  const events: string[] = [];
+  const endpoints: ClusterEndpoint[] = [];
+  const budget = new EjectionBudget(breaker.maxEjectionPercent, () => endpoints);
+  for (let i = 0; i < count; i++) {
+    const onEvent = (event: BreakerEvent): void =>
+      void events.push(`${i} ${event.state} ${event.reason ?? ""} ${event.forMs}`.replace("  ", " "));
+    const gate = new EndpointBreaker({ config: breaker, budget, clock, onEvent });
+    endpoints.push(new ClusterEndpoint(String(i), endpointConfig(i), gate, new ScriptedTransport()));
+  }
+  const breakers = endpoints.map((endpoint) => endpoint.gate);
+  return { clock, events, endpoints, breakers, breaker: breakers[0] as EndpointBreaker };
+}
+
+function record(breaker: EndpointBreaker, nowMs: number, verdicts: string): void {
+  for (const verdict of verdicts) breaker.record(verdict === "+", false, nowMs);
+}
+
+t.test("trips by failures in a row or by success ratio: table", async (t) => {
+  const cases: [Partial<BreakerConfig>, number, number, number, string | undefined][] = [
+    [{}, 6, 6, 0, undefined],
+    [{}, 7, 7, 7, "consecutive-failures"],
+    [{}, 7, 100, 7, "consecutive-failures"],
+    [{ consecutiveFailures: 0 }, 100, 100, 20, undefined],
+    [{}, 1, 4, 4, undefined],
+    [{}, 1, 5, 2, "success-ratio"],
+    [{}, 1, 5, 1, undefined],
+    [{}, 1, 100, 20, undefined],
+    [{}, 1, 100, 21, "success-ratio"],
+    [{ minSuccessRatio: 0 }, 1, 100, 100, undefined],
+  ];
+  for (const [change, consecutive, requests, failures, expected] of cases)
+    t.equal(tripReason({ ...config, ...change }, consecutive, requests, failures), expected);
+});
+
+t.test("ejection doubles up to its maximum, within the jitter", async (t) => {
+  t.same(
+    [0, 1, 2, 5, 6, 50].map((n) => ejectionMs(config, n, 0.5)),
+    [1000, 2000, 4000, 32_000, 60_000, 60_000],
+  );
+  const jittered = { ...config, jitterRatio: 0.5 };
+  t.equal(ejectionMs(jittered, 0, 0), 500);
+  t.equal(ejectionMs(jittered, 0, 0.999), 1499);
+  t.equal(ejectionMs(jittered, 9, 0.999), 60_000, "never above the maximum");
+});
+
+t.test("max ejections: whole numbers for small clusters", async (t) => {
+  const cases: [number, number, number][] = [
+    [0, 50, 0],
+    [1, 50, 0],
+    [1, 100, 0],
+    [2, 50, 1],
+    [3, 50, 1],
+    [4, 50, 2],
+    [10, 50, 5],
+    [10, 100, 9],
+    [2, 10, 1],
+    [9, 10, 1],
+    [3, 0, 0],
+  ];
+  for (const [total, percent, expected] of cases)
+    t.equal(maxEjections(total, percent), expected, `${total} at ${percent} %`);
+});
+
+t.test("every endpoint fails: 1, 2, 3 and 10 endpoints lose 0, 1, 1 and 5", async (t) => {
+  for (const [count, expected] of [
+    [1, 0],
+    [2, 1],
+    [3, 1],
+    [10, 5],
+  ] as const) {
+    const { breakers } = cluster(count);
+    for (let round = 0; round < 10; round++) for (const breaker of breakers) record(breaker, 0, "-");
+    t.equal(breakers.filter((breaker) => breaker.isEjected).length, expected, `${count} endpoints`);
+  }
+});
+
+t.test("opens, lets a single probe through, closes on its success", async (t) => {
+  const { clock, breaker, events } = cluster(2);
+  record(breaker, 0, "+++++++++++++++++++++++++++++++");
+  record(breaker, 0, "------");
+  t.ok(breaker.isOpen(0), "six failures in a row are not seven");
+  record(breaker, 0, "-");
+  t.notOk(breaker.isOpen(999));
+  t.match(breaker.describe(), { state: "open", ejections: 1, remainingMs: 1000 });
+  record(breaker, 500, "+++"); // replies to older requests
+  t.notOk(breaker.isOpen(500), "do not close it");
+  clock.advance(1000);
+  t.ok(breaker.isOpen(1000), "the ejection has run out");
+  t.ok(breaker.admit(1000), "the first attempt is the probe");
+  t.notOk(breaker.isOpen(1000), "no second one meanwhile");
+  t.notOk(breaker.admit(1000));
+  breaker.dropProbe();
+  t.ok(breaker.isOpen(1001), "a probe without a verdict makes room for another");
+  t.ok(breaker.admit(1001));
+  breaker.record(true, true, 1002);
+  t.match(breaker.describe(), { state: "closed", requestsInWindow: 0, consecutiveFailures: 0 });
+  t.same(events, ["0 open consecutive-failures 1000", "0 half-open 0", "0 closed 0"]);
+});
+
+t.test("a failed probe opens it for longer; success resets that", async (t) => {
+  const { breaker, events } = cluster(2);
+  record(breaker, 0, "-------");
+  let nowMs = 0;
+  for (const lengthMs of [1000, 2000, 4000]) {
+    nowMs += lengthMs - 1;
+    t.notOk(breaker.isOpen(nowMs));
+    nowMs += 1;
+    t.ok(breaker.admit(nowMs));
+    breaker.record(false, true, nowMs);
+  }
+  t.equal(events.at(-1), "0 open probe-failed 8000");
+  t.ok(breaker.admit(nowMs + 8000));
+  breaker.record(true, true, nowMs + 8000);
+  record(breaker, nowMs + 8000, "-------");
+  t.equal(events.at(-1), "0 open success-ratio 1000", "five of five are enough for the ratio");
+});
+
+t.test("success ratio is judged over the window only", async (t) => {
+  const { breaker } = cluster(2);
+  record(breaker, 0, "--+--+");
+  t.ok(breaker.isEjected);
+  const spread = cluster(2);
+  record(spread.breaker, 0, "--+");
+  record(spread.breaker, 11_000, "-+");
+  t.notOk(spread.breaker.isEjected, "the old failures are forgotten");
+  record(spread.breaker, 11_000, "--");
+  t.notOk(spread.breaker.isEjected, "four requests are too few");
+  record(spread.breaker, 11_000, "+-");
+  t.ok(spread.breaker.isEjected);
+});
+
+t.test("state machine: at most one probe, never more ejected than allowed, always a way back", async (t) => {
+  const step = fc.record({
+    endpoint: fc.nat(4),
+    action: fc.constantFrom("request", "success", "failure", "drop", "wait"),
+  });
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 5 }), fc.array(step, { maxLength: 200 }), (count, steps) => {
+      const { breakers } = cluster(count, { ...config, consecutiveFailures: 2 });
+      const running = breakers.map((): boolean[] => []);
+      let nowMs = 0;
+      for (const { endpoint, action } of steps) {
+        const breaker = breakers[endpoint % count] as EndpointBreaker;
+        const attempts = running[endpoint % count] as boolean[];
+        if (action === "wait") nowMs += 700;
+        else if (action === "request") attempts.push(breaker.admit(nowMs));
+        else {
+          const isProbe = attempts.shift();
+          if (isProbe === undefined) continue;
+          if (action !== "drop") breaker.record(action === "success", isProbe, nowMs);
+          else if (isProbe) breaker.dropProbe();
+        }
+        if (attempts.filter((isProbe) => isProbe).length > 1) return false;
+        const ejected = breakers.filter((each) => each.isEjected).length;
+        if (ejected > maxEjections(count, config.maxEjectionPercent)) return false;
+      }
+      // Whatever happened: once all attempts are over and time has passed, every gate opens again.
+      running.forEach((attempts, i) => {
+        for (const isProbe of attempts) if (isProbe) breakers[i]?.dropProbe();
+      });
+      return breakers.every((breaker) => breaker.isOpen(nowMs + 60_000));
+    }),
+    { numRuns: 500 },
+  );
+  t.pass("property held");
+});
+
+t.test("endpoint layer: counts, measures and judges every way an attempt can end", async (t) => {
+  const cases: [name: string, steps: (string | number)[], verdict: string][] = [
+    ["200", [200, "end"], "+"],
+    ["404", [404, "end"], "+"],
+    ["500", [500, "end"], "-"],
+    ["503", [503, "end"], "-"],
+    ["refused", ["connect_failed"], "-"],
+    ["reset", ["upstream_reset"], "-"],
+    ["timeout", ["attempt_timeout"], "-"],
+    ["cut short", [200, "upstream_truncated"], "+-"],
+    ["client gone", ["client_gone"], ""],
+    ["client gone after the head", [200, "client_gone"], "+"],
+    ["closed unread", ["upstream_unprocessed"], ""],
+    ["pool full", ["concurrency_limit"], ""],
+  ];
+  for (const isProbe of [false, true]) {
+    for (const [name, steps, verdict] of cases) {
+      const { clock, endpoints, breaker } = cluster(2);
+      const endpoint = endpoints[0] as ClusterEndpoint;
+      if (isProbe) {
+        record(breaker, 0, "-------");
+        clock.advance(1000);
+      }
+      const log: string[] = [];
+      const estimator = {
+        observe: (_: unknown, latencyMs: number) => void log.push(`latency ${latencyMs}`),
+        observeAtLeast: (_: unknown, latencyMs: number) => void log.push(`at least ${latencyMs}`),
+        penalize: (_: unknown, penaltyMs: number) => void log.push(`penalty ${penaltyMs}`),
+      };
+      const reply = new RecordedReply();
+      endpointLayer(clock, estimator)(endpoint, scriptedRequest(), reply, clock.monotonicMs());
+      t.equal(endpoint.inflight, 1);
+      if (isProbe) t.notOk(breaker.isOpen(clock.monotonicMs()), "the probe is under way");
+      clock.advance(40);
+      const attempt = (endpoint.transport as ScriptedTransport).last;
+      for (const step of steps) {
+        if (typeof step === "number") attempt.head(step);
+        else if (step === "end") attempt.end();
+        else attempt.fail(step as ErrorCode);
+      }
+      t.equal(endpoint.inflight, 0, name);
+      t.equal(reply.ends, 1, name);
+      t.equal(log[0], typeof steps[0] === "number" && steps[0] < 500 ? "latency 40" : "at least 40", name);
+      const { state, requestsInWindow, failuresInWindow } = breaker.describe();
+      if (!isProbe) {
+        t.same([requestsInWindow, failuresInWindow], [verdict.length, verdict.split("-").length - 1], name);
+      } else {
+        const expected = verdict === "" ? "half-open" : verdict.startsWith("+") ? "closed" : "open";
+        t.equal(state, expected, `probe: ${name}`);
+        if (verdict === "") t.ok(breaker.isOpen(clock.monotonicMs()), `probe released: ${name}`);
+      }
+    }
+  }
+});
+
+t.test("endpoint layer: 429 is a penalty, by Retry-After up to 300 s", async (t) => {
+  const cases: [string[], number][] = [
+    [[], 5000],
+    [["Retry-After", "7"], 7000],
+    [["retry-after", "9999"], 300_000],
+    [["Retry-After", "soon"], 5000],
+  ];
+  for (const [headers, expected] of cases) {
+    const { clock, endpoints, breaker } = cluster(2);
+    const endpoint = endpoints[0] as ClusterEndpoint;
+    let askedMs = 0;
+    const estimator = {
+      observe() {},
+      observeAtLeast() {},
+      penalize: (_: unknown, ms: number) => void (askedMs = ms),
+    };
+    endpointLayer(clock, estimator)(endpoint, scriptedRequest(), new RecordedReply(), 0);
+    (endpoint.transport as ScriptedTransport).last.respond(429, headers);
+    t.equal(askedMs, expected);
+    t.equal(breaker.describe().failuresInWindow, 0, "busy is not broken");
+  }
+});
+
+t.test("pick: notes the attempt; without an endpoint it says why", async (t) => {
+  const { clock, endpoints } = cluster(3);
+  const source = {
+    picker: { pick: (): ClusterEndpoint | undefined => endpoints[1] },
+    endpoints: endpoints as readonly ClusterEndpoint[],
+    refused: 0,
+    mtlsMode: "STRICT" as MtlsMode,
+  };
+  const estimator = { observe() {}, observeAtLeast() {}, penalize() {} };
+  const service = pickEndpoint({
+    cluster: "api.default",
+    source: "TrafficPolicy/default/api",
+    endpoints: source,
+    dispatch: endpointLayer(clock, estimator),
+    clock,
+  });
+  const request = scriptedRequest();
+  const reply = new RecordedReply();
+  const call = service.call(request, reply);
+  t.equal(request.upstream, endpoints[1]);
+  t.equal(request.attempts, 1);
+  call.cancel(new ProxyError("client_gone", "test"));
+  t.equal(reply.outcome, "client_gone");
+  t.equal(endpoints[1]?.inflight, 0);
+
+  source.picker = { pick: () => undefined };
+  for (const endpoint of endpoints.slice(0, 1)) record(endpoint.gate, 0, "-------");
+  const outcome = (): ProxyError | null => {
+    const recorded = new RecordedReply();
+    service.call(scriptedRequest(), recorded);
+    return recorded.error;
+  };
+  t.equal(
+    outcome()?.message,
+    "no healthy upstream: cluster api.default: no endpoint available, 1 of 3 ejected",
+  );
+  source.endpoints = [];
+  t.match(outcome(), { code: "no_healthy_endpoint", detail: /^cluster api\.default: no endpoint known/ });
+  source.refused = 2;
+  t.match(outcome(), {
+    code: "plaintext_refused",
+    detail:
+      "cluster api.default: 2 of 2 instances have no sidecar, mtls mode=STRICT, source=TrafficPolicy/default/api",
+  });
+});

@@ -1,0 +1,277 @@
+import t from "tap";
+import { clusterDefaults, retryDefaults } from "../../src/config/cluster-defaults.js";
+import type { RetryConfig } from "../../src/config/snapshot.js";
+import { errorTable, type ErrorCode } from "../../src/errors/error-table.js";
+import { ProxyError } from "../../src/errors/proxy-error.js";
+import { RetryBudget } from "../../src/policy/retry-budget.js";
+import { retryRules, shouldRetry, type FailedAttempt } from "../../src/policy/retry-decision.js";
+import { retry } from "../../src/policy/retry.js";
+import { Counter } from "../../src/telemetry/cells.js";
+import { TimerWheel } from "../../src/time/timer-wheel.js";
+import { FakeClock } from "../support/fake-clock.js";
+import { ScriptedSink, ScriptedSource, scriptedError } from "../support/scripted-body.js";
+import { RecordedReply, ScriptedService, scriptedRequest, type Step } from "../support/scripted-service.js";
+
+const config: RetryConfig = { ...retryDefaults, attempts: 2 };
+
+function setup(options: { config?: RetryConfig; steps?: Step[]; budget?: RetryBudget; timeoutMs?: number }) {
+  const clock = new FakeClock();
+  const meters = {
+    retries: new Counter(),
+    successes: new Counter(),
+    overflows: new Counter(),
+    exhausted: new Counter(),
+  };
+  const upstream = new ScriptedService(...(options.steps ?? []));
+  const service = retry({
+    config: options.config,
+    budget: options.budget ?? new RetryBudget(clusterDefaults.retryBudget),
+    wheel: new TimerWheel(clock),
+    clock,
+    routeTimeoutMs: options.timeoutMs,
+    meters,
+  })(upstream);
+  const counts = (): number[] => Object.values(meters).map((counter) => counter.value);
+  return { clock, upstream, service, reply: new RecordedReply(), counts };
+}
+
+const fail =
+  (code: ErrorCode): Step =>
+  (attempt) =>
+    attempt.fail(code);
+const respond =
+  (status: number, ...headers: string[]): Step =>
+  (attempt) =>
+    attempt.respond(status, headers);
+
+t.test("decision: by outcome, method and configuration", async (t) => {
+  const base: FailedAttempt = {
+    outcome: 503,
+    method: "GET",
+    retries: 0,
+    canReplay: true,
+    retryAfterMs: undefined,
+    remainingMs: Infinity,
+    backoffMs: 10,
+  };
+  const cases: [Partial<FailedAttempt>, RetryConfig | undefined, string][] = [
+    [{ outcome: "connect_failed", method: "POST" }, undefined, "retry 10"],
+    [{ outcome: "upstream_unprocessed", method: "POST" }, undefined, "retry 10"],
+    [{ outcome: "upstream_reset" }, undefined, "final"],
+    [{ outcome: 503 }, undefined, "final"],
+    [{ outcome: "connect_failed", retries: 1 }, undefined, "exhausted"],
+    [{ outcome: "upstream_reset" }, config, "retry 10"],
+    [{ outcome: "upstream_reset", method: "POST" }, config, "final"],
+    [{ outcome: "attempt_timeout" }, config, "retry 10"],
+    [{ outcome: "route_timeout" }, config, "final"],
+    [{ outcome: "concurrency_limit" }, config, "final"],
+    [{ outcome: 503 }, config, "retry 10"],
+    [{ outcome: 500 }, config, "final"],
+    [{ outcome: 503, method: "POST" }, config, "final"],
+    [{ outcome: 503, method: "POST" }, { ...config, methods: ["POST"] }, "retry 10"],
+    [{ outcome: 503, retries: 1 }, config, "retry 10"],
+    [{ outcome: 503, retries: 2 }, config, "exhausted"],
+    [{ outcome: 500, retries: 2 }, config, "final"],
+    [{ canReplay: false }, config, "final"],
+    [{ outcome: "connect_failed", canReplay: false }, config, "final"],
+    [{ retryAfterMs: 0 }, config, "retry 10"],
+    [{ retryAfterMs: 100 }, config, "retry 100"],
+    [{ retryAfterMs: 1000 }, config, "final"],
+    [{ remainingMs: 10 }, config, "final"],
+    [{ remainingMs: 11 }, config, "retry 10"],
+  ];
+  for (const [change, rules, expected] of cases) {
+    const decision = shouldRetry(retryRules(rules), { ...base, ...change });
+    const text = decision.type === "retry" ? `retry ${decision.waitMs}` : decision.type;
+    t.equal(text, expected, JSON.stringify([change, rules?.methods]));
+  }
+  const never = (Object.keys(errorTable) as ErrorCode[]).filter((code) => errorTable[code].retry === "never");
+  for (const outcome of never)
+    t.equal(shouldRetry(retryRules(config), { ...base, outcome }).type, "final", outcome);
+});
+
+t.test("a refused connection is retried once, for any method, after a jittered pause", async (t) => {
+  const { clock, upstream, service, reply, counts } = setup({
+    steps: [fail("connect_failed"), respond(200)],
+  });
+  clock.randoms = [0.8];
+  service.call(scriptedRequest({ method: "POST" }), reply);
+  t.equal(reply.outcome, "pending");
+  clock.advance(19);
+  t.equal(upstream.attempts.length, 1, "0.8 of 25 ms is a pause of 20 ms");
+  clock.advance(11);
+  t.equal(reply.outcome, "200");
+  t.same(counts(), [1, 1, 0, 0]);
+  t.equal(clock.pendingTimers, 0);
+});
+
+t.test("attempts used up: the last result passes, with URX", async (t) => {
+  const byStatus = setup({ config, steps: [respond(503), respond(502), respond(504)] });
+  const request = scriptedRequest();
+  byStatus.service.call(request, byStatus.reply);
+  byStatus.clock.advance(1000);
+  t.equal(byStatus.reply.outcome, "504");
+  t.equal(request.flag, "URX");
+  t.same(byStatus.counts(), [2, 0, 0, 1]);
+
+  const byError = setup({ steps: [fail("connect_failed"), fail("connect_timeout")] });
+  byError.service.call(request, byError.reply);
+  byError.clock.advance(1000);
+  t.equal(byError.reply.outcome, "connect_timeout");
+});
+
+t.test("a response that will be retried is cancelled, and its end awaited", async (t) => {
+  const { clock, upstream, service, reply } = setup({ config });
+  service.call(scriptedRequest(), reply);
+  const first = upstream.last;
+  first.endsOnCancel = false;
+  first.informational(103);
+  first.head(503);
+  t.equal(first.cancelledWith?.code, "client_gone");
+  clock.advance(1000);
+  t.equal(upstream.attempts.length, 1, "nothing is sent while the connection has not let go");
+  first.end(first.cancelledWith);
+  clock.advance(1000);
+  upstream.last.respond(200);
+  t.equal(reply.outcome, "200");
+  t.same(reply.informationals, [103]);
+});
+
+t.test("nothing is retried once a head went downstream", async (t) => {
+  const { clock, upstream, service, reply } = setup({ config });
+  service.call(scriptedRequest(), reply);
+  upstream.last.head(200);
+  upstream.last.fail("upstream_truncated");
+  clock.advance(1000);
+  t.equal(reply.outcome, "200 upstream_truncated");
+  t.equal(upstream.attempts.length, 1);
+});
+
+t.test("a POST that the upstream may have worked on is sent exactly once", async (t) => {
+  for (const code of ["upstream_reset", "upstream_closed", "attempt_timeout"] as const) {
+    const { clock, upstream, service, reply } = setup({ config, steps: [fail(code)] });
+    service.call(scriptedRequest({ method: "POST" }), reply);
+    clock.advance(1000);
+    t.equal(reply.outcome, code);
+    t.equal(upstream.attempts.length, 1);
+  }
+});
+
+t.test("cancel ends the call at once, in every phase, and no attempt follows", async (t) => {
+  const gone = new ProxyError("client_gone", "test");
+  const check = (name: string, env: ReturnType<typeof setup>, before: () => void): void => {
+    const call = env.service.call(scriptedRequest(), env.reply);
+    before();
+    const { length } = env.upstream.attempts;
+    call.cancel(gone);
+    call.cancel(gone);
+    t.equal(env.reply.error, gone, name);
+    t.equal(env.reply.ends, 1, name);
+    env.clock.advance(1000);
+    t.equal(env.upstream.attempts.length, length, name);
+    t.equal(env.clock.pendingTimers, 0, name);
+  };
+  const trying = setup({ config });
+  check("trying", trying, () => {});
+  const waiting = setup({ config, steps: [respond(503)] });
+  check("waiting", waiting, () => {});
+  const committed = setup({ config });
+  check("committed", committed, () => committed.upstream.last.head(200));
+
+  const discarding = setup({ config });
+  const call = discarding.service.call(scriptedRequest(), discarding.reply);
+  const first = discarding.upstream.last;
+  first.endsOnCancel = false;
+  first.head(503);
+  call.cancel(gone);
+  first.end();
+  t.equal(discarding.reply.error, gone, "discarding");
+  discarding.clock.advance(1000);
+  t.equal(discarding.upstream.attempts.length, 1);
+
+  // The caller cancels from inside the head it was given, before call() has returned.
+  const nested = setup({ config, steps: [(attempt) => attempt.head(200)] });
+  const calls: { cancel(error: ProxyError): void }[] = [];
+  nested.reply.head = () => calls.forEach((inner) => inner.cancel(gone));
+  calls.push(nested.service.call(scriptedRequest(), nested.reply));
+  calls[0]?.cancel(gone);
+  t.equal(nested.reply.error, gone, "nested");
+});
+
+t.test("no time left, Retry-After too long, budget spent: the result passes at once", async (t) => {
+  const late = setup({ config, timeoutMs: 1000 });
+  late.service.call(scriptedRequest(), late.reply);
+  late.clock.advance(995);
+  late.upstream.last.respond(503);
+  t.equal(late.reply.outcome, "503", "12 ms of pause do not fit in 5 ms");
+
+  const busy = setup({ config, steps: [respond(503, "Retry-After", "1")] });
+  busy.service.call(scriptedRequest(), busy.reply);
+  t.equal(busy.reply.outcome, "503");
+
+  const budget = new RetryBudget({ percent: 0, minRetriesPerSecond: 0.1, windowMs: 10_000 });
+  const spent = setup({ config, budget, steps: [respond(503), respond(502), fail("connect_failed")] });
+  spent.service.call(scriptedRequest(), spent.reply);
+  spent.clock.advance(1000);
+  t.equal(spent.reply.outcome, "502", "one retry was in the budget, the second was not");
+  t.same(spent.counts(), [1, 0, 1, 0]);
+  const request = scriptedRequest();
+  const second = new RecordedReply();
+  spent.service.call(request, second);
+  t.equal(second.outcome, "connect_failed");
+  t.equal(request.flag, "");
+});
+
+t.test("the body is sent again whole; a body over the limit is not retried", async (t) => {
+  const upload = (limit: number, code: ErrorCode) => {
+    const env = setup({ config: { ...config, maxReplayBytes: limit } });
+    const source = new ScriptedSource();
+    const request = scriptedRequest({ method: "PUT", body: source });
+    env.service.call(request, env.reply);
+    const first = new ScriptedSink();
+    env.upstream.last.body?.attach(first);
+    source.arrive(Buffer.from("hello "), Buffer.from("wor"));
+    env.upstream.last.body?.cancel(scriptedError);
+    env.upstream.last.fail(code);
+    env.clock.advance(1000);
+    source.arrive(Buffer.from("ld"), "end");
+    return { ...env, source, first };
+  };
+  const fits = upload(64, "upstream_reset");
+  const second = new ScriptedSink();
+  fits.upstream.last.body?.attach(second);
+  t.equal(second.bytes.toString(), "hello world");
+  t.same(second.trailers, ["x-checksum", "1"]);
+  fits.upstream.last.respond(200);
+  t.equal(fits.reply.outcome, "200");
+  t.equal(fits.source.cancelledWith, null);
+
+  const over = upload(8, "upstream_reset");
+  t.equal(over.first.bytes.toString(), "hello wor", "the first attempt got everything that came");
+  t.equal(over.upstream.attempts.length, 1);
+  t.equal(over.reply.outcome, "upstream_reset");
+  t.equal(over.source.cancelledWith, scriptedError, "the upload is told that nobody reads it");
+});
+
+t.test("retry storm: with every answer a 503, the upstream gets at most 20 % + 10/s more", async (t) => {
+  const { clock, upstream, service } = setup({ config });
+  const seconds = 30;
+  let attempts = 0;
+  upstream.call = (_request, reply) => {
+    attempts++;
+    reply.head({ status: 503, reason: "", version: "1.1", headers: [] }, null);
+    reply.end(null);
+    return { cancel() {} };
+  };
+  for (let i = 0; i < seconds * 200; i++) {
+    service.call(scriptedRequest({ startMs: clock.monotonicMs() }), {
+      informational() {},
+      head() {},
+      end() {},
+    });
+    clock.advance(5);
+  }
+  const requests = seconds * 200;
+  t.ok(attempts <= requests * 1.2 + seconds * 10 + 100, `${attempts} attempts for ${requests} requests`);
+  t.ok(attempts > requests * 1.15, "and the budget is really used");
+});
