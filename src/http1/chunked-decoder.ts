@@ -177,7 +177,11 @@ export class ChunkedDecoder {
 
   #readTrailers(chunk: Buffer, from: number): number {
     const { maxTrailerBytes, maxHeaders } = this.#limits;
-    this.#trailerReader ??= new HeadReader({ ...this.#limits, maxHeadBytes: maxTrailerBytes }, this.#kind);
+    if (this.#trailerReader === null) {
+      // A section without a start line: nothing in it can be a target that is too long.
+      const limits = { ...this.#limits, maxHeadBytes: maxTrailerBytes, maxTargetBytes: maxTrailerBytes };
+      this.#trailerReader = new HeadReader(limits, this.#kind);
+    }
     const end = this.#trailerReader.push(chunk, from);
     if (end < 0) return chunk.length;
     const { text } = this.#trailerReader;

@@ -45,6 +45,9 @@ export class HeadReader {
     if (this.#length === 0) {
       if (this.#kind === "request") from = this.#skipEmptyLines(chunk, from);
       if (from >= chunk.length) return -1;
+      if (tokenBytes[chunk[from] as number] !== 1) {
+        throw malformed(this.#kind, "not HTTP/1: the first byte cannot begin a message");
+      }
       const found = chunk.indexOf(headEnd, from);
       if (found >= 0) {
         const end = found + 4;
@@ -58,7 +61,7 @@ export class HeadReader {
     return this.#keep(chunk, from);
   }
 
-  /** Forgets everything, as after construction. */
+  /** Forgets everything, as after construction. Also worth a call once `text` is parsed: it may be 64 KiB. */
   reset(): void {
     this.text = "";
     this.#forget();
@@ -85,9 +88,6 @@ export class HeadReader {
   }
 
   #keep(chunk: Buffer, from: number): number {
-    if (this.#length === 0 && tokenBytes[chunk[from] as number] !== 1) {
-      throw malformed(this.#kind, "not HTTP/1: the first byte cannot begin a message");
-    }
     const end = this.#scan(chunk, from);
     const stop = end < 0 ? chunk.length : end;
     const size = stop - from;
@@ -145,7 +145,7 @@ export class HeadReader {
     const { maxHeadBytes, maxTargetBytes } = this.#limits;
     if (this.#kind === "request") {
       const lineEnd = this.text.indexOf("\r\n");
-      if (lineEnd < 0 || lineEnd > maxTargetBytes) {
+      if ((lineEnd < 0 ? this.text.length : lineEnd) > maxTargetBytes) {
         return new ProxyError("uri_too_long", `request target is over ${maxTargetBytes} bytes`);
       }
     }
