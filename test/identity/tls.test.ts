@@ -1,11 +1,12 @@
 /** Identity on real TLS sockets: who is let in, who is not, and rotation under open connections. */
 import { once } from "node:events";
-import { connect as connectTcp, type AddressInfo } from "node:net";
+import { connect as connectTcp, createServer as createTcpServer, type AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { connect, createServer, type ConnectionOptions, type TlsOptions } from "node:tls";
 import t, { type Test } from "tap";
 import { assembleSvid } from "../../src/identity/assemble-svid.js";
 import type { Svid } from "../../src/identity/svid.js";
+import { checkServed } from "../../src/identity/served-check.js";
 import { clientTlsOptions, followRotation, serverTlsOptions } from "../../src/identity/tls-options.js";
 import {
   handshakeRefusal,
@@ -14,6 +15,8 @@ import {
   type PeerIdentity,
 } from "../../src/identity/verify-peer.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
+import { systemClock } from "../../src/time/clock.js";
+import { FakeClock } from "../support/fake-clock.js";
 import {
   makeCertificate,
   makeRoot,
@@ -258,4 +261,24 @@ t.test("one secure context per identity", async (t) => {
   const own = svid("web");
   t.equal(clientTlsOptions(own).secureContext, clientTlsOptions(own).secureContext);
   t.not(clientTlsOptions(own).secureContext, clientTlsOptions(svid("web")).secureContext);
+});
+
+t.test("the served certificate is checked from outside", async (t) => {
+  const [old, fresh] = [svid("api"), svid("api")];
+  const { server, port } = await listen(t, old);
+  const target = { address: "127.0.0.1", port };
+  t.same(await checkServed(target, old, systemClock), { ok: true });
+  t.match(await checkServed(target, fresh, systemClock), { ok: false, detail: /another certificate/ });
+  server.setSecureContext(serverTlsOptions(fresh));
+  t.same(await checkServed(target, fresh, systemClock), { ok: true });
+  const stranger = makeRoot({ ...life, subject: "stranger" });
+  const foreign = { ...fresh, bundlePem: stranger.pem };
+  t.match(await checkServed(target, foreign, systemClock), { ok: false, detail: /unable to verify/ });
+  const silent = createTcpServer().listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  t.teardown(() => silent.close());
+  const clock = new FakeClock();
+  const hanging = checkServed({ ...target, port: (silent.address() as AddressInfo).port }, fresh, clock);
+  clock.advance(5000);
+  t.same(await hanging, { ok: false, detail: "no handshake within 5s" });
 });
