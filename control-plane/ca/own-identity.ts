@@ -1,0 +1,29 @@
+import { createCsr } from "../../certs/csr.js";
+import { generateKeyPem } from "../../certs/keys.js";
+import { controlPlaneName } from "../../src/discovery/proto/enrollment.js";
+import { assembleSvid } from "../../src/identity/assemble-svid.js";
+import { startRenewal, type RenewalEvent } from "../../src/identity/renewal.js";
+import type { CertificateSource, Svid } from "../../src/identity/svid.js";
+import { LatestValue } from "../../src/lifecycle/latest-value.js";
+import type { Clock } from "../../src/time/clock.js";
+import type { Issuer } from "./issuer.js";
+
+/**
+ * The control plane's own certificate, issued by its own CA and renewed like any other. It lives in memory only. Its chain
+ * ends with the root, so that a joining sidecar finds there what its token's fingerprint vouches for.
+ */
+export async function startOwnIdentity(
+  issuer: Issuer,
+  clock: Clock,
+  onEvent: (event: RenewalEvent) => void,
+): Promise<{ readonly certificates: CertificateSource; close(): void }> {
+  const certificates: CertificateSource = new LatestValue<Svid | undefined>(await issueOwn(issuer));
+  const renewal = startRenewal({ source: certificates, renew: () => issueOwn(issuer), clock, onEvent });
+  return { certificates, close: () => renewal.close() };
+}
+
+async function issueOwn(issuer: Issuer): Promise<Svid> {
+  const keyPem = await generateKeyPem();
+  const { certChainPem, bundlePem } = issuer.issue(controlPlaneName, createCsr(keyPem));
+  return assembleSvid({ certChainPem: `${certChainPem}${bundlePem}`, keyPem, bundlePem });
+}

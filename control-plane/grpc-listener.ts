@@ -1,0 +1,151 @@
+import { Server, ServerCredentials } from "@grpc/grpc-js";
+import type { ServerInterceptor } from "@grpc/grpc-js";
+import type { AddressInfo, Socket } from "node:net";
+import { createServer, type Server as TlsServer, type TLSSocket } from "node:tls";
+import { parseCertificate } from "../certs/certificate.js";
+import { parseSpiffeId } from "../certs/spiffe-id.js";
+import type { HostPort } from "../src/discovery/host-port.js";
+import { ConfigError } from "../src/errors/config-error.js";
+import type { CertificateSource, Svid } from "../src/identity/svid.js";
+import { followRotation, serverTlsOptions } from "../src/identity/tls-options.js";
+import { verifyPeer } from "../src/identity/verify-peer.js";
+import type { Clock } from "../src/time/clock.js";
+
+export interface GrpcListenerOptions {
+  readonly listen: HostPort;
+  /** The control plane's own identity, its chain ending with the root; each newer one is served to new connections. */
+  readonly certificates: CertificateSource;
+  readonly clock: Clock;
+  readonly interceptors: readonly ServerInterceptor[];
+  /** A connection was refused before any gRPC byte: one line without secrets. */
+  readonly onRefused: (reason: string, address: string) => void;
+}
+
+/** The control plane's one gRPC port. */
+export interface GrpcListener {
+  /** Services are added before start(). */
+  readonly server: Server;
+  /** Opens the port. @returns host:port as bound. @throws ConfigError when it cannot be. */
+  start(): Promise<string>;
+  /** Ends every call and connection, then resolves. */
+  close(): Promise<void>;
+}
+
+/** Config of a big mesh is megabytes on the way out; what sidecars send is small. */
+const maxReceiveBytes = 4 * 1024 * 1024;
+const maxConnections = 8192;
+/** One Issue call takes milliseconds; without a certificate there is nothing else to do here. */
+const anonymousLifetimeMs = 30_000;
+
+/**
+ * gRPC over mutual TLS 1.3. grpc-js' own server credentials either demand client certificates or do not look at them,
+ * but joining needs "verified if presented": so a node:tls server does the handshake and the check, and hands accepted
+ * sockets over.
+ */
+export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
+  const svid = options.certificates.get();
+  if (svid === undefined) throw new Error("the control plane has no certificate yet");
+  const server = new Server({
+    interceptors: [...options.interceptors],
+    "grpc.max_receive_message_length": maxReceiveBytes,
+    "grpc.max_concurrent_streams": 100,
+    // A dead sidecar is noticed within 15 s: its stream is its registration.
+    "grpc.keepalive_time_ms": 10_000,
+    "grpc.keepalive_timeout_ms": 5000,
+    "grpc.max_connection_idle_ms": 300_000,
+    "grpc-node.max_session_memory": 64,
+    "grpc.enable_channelz": 0,
+  });
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const sockets = new Set<Socket>();
+  const tls = createServer({
+    ...serverTlsOptions(svid),
+    rejectUnauthorized: false, // decided below: without a certificate a sidecar may join
+    ALPNProtocols: ["h2"],
+  });
+  tls.maxConnections = maxConnections;
+  tls.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
+  tls.on("tlsClientError", (error, socket) => {
+    options.onRefused(error.message, socket.remoteAddress ?? "unknown");
+    socket.destroy();
+  });
+  tls.on("secureConnection", (socket) => {
+    // Before anything else can fail on it.
+    socket.on("error", () => socket.destroy());
+    const refusal = admit(socket, svid, options.clock);
+    if (refusal === undefined) return injector.injectConnection(socket);
+    options.onRefused(refusal, socket.remoteAddress ?? "unknown");
+    socket.destroy();
+  });
+  const stopFollowing = followRotation(tls, options.certificates, (error) =>
+    options.onRefused(`own certificate: ${String(error)}`, "-"),
+  );
+
+  return {
+    server,
+    start: () => listen(tls, options.listen),
+    async close() {
+      stopFollowing();
+      const closed = new Promise((resolve) => tls.close(resolve));
+      server.forceShutdown();
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+  };
+}
+
+/** Why this connection is refused; undefined when it may go on. Its life is bounded by what it presented. */
+function admit(socket: TLSSocket, svid: Svid, clock: Clock): string | undefined {
+  if (socket.alpnProtocol !== "h2") return "the client does not speak HTTP/2 (ALPN h2)";
+  const certificate = socket.getPeerX509Certificate();
+  let lifetimeMs = anonymousLifetimeMs;
+  if (certificate !== undefined) {
+    const verdict = verifyPeer(socket, undefined, parseSpiffeId(svid.id).trustDomain);
+    if (!verdict.ok) return `client certificate: ${verdict.reason}`;
+    // An expired certificate must not live on in a stream that was opened with it.
+    lifetimeMs = parseCertificate(certificate.raw).notAfterMs - clock.wallMs();
+  }
+  const end = clock.timer(Math.max(0, lifetimeMs), () => socket.destroy());
+  socket.once("close", () => end.cancel());
+  return undefined;
+}
+
+function listen(tls: TlsServer, { host, port, text }: HostPort): Promise<string> {
+  return new Promise((resolve, reject) => {
+    tls.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, text, "--listen")));
+    tls.listen(port, host, () => {
+      tls.removeAllListeners("error");
+      tls.on("error", () => undefined); // EMFILE on accept: node keeps the listener, the client tries again
+      resolve(formatAddress(tls.address() as AddressInfo));
+    });
+  });
+}
+
+/** `127.0.0.1:15012`, `[::1]:15012`. */
+export function formatAddress({ address, port }: AddressInfo): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+/** One line with cause and fix. */
+export function listenError(error: NodeJS.ErrnoException, text: string, place: string): Error {
+  switch (error.code) {
+    case "EADDRINUSE":
+      return new ConfigError(`${text} is in use by another process: stop it, or choose another port`, {
+        place,
+        cause: error,
+      });
+    case "EACCES":
+      return new ConfigError(`${text}: this user may not open that port, choose one above 1023`, {
+        place,
+        cause: error,
+      });
+    case "EADDRNOTAVAIL":
+    case "ENOTFOUND":
+      return new ConfigError(`${text} is not an address of this machine`, { place, cause: error });
+    default:
+      return error;
+  }
+}

@@ -1,0 +1,38 @@
+import type { ServerUnaryCall } from "@grpc/grpc-js";
+import { parseSpiffeId, type SpiffeId } from "../certs/spiffe-id.js";
+import { svidIdentityOfDer } from "../certs/svid-rules.js";
+
+/** Who is at the other end of a gRPC call. */
+export interface Peer {
+  /** SPIFFE id of the verified client certificate; undefined when none was presented. */
+  readonly id: string | undefined;
+  /** The same id, taken apart. */
+  readonly identity: SpiffeId | undefined;
+  /** IP literal, without the port. */
+  readonly address: string;
+}
+
+/** What every server call of grpc-js offers about its connection. */
+export type PeerCall = Pick<ServerUnaryCall<unknown, unknown>, "getPeer" | "getAuthContext">;
+
+export type PeerOf = (call: PeerCall) => Peer;
+
+/**
+ * Reads the identity from the connection that carries the call. The listener has verified the certificate before the
+ * first gRPC byte, and grpc-js offers it only when node:tls accepted the chain too; the id is read from its DER, never
+ * from Node's subjectaltname text (CVE-2021-44532).
+ */
+export const peerOf: PeerOf = (call) => {
+  const address = addressOf(call.getPeer());
+  const der = call.getAuthContext()?.sslPeerCertificate?.raw;
+  if (der === undefined) return { id: undefined, identity: undefined, address };
+  const found = svidIdentityOfDer(der);
+  if (!found.ok) return { id: undefined, identity: undefined, address };
+  return { id: found.id, identity: parseSpiffeId(found.id), address };
+};
+
+/** grpc-js writes `<address>:<port>`, IPv6 without brackets. */
+function addressOf(peer: string): string {
+  const colon = peer.lastIndexOf(":");
+  return colon === -1 ? peer : peer.slice(0, colon);
+}

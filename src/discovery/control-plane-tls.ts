@@ -1,0 +1,70 @@
+import { ChannelCredentials } from "@grpc/grpc-js";
+import type { ChannelOptions } from "@grpc/grpc-js";
+import { createSecureContext, type PeerCertificate } from "node:tls";
+import { refusalTexts } from "../../certs/certificate-error.js";
+import { formatSpiffeId } from "../../certs/spiffe-id.js";
+import { svidIdentityOfDer } from "../../certs/svid-rules.js";
+import { controlPlaneName } from "./proto/enrollment.js";
+
+/**
+ * Server name of the TLS handshake: the control plane is known by its SPIFFE id, and RFC 6066 §3 allows no IP address
+ * there, which is what operators mostly write.
+ */
+export const controlPlaneServerName = "control-plane.remora";
+
+/** Key and certificate chain of the client, PEM. */
+export interface ClientKey {
+  readonly keyPem: string;
+  readonly certChainPem: string;
+}
+
+/** The id that the control plane of `trustDomain` must prove. */
+export function controlPlaneId(trustDomain: string): string {
+  return formatSpiffeId({ trustDomain, ...controlPlaneName });
+}
+
+/**
+ * gRPC credentials towards the control plane: TLS 1.3, the chain must lead to `bundlePem`, and the id must be exactly the
+ * control plane's; any other certificate of the mesh is refused.
+ *
+ * @param key undefined before the first certificate was issued.
+ */
+export function controlPlaneCredentials(
+  bundlePem: string,
+  trustDomain: string,
+  key: ClientKey | undefined,
+): ChannelCredentials {
+  const expected = controlPlaneId(trustDomain);
+  const secureContext = createSecureContext({
+    ca: bundlePem, // replaces the public roots
+    minVersion: "TLSv1.3",
+    ...(key === undefined ? {} : { key: key.keyPem, cert: key.certChainPem }),
+  });
+  return ChannelCredentials.createFromSecureContext(secureContext, {
+    checkServerIdentity: (_host: string, peer: PeerCertificate): Error | undefined => {
+      const found = svidIdentityOfDer(peer.raw);
+      if (!found.ok) return new Error(`control plane's certificate: ${refusalTexts[found.reason]}`);
+      return found.id === expected
+        ? undefined
+        : new Error(`the server is ${found.id}, not the control plane ${expected}`);
+    },
+  });
+}
+
+/** Options of every channel to the control plane. */
+export const controlPlaneChannelOptions: ChannelOptions = {
+  "grpc.ssl_target_name_override": controlPlaneServerName,
+  // A dead link is noticed within 15 s also when nothing is sent.
+  "grpc.keepalive_time_ms": 10_000,
+  "grpc.keepalive_timeout_ms": 5000,
+  "grpc.keepalive_permit_without_calls": 1,
+  "grpc.initial_reconnect_backoff_ms": 100,
+  "grpc.max_reconnect_backoff_ms": 1000,
+  "grpc.max_receive_message_length": 64 * 1024 * 1024,
+  // The control plane is inside: HTTP_PROXY of the environment is for the application.
+  "grpc.enable_http_proxy": 0,
+  "grpc.enable_channelz": 0,
+  "grpc.service_config_disable_resolution": 1,
+  // Closing a channel then closes its connection; the global pool keeps it for 30 s.
+  "grpc.use_local_subchannel_pool": 1,
+};

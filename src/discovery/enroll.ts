@@ -1,0 +1,151 @@
+import { Client, Metadata, status, type ServiceError } from "@grpc/grpc-js";
+import { CertificateError } from "../../certs/certificate-error.js";
+import { createCsr } from "../../certs/csr.js";
+import { parseJoinToken, type JoinToken } from "../../certs/join-token.js";
+import { generateKeyPem } from "../../certs/keys.js";
+import { formatSpiffeId, parseSpiffeId } from "../../certs/spiffe-id.js";
+import { ConfigError } from "../errors/config-error.js";
+import { assembleSvid } from "../identity/assemble-svid.js";
+import type { Svid } from "../identity/svid.js";
+import type { Clock } from "../time/clock.js";
+import { controlPlaneChannelOptions, controlPlaneCredentials, type ClientKey } from "./control-plane-tls.js";
+import { fetchPinnedRoot, unreachable } from "./first-contact.js";
+import { parseHostPort, type HostPort } from "./host-port.js";
+import { enrollmentService, type IssueResponse } from "./proto/enrollment.js";
+
+export interface EnrollOptions {
+  /** host:port of the control plane's gRPC listener. */
+  readonly controlPlane: string;
+  /** Join token, `rmr1....`. */
+  readonly token: string;
+  /** Whom the token is expected to be for: a token of another service is refused here, not used by mistake. */
+  readonly service: string;
+  readonly namespace: string;
+  readonly clock: Clock;
+  readonly signal?: AbortSignal;
+}
+
+export interface RenewOptions {
+  readonly controlPlane: string;
+  readonly clock: Clock;
+  readonly signal?: AbortSignal;
+}
+
+/** TCP connect and TLS handshake of the first contact. */
+const connectTimeoutMs = 5000;
+/** A whole Issue call, connecting included. */
+const issueTimeoutMs = 10_000;
+
+/**
+ * The first certificate of a sidecar: makes a key, pins the control plane's root by the token's fingerprint, and only then
+ * sends the token over a connection verified against that root. Not tried twice: a token is used up by its first arrival.
+ *
+ * @throws ConfigError: control plane unreachable, wrong fingerprint, token refused, token of another service.
+ */
+export async function enroll(options: EnrollOptions): Promise<Svid> {
+  const { token, service, namespace, clock } = options;
+  const target = parseHostPort(options.controlPlane, "--control-plane");
+  const { rootFingerprint } = readToken(token);
+  const { rootPem, trustDomain } = await fetchPinnedRoot(target, rootFingerprint, {
+    clock,
+    timeoutMs: connectTimeoutMs,
+  });
+  const request = { target, bundlePem: rootPem, trustDomain, token: token.trim(), key: undefined };
+  const svid = await issue(request, options);
+  const expected = formatSpiffeId({ trustDomain, namespace, service });
+  if (svid.id !== expected)
+    throw new ConfigError(
+      `the join token is for ${svid.id}, not for ${expected}: create one with remora token create --service ${service}`,
+    );
+  return svid;
+}
+
+/**
+ * A new certificate on a new key, by right of the present one.
+ *
+ * @throws ConfigError: control plane unreachable, certificate refused.
+ */
+export function renew(current: Svid, options: RenewOptions): Promise<Svid> {
+  const target = parseHostPort(options.controlPlane, "--control-plane");
+  const { trustDomain } = parseSpiffeId(current.id);
+  return issue({ target, bundlePem: current.bundlePem, trustDomain, token: "", key: current }, options);
+}
+
+interface Issue {
+  readonly target: HostPort;
+  readonly bundlePem: string;
+  readonly trustDomain: string;
+  readonly token: string;
+  readonly key: ClientKey | undefined;
+}
+
+type CallOptions = Pick<RenewOptions, "clock" | "signal">;
+
+async function issue(request: Issue, options: CallOptions): Promise<Svid> {
+  const keyPem = await generateKeyPem();
+  const credentials = controlPlaneCredentials(request.bundlePem, request.trustDomain, request.key);
+  const client = new Client(`dns:///${request.target.text}`, credentials, controlPlaneChannelOptions);
+  try {
+    const answer = await call(client, { csrPem: createCsr(keyPem), token: request.token }, options);
+    return assembleSvid({ certChainPem: answer.certChainPem, keyPem, bundlePem: answer.bundlePem });
+  } catch (error: unknown) {
+    throw explain(error, request.target);
+  } finally {
+    client.close();
+  }
+}
+
+function call(
+  client: Client,
+  request: { readonly csrPem: string; readonly token: string },
+  { clock, signal }: CallOptions,
+): Promise<IssueResponse> {
+  return new Promise((resolve, reject) => {
+    const { path, requestSerialize, responseDeserialize } = enrollmentService.Issue;
+    const abort = (): void => pending.cancel();
+    const limit = clock.timer(issueTimeoutMs, abort);
+    const pending = client.makeUnaryRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      request,
+      new Metadata(),
+      (error, answer) => {
+        limit.cancel();
+        signal?.removeEventListener("abort", abort);
+        if (error === null && answer !== undefined) resolve(answer);
+        else reject(error ?? new Error("empty answer"));
+      },
+    );
+    if (signal?.aborted === true) abort();
+    signal?.addEventListener("abort", abort, { once: true });
+  });
+}
+
+function explain(error: unknown, target: HostPort): Error {
+  if (error instanceof CertificateError)
+    return new ConfigError(`control plane ${target.text} issued an unusable certificate: ${error.message}`, {
+      cause: error,
+    });
+  const { code, details } = error as ServiceError;
+  switch (code) {
+    case status.UNAVAILABLE:
+    case status.CANCELLED: // not answered in time
+      return unreachable(target, new Error(details, { cause: error }));
+    case undefined:
+      return error as Error;
+    default:
+      return new ConfigError(`control plane ${target.text}: ${details}`, { cause: error });
+  }
+}
+
+function readToken(token: string): JoinToken {
+  try {
+    return parseJoinToken(token);
+  } catch (error: unknown) {
+    throw new ConfigError(
+      `${error instanceof Error ? error.message : String(error)}: create one with remora token create`,
+      { cause: error },
+    );
+  }
+}

@@ -1,0 +1,103 @@
+import { connect, type DetailedPeerCertificate, type TLSSocket } from "node:tls";
+import { fingerprint, toPem } from "../../certs/bundle.js";
+import { CertificateError } from "../../certs/certificate-error.js";
+import { parseCertificate } from "../../certs/certificate.js";
+import { splitSpiffeUri } from "../../certs/spiffe-id.js";
+import { ConfigError } from "../errors/config-error.js";
+import type { Clock } from "../time/clock.js";
+import { controlPlaneServerName } from "./control-plane-tls.js";
+import type { HostPort } from "./host-port.js";
+
+/** A root that the join token vouches for. */
+export interface PinnedRoot {
+  readonly rootPem: string;
+  readonly trustDomain: string;
+}
+
+/** Roots, intermediates and a leaf; more is not a chain of ours. */
+const maxChainLength = 8;
+
+/**
+ * Fetches the control plane's root certificate, which is trusted only because its fingerprint stands in the join token.
+ * Nothing is sent on this connection: the token travels on a second one, which is verified against this root.
+ *
+ * @throws ConfigError when nobody answers within `timeoutMs`, or the root is another one.
+ */
+export async function fetchPinnedRoot(
+  target: HostPort,
+  rootFingerprint: string,
+  options: { readonly clock: Clock; readonly timeoutMs: number },
+): Promise<PinnedRoot> {
+  const socket = await handshake(target, options);
+  try {
+    const root = chainOf(socket).find((der) => fingerprint(der) === rootFingerprint);
+    if (root === undefined)
+      throw new ConfigError(
+        `control plane ${target.text} does not belong to this join token (its root CA has another fingerprint): use a token of that control plane, or correct --control-plane`,
+      );
+    return { rootPem: toPem("CERTIFICATE", root), trustDomain: trustDomainOf(root) };
+  } finally {
+    socket.destroy();
+  }
+}
+
+function handshake(
+  target: HostPort,
+  options: { readonly clock: Clock; readonly timeoutMs: number },
+): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({
+      host: target.host,
+      port: target.port,
+      servername: controlPlaneServerName,
+      ALPNProtocols: ["h2"],
+      minVersion: "TLSv1.3",
+      rejectUnauthorized: false, // the fingerprint decides, not a chain
+    });
+    const fail = (error: Error): void => {
+      timer.cancel();
+      socket.destroy();
+      reject(unreachable(target, error));
+    };
+    const timer = options.clock.timer(options.timeoutMs, () =>
+      fail(new Error(`no answer within ${options.timeoutMs} ms`)),
+    );
+    // Stays for the socket's life: an error after the handshake must not end the process.
+    socket.on("error", fail);
+    socket.once("secureConnect", () => {
+      timer.cancel();
+      resolve(socket);
+    });
+  });
+}
+
+/** One line with cause and fix. */
+export function unreachable(target: HostPort, cause: Error): ConfigError {
+  const { code } = cause as NodeJS.ErrnoException;
+  const isTls = code?.startsWith("ERR_SSL") === true || code === "EPROTO";
+  const why = isTls ? "it does not speak TLS 1.3" : (code ?? cause.message);
+  return new ConfigError(
+    `control plane ${target.text} is unreachable (${why}): start it with remora control-plane, or correct --control-plane`,
+    { cause },
+  );
+}
+
+/** DER of what the server presented, leaf first. */
+function chainOf(socket: TLSSocket): readonly Buffer[] {
+  const chain: Buffer[] = [];
+  // Empty object when there is none; a root is its own issuer.
+  let next: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
+  while (next?.raw !== undefined && chain.length < maxChainLength) {
+    chain.push(next.raw);
+    if (next.issuerCertificate === next) break;
+    next = next.issuerCertificate;
+  }
+  return chain;
+}
+
+/** X509-SVID §3.1: a CA's URI SAN is its trust domain. */
+function trustDomainOf(root: Buffer): string {
+  const uri = parseCertificate(root).subjectAltNames.find((name) => name.type === "uri");
+  if (uri === undefined) throw new CertificateError("no_uri_san", "the root CA");
+  return splitSpiffeUri(uri.value).trustDomain;
+}

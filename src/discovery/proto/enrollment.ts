@@ -1,0 +1,54 @@
+import type { MethodDefinition } from "@grpc/grpc-js";
+import { fromJSON } from "@grpc/proto-loader";
+
+/**
+ * `remora.v1.Enrollment`: a join token or the current certificate in, a new certificate out. Field numbers are a promise
+ * to sidecars of other versions. The names in the request's CSR are never used: the identity is that of the token or of
+ * the client certificate.
+ */
+export interface IssueRequest {
+  /** PKCS#10, PEM: only its public key counts. */
+  readonly csrPem: string;
+  /** Join token; "" when the connection's client certificate is renewed. */
+  readonly token: string;
+}
+
+export interface IssueResponse {
+  /** Leaf first. */
+  readonly certChainPem: string;
+  /** Root certificates of the trust domain. */
+  readonly bundlePem: string;
+}
+
+/** Path segment of the SPIFFE id that the control plane's own certificate carries. */
+export const controlPlaneName = { namespace: "remora", service: "control-plane" } as const;
+
+/** protobufjs' JSON form. */
+const descriptor = {
+  nested: {
+    remora: {
+      nested: {
+        v1: {
+          nested: {
+            IssueRequest: {
+              fields: { csrPem: { type: "string", id: 1 }, token: { type: "string", id: 2 } },
+            },
+            IssueResponse: {
+              fields: { certChainPem: { type: "string", id: 1 }, bundlePem: { type: "string", id: 2 } },
+            },
+            Enrollment: {
+              methods: { Issue: { requestType: "IssueRequest", responseType: "IssueResponse" } },
+            },
+          },
+        },
+      },
+    },
+  },
+};
+
+/** The gRPC service definition, for both ends. */
+export const enrollmentService = fromJSON(descriptor as unknown as Parameters<typeof fromJSON>[0], {
+  defaults: true,
+})["remora.v1.Enrollment"] as unknown as {
+  readonly Issue: MethodDefinition<IssueRequest, IssueResponse>;
+};
