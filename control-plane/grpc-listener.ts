@@ -5,11 +5,11 @@ import { createServer, type Server as TlsServer, type TLSSocket } from "node:tls
 import { parseCertificate } from "../certs/certificate.js";
 import { parseSpiffeId } from "../certs/spiffe-id.js";
 import type { HostPort } from "../src/discovery/host-port.js";
-import { ConfigError } from "../src/errors/config-error.js";
 import type { CertificateSource, Svid } from "../src/identity/svid.js";
 import { followRotation, serverTlsOptions } from "../src/identity/tls-options.js";
 import { verifyPeer } from "../src/identity/verify-peer.js";
 import type { Clock } from "../src/time/clock.js";
+import { formatAddress, listenError } from "./listen-address.js";
 
 export interface GrpcListenerOptions {
   readonly listen: HostPort;
@@ -122,30 +122,4 @@ function listen(tls: TlsServer, { host, port, text }: HostPort): Promise<string>
       resolve(formatAddress(tls.address() as AddressInfo));
     });
   });
-}
-
-/** `127.0.0.1:15012`, `[::1]:15012`. */
-export function formatAddress({ address, port }: AddressInfo): string {
-  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
-}
-
-/** One line with cause and fix. */
-export function listenError(error: NodeJS.ErrnoException, text: string, place: string): Error {
-  switch (error.code) {
-    case "EADDRINUSE":
-      return new ConfigError(`${text} is in use by another process: stop it, or choose another port`, {
-        place,
-        cause: error,
-      });
-    case "EACCES":
-      return new ConfigError(`${text}: this user may not open that port, choose one above 1023`, {
-        place,
-        cause: error,
-      });
-    case "EADDRNOTAVAIL":
-    case "ENOTFOUND":
-      return new ConfigError(`${text} is not an address of this machine`, { place, cause: error });
-    default:
-      return error;
-  }
 }

@@ -1,4 +1,5 @@
 import type { ServerUnaryCall } from "@grpc/grpc-js";
+import { parseCertificate } from "../certs/certificate.js";
 import { parseSpiffeId, type SpiffeId } from "../certs/spiffe-id.js";
 import { svidIdentityOfDer } from "../certs/svid-rules.js";
 
@@ -8,6 +9,8 @@ export interface Peer {
   readonly id: string | undefined;
   /** The same id, taken apart. */
   readonly identity: SpiffeId | undefined;
+  /** End of that certificate's life, Unix milliseconds. */
+  readonly certificateNotAfterMs: number | undefined;
   /** IP literal, without the port. */
   readonly address: string;
 }
@@ -25,10 +28,15 @@ export type PeerOf = (call: PeerCall) => Peer;
 export const peerOf: PeerOf = (call) => {
   const address = addressOf(call.getPeer());
   const der = call.getAuthContext()?.sslPeerCertificate?.raw;
-  if (der === undefined) return { id: undefined, identity: undefined, address };
-  const found = svidIdentityOfDer(der);
-  if (!found.ok) return { id: undefined, identity: undefined, address };
-  return { id: found.id, identity: parseSpiffeId(found.id), address };
+  const found = der === undefined ? undefined : svidIdentityOfDer(der);
+  if (der === undefined || found?.ok !== true)
+    return { id: undefined, identity: undefined, certificateNotAfterMs: undefined, address };
+  return {
+    id: found.id,
+    identity: parseSpiffeId(found.id),
+    certificateNotAfterMs: parseCertificate(der).notAfterMs,
+    address,
+  };
 };
 
 /** grpc-js writes `<address>:<port>`, IPv6 without brackets. */

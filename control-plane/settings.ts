@@ -1,0 +1,42 @@
+import type { Clock } from "../src/time/clock.js";
+
+/** Everything that a control plane is started with. The command line merges flags, environment and file into it. */
+export interface ControlPlaneSettings {
+  /** Folder (0700) for the CA, the join tokens, the admin token and the policies. One control plane at a time. */
+  readonly dataDir: string;
+  /** host:port of the gRPC listener; port 0 = any free one. Default 127.0.0.1:15012, Istio's port. */
+  readonly listen?: string | undefined;
+  /** host:port of the admin API. Default 127.0.0.1:15014. */
+  readonly admin?: string | undefined;
+  /** Directory of policy documents. Default `<dataDir>/policies`. */
+  readonly policiesDir?: string | undefined;
+  /** Fixed when the CA is made. Default mesh.local. */
+  readonly trustDomain?: string | undefined;
+  /** Life of a sidecar's certificate, milliseconds, 2 s to 7 d. Default 24 h. */
+  readonly leafTtlMs?: number | undefined;
+  /** Consul as the registry; undefined = the embedded one. */
+  readonly consul?: ConsulSettings | undefined;
+  /** Default info. */
+  readonly logLevel?: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent" | undefined;
+  /** Default the system's. */
+  readonly clock?: Clock | undefined;
+}
+
+export interface ConsulSettings {
+  /** `http://host:port` or `https://host:port` of an agent. */
+  readonly url: string;
+  readonly token?: string | undefined;
+  /** PEM file of the CA that signed the agent's certificate. */
+  readonly caFile?: string | undefined;
+  readonly datacenter?: string | undefined;
+}
+
+/** The settings with every default in place. */
+export function withDefaults(settings: ControlPlaneSettings) {
+  return {
+    listen: settings.listen ?? "127.0.0.1:15012",
+    admin: settings.admin ?? "127.0.0.1:15014",
+    trustDomain: settings.trustDomain ?? "mesh.local",
+    logLevel: settings.logLevel ?? "info",
+  };
+}

@@ -1,0 +1,91 @@
+import { Counter, Gauge, Registry, collectDefaultMetrics } from "prom-client";
+
+/** What the control plane counts itself; everything else is read at the scrape. */
+export interface ControlPlaneMetrics {
+  readonly registry: Registry;
+  /** label type: cds | eds | lds | rds | other */
+  readonly xdsPushes: Counter<"type">;
+  readonly xdsRejects: Counter<"type">;
+  /** label by: token | certificate */
+  readonly certificatesIssued: Counter<"by">;
+  readonly certificatesRefused: Counter;
+  readonly connectionsRefused: Counter;
+}
+
+/** Read when Prometheus asks. Times in Unix seconds. */
+export interface MetricSources {
+  readonly sidecars: () => number;
+  readonly documents: () => number;
+  readonly policyProblems: () => number;
+  readonly services: () => number;
+  /** instances by status */
+  readonly instances: () => ReadonlyMap<string, number>;
+  /** 0 while the registry is fresh. */
+  readonly registryStaleSeconds: () => number;
+  readonly certificateNotAfterSeconds: () => number;
+}
+
+/**
+ * Every metric of the control plane. `pilot_*` are Istio's names, so that its control-plane dashboard shows them.
+ * The registry belongs to one control plane: two in one process do not share it.
+ */
+export function createControlPlaneMetrics(sources: MetricSources): ControlPlaneMetrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]): Counter<L> =>
+    new Counter({ name, help, labelNames: [...labelNames], registers: [registry] });
+  const gauge = (name: string, help: string, read: () => number): void => {
+    new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(read());
+      },
+    });
+  };
+  gauge("pilot_xds", "Sidecars connected to this control plane.", sources.sidecars);
+  gauge("remora_cp_documents", "Policy documents in force.", sources.documents);
+  gauge("remora_cp_policy_problems", "Mistakes in the policy store.", sources.policyProblems);
+  gauge("remora_cp_services", "Services in the registry.", sources.services);
+  gauge(
+    "remora_cp_registry_stale_seconds",
+    "Time since the registry could be read last; 0 while it can.",
+    sources.registryStaleSeconds,
+  );
+  gauge(
+    "remora_cp_certificate_not_after_seconds",
+    "End of life of the control plane's own certificate, Unix time.",
+    sources.certificateNotAfterSeconds,
+  );
+  new Gauge({
+    name: "remora_cp_instances",
+    help: "Instances in the registry.",
+    labelNames: ["status"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [status, count] of sources.instances()) this.set({ status }, count);
+    },
+  });
+  return {
+    registry,
+    xdsPushes: counter("pilot_xds_pushes", "Configuration sent, by resource type.", ["type"]),
+    xdsRejects: counter("pilot_total_xds_rejects", "Configuration refused by sidecars, by resource type.", [
+      "type",
+    ]),
+    certificatesIssued: counter("remora_cp_certificates_issued_total", "Certificates issued to sidecars.", [
+      "by",
+    ]),
+    certificatesRefused: counter(
+      "remora_cp_certificates_refused_total",
+      "Certificate requests refused: bad tokens, bad requests, too many.",
+      [],
+    ),
+    connectionsRefused: counter(
+      "remora_cp_connections_refused_total",
+      "Connections refused before any gRPC call: no TLS 1.3, or a client certificate of another CA.",
+      [],
+    ),
+  };
+}
