@@ -7,17 +7,7 @@ import { pickers } from "../../src/balance/picker.js";
 import type { Picker } from "../../src/stack/endpoint.js";
 import { Counter } from "../../src/telemetry/cells.js";
 import { endpointConfig, ScriptedEndpoint } from "../support/scripted-endpoint.js";
-
-/** mulberry32: the same numbers in every run. */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let x = Math.imul(state ^ (state >>> 15), 1 | state);
-    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
-    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import { seeded } from "../support/seeded-random.js";
 
 type PolicyName = LoadBalancerConfig["policy"];
 const policies = Object.keys(pickers) as PolicyName[];
