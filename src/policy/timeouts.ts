@@ -57,8 +57,6 @@ class TimedCall implements Reply, Call, TimerTarget {
   readonly #reply: Reply;
   readonly #timer: WheelTimer;
   #inner: Call | null = null;
-  /** A cancel that came before the inner call was there. */
-  #early: ProxyError | null = null;
 
   constructor(layer: Timeout, reply: Reply) {
     this.#layer = layer;
@@ -68,7 +66,6 @@ class TimedCall implements Reply, Call, TimerTarget {
 
   start(request: RequestContext): this {
     this.#inner = this.#layer.inner.call(request, this);
-    if (this.#early !== null) this.#inner.cancel(this.#early);
     return this;
   }
 
@@ -77,8 +74,8 @@ class TimedCall implements Reply, Call, TimerTarget {
   }
 
   cancel(error: ProxyError): void {
-    if (this.#inner === null) this.#early ??= error;
-    else this.#inner.cancel(error);
+    // Never null here: neither the timer nor a caller has a hold of this before start() has returned.
+    this.#inner?.cancel(error);
   }
 
   informational(head: ResponseHead): void {

@@ -114,6 +114,35 @@ t.test("between two attempts the client is paused, not drained", async (t) => {
   t.notOk(body.canReplay, "now the limit is passed and the copy is gone");
 });
 
+t.test("late calls of a dead attempt, and slices that come while the copy is sent, do no harm", async (t) => {
+  const source = new ScriptedSource();
+  const body = new ReplayBody(source, 100);
+  const dead = body.nextAttempt();
+  dead.attach(new ScriptedSink());
+  source.arrive(Buffer.from("a"), Buffer.from("b"));
+  dead.cancel(scriptedError);
+  const sink = new ScriptedSink();
+  sink.room = 1;
+  let depth = 0;
+  let deepest = 0;
+  sink.onWrite = () => {
+    deepest = Math.max(deepest, ++depth);
+    if (sink.chunks.length === 2) source.arrive(Buffer.from("c"), "end");
+    depth--;
+  };
+  const attempt = body.nextAttempt();
+  attempt.attach(sink);
+  dead.resume();
+  dead.cancel(scriptedError);
+  dead.attach(new ScriptedSink());
+  t.equal(sink.bytes.toString(), "a", "only its own resume lets the attempt go on");
+  sink.room = Infinity;
+  attempt.resume();
+  t.equal(sink.bytes.toString(), "abc");
+  t.ok(sink.isEnded);
+  t.equal(deepest, 1, "no write inside a write");
+});
+
 t.test("over the limit: streams on, drops the copy, can not be sent again", async (t) => {
   const source = new ScriptedSource(12);
   const body = new ReplayBody(source, 10);

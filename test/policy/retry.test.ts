@@ -137,6 +137,15 @@ t.test("a response that will be retried is cancelled, and its end awaited", asyn
   t.same(reply.informationals, [103]);
 });
 
+t.test("a retryable head within the call is cancelled as soon as the call is there", async (t) => {
+  const { clock, upstream, service, reply } = setup({ config, steps: [(attempt) => attempt.head(503)] });
+  service.call(scriptedRequest(), reply);
+  t.equal(upstream.last.cancelledWith?.code, "client_gone");
+  clock.advance(1000);
+  upstream.last.respond(200);
+  t.equal(reply.outcome, "200");
+});
+
 t.test("nothing is retried once a head went downstream", async (t) => {
   const { clock, upstream, service, reply } = setup({ config });
   service.call(scriptedRequest(), reply);
@@ -189,12 +198,12 @@ t.test("cancel ends the call at once, in every phase, and no attempt follows", a
   discarding.clock.advance(1000);
   t.equal(discarding.upstream.attempts.length, 1);
 
-  // The caller cancels from inside the head it was given, before call() has returned.
-  const nested = setup({ config, steps: [(attempt) => attempt.head(200)] });
-  const calls: { cancel(error: ProxyError): void }[] = [];
-  nested.reply.head = () => calls.forEach((inner) => inner.cancel(gone));
-  calls.push(nested.service.call(scriptedRequest(), nested.reply));
-  calls[0]?.cancel(gone);
+  // The caller cancels from inside the head of the second attempt, whose call has not returned yet.
+  const nested = setup({ config, steps: [respond(503), (attempt) => attempt.head(200)] });
+  nested.reply.head = () => nestedCall.cancel(gone);
+  const nestedCall = nested.service.call(scriptedRequest(), nested.reply);
+  nested.clock.advance(1000);
+  t.equal(nested.upstream.last.cancelledWith, gone, "nested");
   t.equal(nested.reply.error, gone, "nested");
 });
 
@@ -245,6 +254,14 @@ t.test("the body is sent again whole; a body over the limit is not retried", asy
   fits.upstream.last.respond(200);
   t.equal(fits.reply.outcome, "200");
   t.equal(fits.source.cancelledWith, null);
+
+  const env = setup({ config });
+  const refused = new ScriptedSource();
+  env.service.call(scriptedRequest({ method: "PUT", body: refused }), env.reply);
+  env.upstream.last.body?.attach(new ScriptedSink());
+  env.upstream.last.head(413);
+  env.upstream.last.body?.cancel(scriptedError);
+  t.equal(refused.cancelledWith, scriptedError, "after the head a refusal of the body is final");
 
   const over = upload(8, "upstream_reset");
   t.equal(over.first.bytes.toString(), "hello wor", "the first attempt got everything that came");
