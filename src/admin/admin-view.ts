@@ -1,0 +1,74 @@
+/** What the admin API shows and does, as plain functions: it knows nothing of the proxy's insides. */
+export interface AdminView {
+  readiness(): Readiness;
+  serverInfo(): ServerInfo;
+  clusters(): readonly ClusterView[];
+  listeners(): readonly ListenerView[];
+  certificates(): readonly CertificateView[];
+  /** The configuration in force as JSON data; Maps are shown as objects. Secrets in it are redacted by the admin API. */
+  configDump(): unknown;
+  logLevel(): string;
+  /** False when there is no such level. */
+  setLogLevel(level: string): boolean;
+  /** Makes /ready answer 503, or as it is again. */
+  setHealthcheckFailing(isFailing: boolean): void;
+  /** Begins to drain; returns at once. */
+  drain(): void;
+  /** Ends the process in good order; called when the answer is on its way. */
+  quit(): void;
+}
+
+export interface Readiness {
+  readonly isReady: boolean;
+  /** Envoy's words. */
+  readonly state: "LIVE" | "DRAINING" | "PRE_INITIALIZING" | "INITIALIZING";
+  /** What is still missing, for example "certificate". */
+  readonly missing: readonly string[];
+}
+
+export interface ServerInfo {
+  readonly version: string;
+  readonly nodeId: string;
+  readonly service: string;
+  readonly namespace: string;
+  readonly uptimeSeconds: number;
+  readonly configVersion: string;
+  /** Since when the snapshot is not confirmed by a control plane, Unix milliseconds; undefined when it is. */
+  readonly staleSinceMs: number | undefined;
+}
+
+export interface ClusterView {
+  readonly name: string;
+  /** Limits and the like, shown as `name::key::value`. */
+  readonly settings: Readonly<Record<string, string | number>>;
+  readonly endpoints: readonly EndpointView[];
+}
+
+export interface EndpointView {
+  /** IP literal; IPv6 without brackets. */
+  readonly address: string;
+  readonly port: number;
+  readonly isHealthy: boolean;
+  /** `healthy`, or Envoy's words for why not, for example `/failed_outlier_check`. */
+  readonly healthFlags: string;
+  readonly weight: number;
+  readonly zone: string;
+  /** Counters and gauges, for example rq_total, rq_active, cx_active. */
+  readonly stats: Readonly<Record<string, number>>;
+}
+
+export interface ListenerView {
+  /** `inbound`, `outbound`, `upstream:api.default`, `admin` */
+  readonly name: string;
+  /** address:port */
+  readonly address: string;
+}
+
+export interface CertificateView {
+  /** SPIFFE id. */
+  readonly uri: string;
+  readonly serial: string;
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+  readonly kind: "leaf" | "root";
+}

@@ -1,0 +1,30 @@
+import type { AdminView } from "./admin-view.js";
+import { textPage, type Page } from "./pages.js";
+
+/** What a POST does. `after` runs when the answer is on its way. */
+export interface Mutation {
+  readonly page: Page;
+  readonly after?: () => void;
+}
+
+/** POST paths. A GET must never change anything: browsers, crawlers and link previews send those by themselves. */
+export const mutations: ReadonlyMap<string, (view: AdminView, query: URLSearchParams) => Mutation> = new Map([
+  ["/healthcheck/fail", (view: AdminView) => done(() => view.setHealthcheckFailing(true))],
+  ["/healthcheck/ok", (view: AdminView) => done(() => view.setHealthcheckFailing(false))],
+  ["/drain_listeners", (view: AdminView) => done(() => view.drain())],
+  ["/quitquitquit", (view: AdminView) => ({ page: textPage("OK"), after: () => view.quit() })],
+  ["/logging", setLevel],
+]);
+
+function done(act: () => void): Mutation {
+  act();
+  return { page: textPage("OK") };
+}
+
+function setLevel(view: AdminView, query: URLSearchParams): Mutation {
+  const level = query.get("level");
+  if (level === null) return { page: textPage("which level? POST /logging?level=debug", 400) };
+  if (!view.setLogLevel(level))
+    return { page: textPage("no such level: use trace, debug, info, warn, error or fatal", 400) };
+  return { page: textPage(`level: ${view.logLevel()}`) };
+}

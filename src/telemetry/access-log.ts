@@ -1,0 +1,47 @@
+import { openSync } from "node:fs";
+import { ConfigError } from "../errors/config-error.js";
+import type { Clock } from "../time/clock.js";
+import { formatJson, formatText, type AccessLogEntry } from "./access-log-format.js";
+import type { Counter } from "./cells.js";
+import { LineWriter } from "./line-writer.js";
+
+export interface AccessLogOptions {
+  readonly format: "off" | "text" | "json";
+  /** File to append to; "-" is standard output. */
+  readonly path: string;
+  readonly clock: Clock;
+  /** Counts lines lost because the destination is stuck or failing. */
+  readonly dropped: Counter;
+}
+
+export interface AccessLog {
+  /** One line for one request. Never blocks, never throws. */
+  write(entry: AccessLogEntry): void;
+  /** Writes what waits, within a second. */
+  close(): Promise<void>;
+}
+
+/**
+ * undefined when the log is off, so that nothing is gathered for it. Throws ConfigError when the file cannot be opened.
+ */
+export function openAccessLog({ format, path, clock, dropped }: AccessLogOptions): AccessLog | undefined {
+  if (format === "off") return undefined;
+  const writer = new LineWriter(path === "-" ? 1 : openFile(path), clock, dropped);
+  const toLine = format === "json" ? formatJson : formatText;
+  return { write: (entry) => writer.write(toLine(entry)), close: () => writer.close() };
+}
+
+function openFile(path: string): number {
+  try {
+    return openSync(path, "a", 0o640);
+  } catch (error: unknown) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new ConfigError(
+      `access log ${path} cannot be opened (${reason}): name a file that can be written`,
+      {
+        place: "--access-log",
+        cause: error,
+      },
+    );
+  }
+}

@@ -1,0 +1,129 @@
+import { responseClass } from "./bounded-labels.js";
+import type { Counter, Gauge, Histogram } from "./cells.js";
+import type { Metrics } from "./metrics.js";
+
+/** What breakers change into. */
+export type BreakerState = "open" | "half_open" | "closed";
+
+const classes = ["0", "1", "2", "3", "4", "5"] as const;
+
+/** The cells of one cluster, resolved once. Made by ClusterMetricsByName. */
+export interface ClusterMetrics {
+  readonly requests: Counter;
+  readonly requestTime: Histogram;
+  readonly requestsActive: Gauge;
+  readonly retries: Counter;
+  readonly timeouts: Counter;
+  readonly pendingOverflow: Counter;
+  readonly connections: Counter;
+  readonly connectFailures: Counter;
+  readonly connectionsActive: Gauge;
+  readonly membershipHealthy: Gauge;
+  readonly membershipTotal: Gauge;
+  readonly ejectionsActive: Gauge;
+  readonly requestsOpen: Gauge;
+  readonly retryBudgetSpent: Counter;
+  readonly retryBudgetDenied: Counter;
+  readonly panic: Gauge;
+  readonly breakerTransitions: Readonly<Record<BreakerState, Counter>>;
+  /** Counts one response head of an attempt. */
+  response(status: number, durationMs: number): void;
+}
+
+/**
+ * The metrics of all clusters. A cluster keeps its cells over any number of config pushes, so that its counters do not
+ * begin anew; what is gone is forgotten, so that series do not pile up.
+ */
+export class ClusterMetricsByName {
+  readonly #metrics: Metrics;
+  readonly #localService: string;
+  readonly #datacenter: string;
+  /** Key: name of the cluster. */
+  readonly #known = new Map<string, { readonly cells: ClusterMetrics; readonly forget: () => void }>();
+
+  /** `datacenter` is "dc1" where nothing else is known: Consul's dashboards ask for it by that name. */
+  constructor(metrics: Metrics, localService: string, datacenter = "dc1") {
+    this.#metrics = metrics;
+    this.#localService = localService;
+    this.#datacenter = datacenter;
+  }
+
+  /** `cluster` is `<service>.<namespace>`; `service` its first part. The same object for the same cluster. */
+  of(cluster: string, service: string): ClusterMetrics {
+    const known = this.#known.get(cluster);
+    if (known !== undefined) return known.cells;
+    const made = makeCells(this.#metrics, {
+      local_cluster: this.#localService,
+      envoy_cluster_name: cluster,
+      consul_source_service: this.#localService,
+      consul_destination_service: service,
+      consul_destination_datacenter: this.#datacenter,
+    });
+    this.#known.set(cluster, made);
+    return made.cells;
+  }
+
+  /** Called when a snapshot was applied: series of clusters that are not in it are no longer exposed. */
+  keepOnly(clusters: ReadonlySet<string>): void {
+    for (const [cluster, { forget }] of this.#known) {
+      if (clusters.has(cluster)) continue;
+      forget();
+      this.#known.delete(cluster);
+    }
+  }
+}
+
+interface CellsOf<L, C> {
+  cell(labels: L): C;
+  remove(labels: L): void;
+}
+
+interface ClusterLabels {
+  readonly local_cluster: string;
+  readonly envoy_cluster_name: string;
+  readonly consul_source_service: string;
+  readonly consul_destination_service: string;
+  readonly consul_destination_datacenter: string;
+}
+
+function makeCells(metrics: Metrics, labels: ClusterLabels): { cells: ClusterMetrics; forget: () => void } {
+  const own = { cluster: labels.envoy_cluster_name };
+  const removals: (() => void)[] = [];
+  const take = <L, C>(family: CellsOf<L, C>, labels: L): C => {
+    removals.push(() => family.remove(labels));
+    return family.cell(labels);
+  };
+  const byClass = classes.map((envoy_response_code_class) =>
+    take(metrics.upstreamRequestsByClass, { ...labels, envoy_response_code_class }),
+  );
+  const requestTime = take(metrics.upstreamRequestTime, labels);
+  const transitions = metrics.breakerTransitions;
+  const cells: ClusterMetrics = {
+    requests: take(metrics.upstreamRequests, labels),
+    requestTime,
+    requestsActive: take(metrics.upstreamRequestsActive, labels),
+    retries: take(metrics.upstreamRetries, labels),
+    timeouts: take(metrics.upstreamTimeouts, labels),
+    pendingOverflow: take(metrics.upstreamPendingOverflow, labels),
+    connections: take(metrics.upstreamConnections, labels),
+    connectFailures: take(metrics.upstreamConnectFailures, labels),
+    connectionsActive: take(metrics.upstreamConnectionsActive, labels),
+    membershipHealthy: take(metrics.membershipHealthy, labels),
+    membershipTotal: take(metrics.membershipTotal, labels),
+    ejectionsActive: take(metrics.ejectionsActive, labels),
+    requestsOpen: take(metrics.requestsOpen, labels),
+    retryBudgetSpent: take(metrics.retryBudgetSpent, own),
+    retryBudgetDenied: take(metrics.retryBudgetDenied, own),
+    panic: take(metrics.panic, own),
+    breakerTransitions: {
+      open: take(transitions, { ...own, to: "open" }),
+      half_open: take(transitions, { ...own, to: "half_open" }),
+      closed: take(transitions, { ...own, to: "closed" }),
+    },
+    response(status, durationMs) {
+      (byClass[Number(responseClass(status))] as Counter).value++;
+      requestTime.observe(durationMs);
+    },
+  };
+  return { cells, forget: () => removals.forEach((remove) => remove()) };
+}

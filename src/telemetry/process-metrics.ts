@@ -1,0 +1,21 @@
+import type { Clock } from "../time/clock.js";
+import type { Metrics } from "./metrics.js";
+
+/** Sets the metrics of the process itself; memory and uptime are read when scraped. Called once, at start. */
+export function exposeProcess(clock: Clock, metrics: Metrics, version: string): void {
+  const startMs = clock.monotonicMs();
+  metrics.buildInfo.cell({ version }).value = 1;
+  metrics.serverLive.cell({}).value = 0;
+  metrics.draining.cell({}).value = 0;
+  metrics.serverUptime.read({}, () => Math.floor((clock.monotonicMs() - startMs) / 1000));
+  metrics.serverMemoryHeapSize.read({}, () => process.memoryUsage().heapTotal);
+  metrics.serverMemoryAllocated.read({}, () => process.memoryUsage().heapUsed);
+}
+
+/** Makes `version` the one snapshot in force; its age counts from now. */
+export function exposeConfig(clock: Clock, metrics: Metrics, version: string): void {
+  const appliedMs = clock.monotonicMs();
+  metrics.configInfo.clear();
+  metrics.configInfo.cell({ version }).value = 1;
+  metrics.configAge.read({}, () => Math.floor((clock.monotonicMs() - appliedMs) / 1000));
+}
