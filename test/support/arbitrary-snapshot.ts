@@ -1,0 +1,197 @@
+import fc from "fast-check";
+import type {
+  ClusterConfig,
+  EndpointConfig,
+  HeaderModifier,
+  PathMatch,
+  RetryConfig,
+  RouteAction,
+  RouteConfig,
+  Snapshot,
+  ValueMatch,
+  VirtualHost,
+} from "../../src/config/snapshot.js";
+
+const label = fc.stringMatching(/^[a-z][a-z0-9-]{0,8}$/);
+/** Anything that protobuf can carry: no lone surrogates. */
+const text = fc.string({ unit: "grapheme", maxLength: 12 });
+const name = fc.stringMatching(/^[a-z][a-z0-9-]{0,10}$/);
+const ms = fc.integer({ min: 1, max: 10_000_000 });
+const count = fc.integer({ min: 1, max: 2 ** 32 - 1 });
+const percent = fc.integer({ min: 0, max: 100 });
+const ratio = fc.double({ min: 0, max: 1, noNaN: true }).map((value) => value + 0);
+const mtlsMode = fc.constantFrom("STRICT" as const, "PERMISSIVE" as const, "DISABLE" as const);
+
+const pairs = fc.array(fc.tuple(name, text), { maxLength: 2 });
+const modifier: fc.Arbitrary<HeaderModifier> = fc
+  .record({ set: pairs, add: pairs, remove: fc.array(name, { maxLength: 2 }) })
+  .filter(({ set, add, remove }) => set.length + add.length + remove.length > 0);
+
+const path: fc.Arbitrary<PathMatch> = fc.record({
+  type: fc.constantFrom("exact" as const, "prefix" as const, "regex" as const),
+  value: text.map((value) => `/${value}`),
+});
+const valueMatch: fc.Arbitrary<ValueMatch> = fc.record({
+  name,
+  type: fc.constantFrom("exact" as const, "regex" as const),
+  value: text,
+});
+const pathRewrite = fc.record({ type: fc.constantFrom("full" as const, "prefix" as const), value: text });
+
+/** `clusters` are the names that may be referred to. */
+function action(clusters: readonly string[]): fc.Arbitrary<RouteAction> {
+  const backend = fc.record(
+    {
+      cluster: fc.constantFrom("", ...clusters),
+      weight: fc.oneof(fc.constant(1), fc.integer({ min: 0, max: 1_000_000 })),
+      requestHeaders: modifier,
+      responseHeaders: modifier,
+    },
+    { requiredKeys: ["cluster", "weight"] },
+  );
+  const rewrite = fc.oneof(
+    fc.record({ hostname: name }),
+    fc.record({ path: pathRewrite }),
+    fc.record({ hostname: name, path: pathRewrite }),
+  );
+  const forward = fc.record(
+    { type: fc.constant("forward" as const), backends: fc.array(backend, { maxLength: 3 }), rewrite },
+    { requiredKeys: ["type", "backends"] },
+  );
+  const redirect = fc.record(
+    {
+      scheme: fc.constantFrom("http" as const, "https" as const),
+      hostname: name,
+      port: fc.integer({ min: 1, max: 65_535 }),
+      path: pathRewrite,
+      status: fc.constantFrom(301 as const, 302 as const, 303 as const, 307 as const, 308 as const),
+    },
+    { requiredKeys: ["status"] },
+  );
+  return fc.oneof(forward, fc.record({ type: fc.constant("redirect" as const), redirect }));
+}
+
+const retry: fc.Arbitrary<RetryConfig> = fc.record({
+  attempts: fc.integer({ min: 1, max: 10 }),
+  codes: fc.uniqueArray(fc.integer({ min: 400, max: 599 }), { maxLength: 4 }),
+  methods: fc.uniqueArray(fc.constantFrom("GET", "PUT", "POST", "PATCH"), { maxLength: 3 }),
+  baseBackoffMs: fc.integer({ min: 0, max: 1000 }),
+  maxBackoffMs: fc.integer({ min: 1000, max: 100_000 }),
+  maxReplayBytes: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+});
+
+function route(clusters: readonly string[]): fc.Arbitrary<RouteConfig> {
+  const shared = {
+    name,
+    source: text,
+    hostnames: fc.array(name, { maxLength: 2 }),
+    match: fc.record(
+      {
+        path,
+        method: fc.constantFrom("GET", "POST"),
+        headers: fc.array(valueMatch, { maxLength: 2 }),
+        query: fc.array(valueMatch, { maxLength: 2 }),
+      },
+      { requiredKeys: ["path", "headers", "query"] },
+    ),
+    action: action(clusters),
+    requestHeaders: modifier,
+    responseHeaders: modifier,
+    timeoutMs: ms,
+    attemptTimeoutMs: ms,
+    retry,
+  };
+  return fc
+    .record(shared, { requiredKeys: ["name", "source", "hostnames", "match", "action"] })
+    .map((each) => {
+      if (each.action.type === "forward") return each;
+      const { timeoutMs, attemptTimeoutMs, retry: ignored, ...redirecting } = each;
+      return redirecting;
+    });
+}
+
+const endpoint: fc.Arbitrary<EndpointConfig> = fc.record({
+  address: fc.oneof(fc.ipV4(), fc.constantFrom("::1", "2001:db8::7")),
+  port: fc.integer({ min: 1, max: 65_535 }),
+  meshed: fc.boolean(),
+  weight: fc.integer({ min: 1, max: 65_535 }),
+  zone: fc.oneof(fc.constant(""), label),
+  instance: text,
+  meta: fc
+    .uniqueArray(fc.tuple(fc.oneof(text, fc.constant("__proto__")), text), {
+      selector: ([key]) => key,
+      maxLength: 3,
+    })
+    .map((entries) => Object.fromEntries(entries)),
+});
+
+/** An arbitrary cluster that assertConsistent accepts. */
+export function arbitraryCluster(clusterName: string): fc.Arbitrary<ClusterConfig> {
+  return fc.record({
+    name: fc.constant(clusterName),
+    service: name,
+    namespace: name,
+    identities: fc.array(
+      text.map((id) => `spiffe://mesh.local/${id}`),
+      { minLength: 1, maxLength: 2 },
+    ),
+    protocol: fc.constantFrom("http" as const, "http2" as const, "grpc" as const, "tcp" as const),
+    mtlsMode,
+    loadBalancer: fc.record({
+      policy: fc.constantFrom("round_robin" as const, "peak_ewma" as const),
+      panicThresholdPercent: percent,
+    }),
+    connectTimeoutMs: ms,
+    maxRequests: count,
+    maxConnections: count,
+    maxPendingRequests: count,
+    poolIdleMs: ms,
+    breaker: fc.record({
+      consecutiveFailures: fc.integer({ min: 0, max: 1000 }),
+      minSuccessRatio: ratio,
+      windowMs: ms,
+      minRequests: count,
+      baseEjectionMs: fc.integer({ min: 1, max: 1000 }),
+      maxEjectionMs: fc.integer({ min: 1000, max: 10_000_000 }),
+      jitterRatio: ratio,
+      maxEjectionPercent: percent,
+    }),
+    retryBudget: fc.record({
+      percent: ratio.map((value) => value * 100),
+      minRetriesPerSecond: ratio,
+      windowMs: ms,
+    }),
+    source: text,
+  });
+}
+
+/**
+ * Consistent snapshots in the canonical form that survives the wire exactly: no empty header modifier or rewrite, time
+ * limits and retries only on forwarding routes, and an endpoint entry for every cluster.
+ */
+export const arbitrarySnapshot: fc.Arbitrary<Snapshot> = fc
+  .uniqueArray(
+    fc.tuple(label, label).map((parts) => parts.join(".")),
+    { maxLength: 4 },
+  )
+  .chain((names) =>
+    fc.record({
+      version: name,
+      inbound: fc.record({ mtlsMode, maxRequests: fc.integer({ min: 0, max: 2 ** 32 - 1 }) }),
+      virtualHosts: fc.tuple(...names.map((host) => virtualHost(host, names))),
+      clusters: fc.tuple(...names.map(arbitraryCluster)),
+      endpoints: fc
+        .tuple(...names.map(() => fc.array(endpoint, { maxLength: 5 })))
+        .map((lists) => new Map(lists.map((list, i) => [names[i] ?? "", list]))),
+    }),
+  )
+  // Records have no prototype; real snapshots have.
+  .map((snapshot) => structuredClone(snapshot));
+
+function virtualHost(host: string, clusters: readonly string[]): fc.Arbitrary<VirtualHost> {
+  return fc.record({
+    name: fc.constant(host),
+    domains: fc.constantFrom([host], [host, `${host}.mesh`, `*.${host}`]),
+    routes: fc.uniqueArray(route(clusters), { selector: (each) => each.name, maxLength: 4 }),
+  });
+}
