@@ -1,4 +1,4 @@
-import { RE2JS } from "re2js";
+import { ConfigError } from "../../src/errors/config-error.js";
 import type { HeaderModifierSpec } from "../../src/config/documents/header-modifier.js";
 import type {
   BackendFilter,
@@ -6,6 +6,7 @@ import type {
   PathModifier,
 } from "../../src/config/documents/http-route-filter.js";
 import type { HttpRoute, MatchSpec, RuleSpec } from "../../src/config/documents/http-route.js";
+import { compilePattern } from "../../src/route/pattern.js";
 import { checkTimeouts } from "./check-timeouts.js";
 import type { FieldProblem } from "./schema-problems.js";
 import type { FieldPath } from "./yaml-position.js";
@@ -105,11 +106,10 @@ function checkMatch(match: MatchSpec, path: FieldPath, report: Report): void {
 
 function checkRegex(text: string, path: FieldPath, report: Report): void {
   try {
-    RE2JS.compile(text);
+    compilePattern(text, "");
   } catch (error: unknown) {
-    const reason =
-      error instanceof Error ? error.message.replace(/^error parsing regexp: /, "") : String(error);
-    report(path, `not an RE2 expression: ${reason} (RE2 has no lookaround and no back-references)`);
+    if (!(error instanceof ConfigError)) throw error;
+    report(path, `${error.message.replace(/^: /, "")} (RE2 has no lookaround and no back-references)`);
   }
 }
 

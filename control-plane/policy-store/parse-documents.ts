@@ -1,4 +1,4 @@
-import { LineCounter, parseAllDocuments, type Document as YamlDocument } from "yaml";
+import { isMap, isScalar, isSeq, LineCounter, parseAllDocuments, type Document as YamlDocument } from "yaml";
 import {
   type Document,
   documentSchemas,
@@ -9,13 +9,15 @@ import { ConfigError } from "../../src/errors/config-error.js";
 import { checkDocument } from "./check-document.js";
 import { DocumentError, type DocumentProblem } from "./document-error.js";
 import { type FieldProblem, schemaProblems } from "./schema-problems.js";
-import { YamlPosition } from "./yaml-position.js";
+import { type FieldPath, YamlPosition } from "./yaml-position.js";
 
 /** Longest text of one file or one apply: 1 MiB, as etcd and Consul KV bound theirs in the same order of size. */
 export const maxTextBytes = 1024 * 1024;
 const maxDocuments = 1000;
 /** Texts of hostile length would make the error itself a burden. */
 const maxProblems = 100;
+/** After the first errors of syntax the rest are mostly their consequences. */
+const maxSyntaxProblems = 5;
 /** Bound of `yaml` on what aliases expand to, against "billion laughs". */
 const maxAliasCount = 100;
 
@@ -62,18 +64,15 @@ export function parseYamlDocuments(text: string, fileName: string): readonly Par
   for (const yaml of documents) {
     const position = new YamlPosition(yaml, lines);
     const report = (problem: FieldProblem): void => {
-      const { line, column } =
-        problem.key === undefined
-          ? position.ofValue(problem.path)
-          : position.ofKey(problem.path, problem.key);
+      const { line, column } = position.of(problem);
       const path = problem.path.map(String).join(".");
       problems.push({ line, column, message: path === "" ? problem.message : `${path}: ${problem.message}` });
     };
-    for (const error of yaml.errors) {
+    for (const error of yaml.errors.slice(0, maxSyntaxProblems)) {
       const at = error.linePos?.[0] ?? { line: 1, col: 1 };
       problems.push({ line: at.line, column: at.col, message: `not YAML: ${firstLine(error.message)}` });
     }
-    if (yaml.errors.length > 0 || yaml.contents === null) continue;
+    if (yaml.errors.length > 0 || isEmpty(yaml) || reportDuplicateKeys(yaml, report)) continue;
     const document = readDocument(yaml, report);
     if (document === undefined) continue;
     const { namespace, name } = document.metadata;
@@ -92,9 +91,36 @@ export function parseYamlDocuments(text: string, fileName: string): readonly Par
   return parsed;
 }
 
+/** YAML 1.2.2 §3.2.1.1: keys of a map are unique; of two, one would be dropped silently. */
+function reportDuplicateKeys(yaml: YamlDocument, report: (problem: FieldProblem) => void): boolean {
+  let isFound = false;
+  const walk = (node: unknown, path: FieldPath): void => {
+    if (isSeq(node)) node.items.forEach((item, index) => walk(item, [...path, index]));
+    if (!isMap(node)) return;
+    const seen = new Set<string>();
+    for (const pair of node.items) {
+      const key = isScalar(pair.key) ? String(pair.key.value) : "";
+      if (seen.has(key)) {
+        isFound = true;
+        report({ path, node: pair.key, message: `field "${key}" stands twice` });
+      }
+      seen.add(key);
+      walk(pair.value, [...path, key]);
+    }
+  };
+  walk(yaml.contents, []);
+  return isFound;
+}
+
 function readYaml(text: string, fileName: string, lineCounter: LineCounter): readonly YamlDocument[] {
   try {
-    const documents = parseAllDocuments(text, { lineCounter, prettyErrors: true, logLevel: "error" });
+    const documents = parseAllDocuments(text, {
+      lineCounter,
+      prettyErrors: true,
+      logLevel: "error",
+      // Its own check compares every key with every other: a map of 100,000 keys would take minutes.
+      uniqueKeys: false,
+    });
     return Array.isArray(documents) ? documents : [];
   } catch (error: unknown) {
     // The parser descends recursively: [[[[… of a hostile file ends its stack.
@@ -142,6 +168,12 @@ function readDocument(yaml: YamlDocument, report: (problem: FieldProblem) => voi
   return found.length === 0 ? result.data : undefined;
 }
 
+/** `---` with nothing behind it. */
+function isEmpty(yaml: YamlDocument): boolean {
+  return yaml.contents === null || (isScalar(yaml.contents) && yaml.contents.value === null);
+}
+
 function firstLine(text: string): string {
+  if (text.startsWith("Maximum call stack")) return "nested too deeply";
   return (text.split("\n", 1)[0] ?? "").replace(/ at line \d+, column \d+:?$/, "");
 }

@@ -2,10 +2,13 @@ import type { z } from "zod";
 import { didYouMean } from "../../src/config/did-you-mean.js";
 import type { FieldPath } from "./yaml-position.js";
 
-/** A mistake at a path: `key` is set when the key itself is wrong and not its value. */
+/** A mistake at a path. */
 export interface FieldProblem {
   readonly path: FieldPath;
+  /** Set when this key of the map at `path` is wrong and not the value. */
   readonly key?: string;
+  /** The very node that is wrong, when a path cannot tell (the second of two equal keys). */
+  readonly node?: unknown;
   readonly message: string;
 }
 

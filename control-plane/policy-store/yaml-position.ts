@@ -1,6 +1,7 @@
 import {
   isAlias,
   isMap,
+  isNode,
   isScalar,
   isSeq,
   type Document as YamlDocument,
@@ -24,6 +25,12 @@ export class YamlPosition {
   constructor(document: YamlDocument, lines: LineCounter) {
     this.#document = document;
     this.#lines = lines;
+  }
+
+  /** Where a mistake stands: the node, the key of the map at `path`, or the value there. */
+  of(place: { readonly path: FieldPath; readonly key?: string; readonly node?: unknown }): Position {
+    if (isNode(place.node)) return this.#at(place.node);
+    return place.key === undefined ? this.ofValue(place.path) : this.ofKey(place.path, place.key);
   }
 
   /** Where the value at `path` stands; when it is absent, where the nearest value around it stands. */

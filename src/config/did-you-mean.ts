@@ -12,8 +12,8 @@ export function nearestWord(text: string, known: readonly string[]): string | un
   let bestDistance = Math.max(1, Math.floor(text.length / 3)) + 1;
   for (const word of known) {
     if (Math.abs(word.length - text.length) >= bestDistance) {
-      // A shortened word ("retr", "outlier") is a prefix of what was meant.
-      if (best === undefined && text.length >= 4 && word.toLowerCase().startsWith(lower)) best = word;
+      // A part of a long word may stand for it: "outlier", "Prefix".
+      if (best === undefined && text.length >= 4 && word.toLowerCase().includes(lower)) best = word;
       continue;
     }
     const distance = editDistance(lower, word.toLowerCase());

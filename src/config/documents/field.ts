@@ -42,7 +42,7 @@ export function positiveDuration() {
 
 const label = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const subdomain = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/;
-const service = /^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$/;
+const service = /^[a-z0-9][-a-z0-9_]{0,62}$/;
 
 const quoted = (rule: string) => ({
   error: ({ input }: { readonly input?: unknown }) => `${JSON.stringify(input)} is not valid: ${rule}`,
@@ -63,16 +63,13 @@ export const documentName = () =>
       quoted("a name is up to 253 of a-z, 0-9, - and ., with a letter or digit at both ends"),
     );
 
-/**
- * Name of a service. No dot, because `<service>.<namespace>` must have one reading; letters in both cases and `_` because
- * registries have such services.
- */
+/** Name of a service, as identities allow it, but without a dot: `<service>.<namespace>` must have one reading. */
 export const serviceName = () =>
   z
     .string()
     .regex(
       service,
-      quoted("a service name is up to 63 letters, digits, - and _, with a letter or digit at both ends"),
+      quoted("a service name is up to 63 of a-z, 0-9, - and _, with a letter or digit at its beginning"),
     );
 
 /** RFC 9110 §5.6.2 token. */

@@ -2,7 +2,6 @@ import { z } from "zod";
 import { headerName } from "./field.js";
 
 /** CR, LF and NUL end or split a header line (RFC 9110 §5.5); other control characters have no place in it either. */
-// eslint-disable-next-line no-control-regex
 const hasControl = /[\u0000-\u0008\u000a-\u001f\u007f]/;
 
 const HeaderValue = z

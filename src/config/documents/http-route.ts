@@ -158,7 +158,7 @@ export const HttpRoute = z.strictObject({
         .max(16)
         .optional()
         .describe(
-          "Further host names on the outbound port; the route applies to these alone. Local ports ignore them.",
+          "Further host names that the outbound port serves with these rules, besides the service's own names.",
         ),
       rules: z
         .array(Rule)
