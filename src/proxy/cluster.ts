@@ -1,5 +1,5 @@
 import { EndpointSet } from "../balance/endpoint-set.js";
-import { peakEwmaLatency } from "../balance/peak-ewma.js";
+import { forget, peakEwmaLatency } from "../balance/peak-ewma.js";
 import type { ClusterConfig, EndpointConfig } from "../config/snapshot.js";
 import { ClusterEndpoint } from "../policy/cluster-endpoint.js";
 import { concurrencyLimit } from "../policy/concurrency-limit.js";
@@ -12,7 +12,9 @@ import { RetryBudget } from "../policy/retry-budget.js";
 import type { EndpointTransport } from "../stack/endpoint.js";
 import { stack, type Service } from "../stack/service.js";
 import type { Counter, Gauge } from "../telemetry/cells.js";
+import type { ClusterMetrics } from "../telemetry/cluster-metrics.js";
 import type { Clock } from "../time/clock.js";
+import { attemptMetrics } from "./attempt-metrics.js";
 
 /** The cells of one cluster, resolved when it appears. */
 export interface ClusterMeters extends RetryMeters {
@@ -25,6 +27,7 @@ export interface ClusterMeters extends RetryMeters {
 export interface ClusterOptions {
   readonly clock: Clock;
   readonly meters: ClusterMeters;
+  readonly metrics: ClusterMetrics;
   readonly transport: (cluster: ClusterConfig, endpoint: EndpointConfig) => EndpointTransport;
   readonly onBreaker: (cluster: string, endpoint: EndpointConfig, event: BreakerEvent) => void;
 }
@@ -108,16 +111,21 @@ export class Cluster {
           config: this.#config.breaker,
           budget: this.#ejections,
           clock,
-          onEvent: (event) => onBreaker(this.#config.name, endpoint, event),
+          onEvent: (event) => {
+            // A past latency must not keep the probe away.
+            if (event.state === "half-open") forget(made);
+            onBreaker(this.#config.name, made.config, event);
+          },
         });
-        return new ClusterEndpoint(key, endpoint, breaker, transport(this.#config, endpoint));
+        const made = new ClusterEndpoint(key, endpoint, breaker, transport(this.#config, endpoint));
+        return made;
       },
     });
   }
 
   /** What happens to one attempt, outermost first. */
   #compose(): Service {
-    const { clock, meters } = this.#options;
+    const { clock, meters, metrics } = this.#options;
     const { name, maxRequests, source } = this.#config;
     return stack(
       [
@@ -129,6 +137,8 @@ export class Cluster {
           active: meters.active,
           rejected: meters.rejected,
         }),
+        // What passes from here on is an attempt that the cluster was sent.
+        attemptMetrics(metrics, clock),
       ],
       pickEndpoint({
         cluster: name,

@@ -3,6 +3,7 @@ import type { ProxyError } from "../errors/proxy-error.js";
 import { http1Limits } from "../http1/limits.js";
 import { Http1ServerConnection, serverTimeouts, type ServerTimeouts } from "../http1/server-connection.js";
 import type { Service } from "../stack/service.js";
+import type { ListenerMetrics } from "../telemetry/listener-metrics.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
 import { errorReply } from "./local-reply.js";
@@ -12,6 +13,7 @@ export interface ConnectionsOptions {
   readonly clock: Clock;
   readonly wheel: TimerWheel;
   readonly timeouts?: ServerTimeouts;
+  readonly listener: Pick<ListenerMetrics, "connections" | "connectionsActive">;
   /** A request that could not be read: it never reaches the service, so it is counted here. */
   readonly onRefused: (error: ProxyError) => void;
 }
@@ -33,7 +35,7 @@ export class Connections {
 
   /** Takes over a connection whose peer was verified. */
   add(socket: Socket, peerId: string | undefined): void {
-    const { service, clock, wheel, timeouts = serverTimeouts, onRefused } = this.#options;
+    const { service, clock, wheel, timeouts = serverTimeouts, onRefused, listener } = this.#options;
     const connection = new Http1ServerConnection(socket, {
       service,
       clock,
@@ -47,10 +49,13 @@ export class Connections {
       },
       onClose: (closed) => {
         this.#open.delete(closed);
+        listener.connectionsActive.value--;
         if (this.#open.size === 0) this.#onEmpty?.();
       },
     });
     this.#open.add(connection);
+    listener.connections.value++;
+    listener.connectionsActive.value++;
     if (this.#isDraining) connection.isDraining = true;
   }
 

@@ -17,21 +17,17 @@ const forgeable: ReadonlySet<string> = new Set([
 const requestIdName = "x-request-id";
 const hopName = "x-remora-hop";
 
-export interface InboundIdentity {
-  /** Our own SPIFFE id, for the By element. */
-  readonly self: () => string;
-}
-
 /**
  * Inbound: tells the application who calls, in Envoy's form (x-forwarded-client-cert, SANITIZE_SET) and plainly.
+ * @param self our own SPIFFE id, for the By element.
  */
-export function inboundHeaders(identity: InboundIdentity): Layer {
+export function inboundHeaders(self: string): Layer {
   return (inner) => ({
     call(request, reply) {
       const headers = request.head.headers;
       request.id = sweep(headers, true);
       if (request.peerId !== undefined) {
-        headers.push("x-forwarded-client-cert", `By=${identity.self()};URI=${request.peerId}`);
+        headers.push("x-forwarded-client-cert", `By=${self};URI=${request.peerId}`);
         headers.push("x-remora-caller", request.peerId);
       }
       return inner.call(request, reply);

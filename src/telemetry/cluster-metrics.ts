@@ -3,49 +3,31 @@ import type { Counter, Gauge, Histogram } from "./cells.js";
 import type { Metrics } from "./metrics.js";
 
 /** What breakers change into. */
-export type BreakerStateName = "open" | "half-open" | "closed";
+export type BreakerState = "open" | "half_open" | "closed";
 
 const classes = ["0", "1", "2", "3", "4", "5"] as const;
 
 /** The cells of one cluster, resolved once. Made by ClusterMetricsByName. */
 export interface ClusterMetrics {
-  /** Attempts sent. */
   readonly requests: Counter;
   readonly requestTime: Histogram;
-  /** Attempts under way. */
-  readonly active: Gauge;
-  /** Attempts that were retries. */
+  readonly requestsActive: Gauge;
   readonly retries: Counter;
-  /** Requests that a retry made good. */
-  readonly successes: Counter;
-  /** Requests that failed with all their attempts used up. */
-  readonly exhausted: Counter;
-  /** Retries that the budget denied. */
-  readonly overflows: Counter;
   readonly timeouts: Counter;
-  /** Requests that a limit turned away. */
-  readonly rejected: Counter;
-  /** Picks that ignored ejection. */
-  readonly panics: Counter;
+  readonly pendingOverflow: Counter;
   readonly connections: Counter;
   readonly connectFailures: Counter;
   readonly connectionsActive: Gauge;
-  readonly breakerTransitions: Readonly<Record<BreakerStateName, Counter>>;
+  readonly membershipHealthy: Gauge;
+  readonly membershipTotal: Gauge;
+  readonly ejectionsActive: Gauge;
+  readonly requestsOpen: Gauge;
+  readonly retryBudgetSpent: Counter;
+  readonly retryBudgetDenied: Counter;
+  readonly panic: Gauge;
+  readonly breakerTransitions: Readonly<Record<BreakerState, Counter>>;
   /** Counts one response head of an attempt. */
   response(status: number, durationMs: number): void;
-  /** Where to read, at each scrape, what the cluster knows itself. Replaces an earlier one. */
-  expose(state: ClusterState): void;
-}
-
-/** The present of a cluster, read when scraped. */
-export interface ClusterState {
-  endpoints(): number;
-  /** Endpoints that their breaker holds back. */
-  ejected(): number;
-  /** So few endpoints are usable that ejection is ignored. */
-  isPanic(): boolean;
-  /** The concurrency limit is reached. */
-  isFull(): boolean;
 }
 
 /**
@@ -116,40 +98,31 @@ function makeCells(metrics: Metrics, labels: ClusterLabels): { cells: ClusterMet
   );
   const requestTime = take(metrics.upstreamRequestTime, labels);
   const transitions = metrics.breakerTransitions;
-  // There from the start, 0 until somebody exposes the cluster's state.
-  const { membershipTotal, membershipHealthy, ejectionsActive, requestsOpen } = metrics;
-  for (const gauge of [membershipTotal, membershipHealthy, ejectionsActive, requestsOpen])
-    take(gauge, labels);
-  take(metrics.panic, own);
   const cells: ClusterMetrics = {
     requests: take(metrics.upstreamRequests, labels),
     requestTime,
-    active: take(metrics.upstreamRequestsActive, labels),
+    requestsActive: take(metrics.upstreamRequestsActive, labels),
     retries: take(metrics.upstreamRetries, labels),
-    successes: take(metrics.upstreamRetrySuccesses, labels),
-    exhausted: take(metrics.upstreamRetriesExhausted, labels),
-    overflows: take(metrics.retryBudgetDenied, own),
     timeouts: take(metrics.upstreamTimeouts, labels),
-    rejected: take(metrics.upstreamPendingOverflow, labels),
-    panics: take(metrics.panics, labels),
+    pendingOverflow: take(metrics.upstreamPendingOverflow, labels),
     connections: take(metrics.upstreamConnections, labels),
     connectFailures: take(metrics.upstreamConnectFailures, labels),
     connectionsActive: take(metrics.upstreamConnectionsActive, labels),
+    membershipHealthy: take(metrics.membershipHealthy, labels),
+    membershipTotal: take(metrics.membershipTotal, labels),
+    ejectionsActive: take(metrics.ejectionsActive, labels),
+    requestsOpen: take(metrics.requestsOpen, labels),
+    retryBudgetSpent: take(metrics.retryBudgetSpent, own),
+    retryBudgetDenied: take(metrics.retryBudgetDenied, own),
+    panic: take(metrics.panic, own),
     breakerTransitions: {
       open: take(transitions, { ...own, to: "open" }),
-      "half-open": take(transitions, { ...own, to: "half-open" }),
+      half_open: take(transitions, { ...own, to: "half_open" }),
       closed: take(transitions, { ...own, to: "closed" }),
     },
     response(status, durationMs) {
       (byClass[Number(responseClass(status))] as Counter).value++;
       requestTime.observe(durationMs);
-    },
-    expose(state) {
-      metrics.membershipTotal.read(labels, () => state.endpoints());
-      metrics.membershipHealthy.read(labels, () => state.endpoints() - state.ejected());
-      metrics.ejectionsActive.read(labels, () => state.ejected());
-      metrics.requestsOpen.read(labels, () => Number(state.isFull()));
-      metrics.panic.read(own, () => Number(state.isPanic()));
     },
   };
   return { cells, forget: () => removals.forEach((remove) => remove()) };

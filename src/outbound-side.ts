@@ -1,0 +1,65 @@
+import type { SideOptions } from "./inbound-side.js";
+import { Connections } from "./proxy/connections.js";
+import { Listener } from "./proxy/listener.js";
+import { outbound } from "./proxy/outbound.js";
+import { qualifiedService } from "./qualified-service.js";
+
+const loopback = "127.0.0.1";
+
+/** The local application's ways into the mesh: a port per upstream, and one that routes by Host. */
+export class OutboundSide {
+  readonly #options: SideOptions & { readonly nodeId: string };
+  readonly #connections: Connections[] = [];
+  readonly #upstreams = new Map<string, Listener>();
+  #byHost: Listener | undefined;
+
+  constructor(options: SideOptions & { readonly nodeId: string }) {
+    this.#options = options;
+  }
+
+  /** Key: the service as the bootstrap named it. */
+  get upstreamPorts(): ReadonlyMap<string, number> {
+    return new Map([...this.#upstreams].map(([service, { port }]) => [service, port]));
+  }
+
+  /** undefined: there is no host-routed port. */
+  get port(): number | undefined {
+    return this.#byHost?.port;
+  }
+
+  /** Throws ConfigError when a port cannot be bound. */
+  async open(): Promise<void> {
+    const { upstreams, outboundPort, namespace } = this.#options.bootstrap;
+    for (const { service, port } of upstreams) {
+      this.#upstreams.set(
+        service,
+        await this.#listen("--upstream", port, qualifiedService(service, namespace)),
+      );
+    }
+    if (outboundPort !== undefined) this.#byHost = await this.#listen("--outbound", outboundPort, undefined);
+  }
+
+  close(): void {
+    for (const listener of this.#upstreams.values()) listener.close();
+    this.#byHost?.close();
+    for (const connections of this.#connections) connections.destroy();
+  }
+
+  #listen(flag: string, port: number, service: string | undefined): Promise<Listener> {
+    const { plane, telemetry, clock, wheel, nodeId } = this.#options;
+    const connections = new Connections({
+      service: outbound({ plane, node: nodeId, observe: telemetry.observeOutbound(), service }),
+      clock,
+      wheel,
+      listener: telemetry.outboundListener,
+      onRefused: (error) => telemetry.errorCounter("outbound", error.code).value++,
+    });
+    this.#connections.push(connections);
+    return Listener.open({
+      flag,
+      address: loopback,
+      port,
+      onSocket: (socket) => connections.add(socket, undefined),
+    });
+  }
+}

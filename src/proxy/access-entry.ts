@@ -1,0 +1,47 @@
+import type { ProxyError } from "../errors/proxy-error.js";
+import type { RequestContext } from "../stack/request-context.js";
+import type { AccessLogEntry } from "../telemetry/access-log-format.js";
+import { getHeader } from "../traffic/headers.js";
+
+export interface Outcome {
+  readonly status: number;
+  readonly flag: string;
+  readonly durationMs: number;
+  /** -1: there was no response head. */
+  readonly upstreamMs: number;
+  readonly startWallMs: number;
+  readonly problem: ProxyError | null;
+}
+
+/** What the access log tells of a request that has ended. */
+export function accessLogEntry(request: RequestContext, outcome: Outcome): AccessLogEntry {
+  const { head, upstream } = request;
+  const { problem } = outcome;
+  const isConnectFailure = problem?.row.flag === "UF";
+  return {
+    startWallMs: outcome.startWallMs,
+    method: head.method,
+    path: head.target,
+    protocol: `HTTP/${head.version}`,
+    status: outcome.status,
+    flags: outcome.flag,
+    codeDetails: problem?.code ?? "via_upstream",
+    upstreamFailure: isConnectFailure ? problem.detail : "",
+    bytesReceived: request.requestBytes,
+    bytesSent: request.responseBytes,
+    durationMs: outcome.durationMs,
+    upstreamServiceMs: problem === null ? outcome.upstreamMs : -1,
+    forwardedFor: getHeader(head.headers, "x-forwarded-for") ?? "",
+    userAgent: getHeader(head.headers, "user-agent") ?? "",
+    requestId: request.id,
+    authority: head.authority,
+    upstreamHost: upstream === undefined ? "" : `${upstream.config.address}:${upstream.config.port}`,
+    upstreamCluster: request.clusterName,
+    upstreamLocalAddress: "",
+    downstreamLocalAddress: "",
+    downstreamRemoteAddress: request.remoteAddress,
+    serverName: "",
+    routeName: request.routeName,
+    peerId: request.peerId ?? "",
+  };
+}

@@ -1,0 +1,106 @@
+import type { ClusterConfig, EndpointConfig, Snapshot, VirtualHost } from "../config/snapshot.js";
+import { RouteTable } from "../route/route-table.js";
+import type { Service } from "../stack/service.js";
+import type { Clock } from "../time/clock.js";
+import type { TimerWheel } from "../time/timer-wheel.js";
+import { Cluster, type ClusterOptions } from "./cluster.js";
+import { routeStack } from "./route-stack.js";
+
+export interface DataPlaneOptions {
+  readonly clock: Clock;
+  readonly wheel: TimerWheel;
+  /** What a cluster needs besides its configuration. */
+  readonly cluster: (config: ClusterConfig) => ClusterOptions;
+}
+
+const noEndpoints: readonly EndpointConfig[] = [];
+
+/**
+ * A snapshot at work: clusters and the table of composed routes. A newer snapshot takes over as a whole, between two
+ * requests; requests under way keep the stack they began with.
+ */
+export class DataPlane {
+  readonly #options: DataPlaneOptions;
+  /** Key: cluster name. */
+  readonly #clusters = new Map<string, Cluster>();
+  #table: RouteTable<Service> | undefined;
+  #virtualHosts: readonly VirtualHost[] = [];
+  #snapshot: Snapshot | undefined;
+
+  constructor(options: DataPlaneOptions) {
+    this.#options = options;
+  }
+
+  /** undefined until the first snapshot. */
+  get table(): RouteTable<Service> | undefined {
+    return this.#table;
+  }
+
+  get snapshot(): Snapshot | undefined {
+    return this.#snapshot;
+  }
+
+  clusters(): Iterable<Cluster> {
+    return this.#clusters.values();
+  }
+
+  /** Throws ConfigError, with everything as it was, when the snapshot cannot be carried out. */
+  apply(snapshot: Snapshot): void {
+    if (this.#snapshot?.version === snapshot.version) return;
+    const isSameRouting =
+      this.#table !== undefined &&
+      same(this.#virtualHosts, snapshot.virtualHosts) &&
+      same(this.#snapshot?.clusters, snapshot.clusters);
+    if (!isSameRouting) checkRoutes(snapshot, this.#options);
+    // From here on nothing throws: clusters first, then the routes that lead to them (make before break).
+    const gone = new Map(this.#clusters);
+    for (const config of snapshot.clusters) {
+      gone.delete(config.name);
+      this.#applyCluster(config, snapshot.endpoints.get(config.name) ?? noEndpoints);
+    }
+    if (!isSameRouting) {
+      this.#table = this.#buildTable(snapshot);
+      this.#virtualHosts = snapshot.virtualHosts;
+    }
+    this.#snapshot = snapshot;
+    for (const [name, cluster] of gone) {
+      this.#clusters.delete(name);
+      cluster.retire();
+    }
+  }
+
+  close(): void {
+    for (const cluster of this.#clusters.values()) cluster.close();
+    this.#clusters.clear();
+  }
+
+  #applyCluster(config: ClusterConfig, endpoints: readonly EndpointConfig[]): void {
+    const cluster = this.#clusters.get(config.name);
+    if (cluster === undefined) {
+      this.#clusters.set(config.name, new Cluster(config, endpoints, this.#options.cluster(config)));
+    } else if (same(cluster.config, config)) {
+      cluster.updateEndpoints(endpoints);
+    } else {
+      cluster.update(config, endpoints);
+    }
+  }
+
+  #buildTable(snapshot: Snapshot): RouteTable<Service> {
+    const { clock, wheel } = this.#options;
+    const cluster = (name: string): Cluster | undefined => this.#clusters.get(name);
+    return RouteTable.build(snapshot.virtualHosts, (_, route) =>
+      routeStack(route, { clock, wheel, cluster }),
+    );
+  }
+}
+
+/** Composes every route once without its clusters: all that can be wrong with a route shows before anything is touched. */
+function checkRoutes(snapshot: Snapshot, { clock, wheel }: DataPlaneOptions): void {
+  RouteTable.build(snapshot.virtualHosts, (_, route) =>
+    routeStack(route, { clock, wheel, cluster: () => undefined }),
+  );
+}
+
+function same(a: unknown, b: unknown): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
+}

@@ -1,0 +1,84 @@
+import type { Socket } from "node:net";
+import tls, { type TLSSocket } from "node:tls";
+import type { MtlsMode } from "../config/snapshot.js";
+import { followRotation, serverTlsOptions } from "../identity/tls-options.js";
+import type { CertificateSource } from "../identity/svid.js";
+import { handshakeRefusal, verifyPeer } from "../identity/verify-peer.js";
+import type { Clock } from "../time/clock.js";
+
+export interface MeshAcceptorOptions {
+  readonly certificates: CertificateSource;
+  readonly trustDomain: string;
+  /** Read for every new connection. */
+  readonly mode: () => MtlsMode;
+  readonly clock: Clock;
+  /** A verified peer's connection, or one without TLS where the mode permits it. */
+  readonly onAccepted: (socket: Socket, peerId: string | undefined) => void;
+  /** Why a peer was turned away; a bounded set of reasons. */
+  readonly onRefused: (reason: string) => void;
+}
+
+/** First byte of a TLS record that carries a handshake (RFC 8446 §5.1). */
+const tlsHandshake = 0x16;
+const firstByteTimeoutMs = 10_000;
+
+/**
+ * The inbound side of mTLS: no byte of a peer reaches the application before its certificate and SPIFFE id were verified.
+ */
+export class MeshAcceptor {
+  readonly #options: MeshAcceptorOptions;
+  readonly #server: tls.Server;
+  readonly #stopFollowing: () => void;
+
+  /** The source must hold an identity by now. */
+  constructor(options: MeshAcceptorOptions) {
+    this.#options = options;
+    const svid = options.certificates.get();
+    if (svid === undefined) throw new Error("no identity yet");
+    this.#server = tls.createServer({ ...serverTlsOptions(svid), ALPNProtocols: ["http/1.1"] });
+    this.#server.on("secureConnection", (socket) => this.#secured(socket));
+    this.#server.on("tlsClientError", (error, socket) => {
+      options.onRefused(handshakeRefusal(error, socket) ?? "handshake_failed");
+      socket.destroy();
+    });
+    this.#stopFollowing = followRotation(this.#server, options.certificates, () =>
+      options.onRefused("own_certificate"),
+    );
+  }
+
+  /** Takes over an accepted TCP connection. */
+  accept(socket: Socket): void {
+    // Handshakes fail in many ways; none may reach the process.
+    socket.on("error", () => socket.destroy());
+    const mode = this.#options.mode();
+    if (mode === "STRICT") this.#server.emit("connection", socket);
+    else if (mode === "DISABLE") this.#options.onAccepted(socket, undefined);
+    else this.#sniff(socket);
+  }
+
+  close(): void {
+    this.#stopFollowing();
+  }
+
+  #secured(socket: TLSSocket): void {
+    const peer = verifyPeer(socket, undefined, this.#options.trustDomain);
+    if (peer.ok) return this.#options.onAccepted(socket, peer.id);
+    this.#options.onRefused(peer.reason);
+    socket.on("error", () => {});
+    socket.destroy();
+  }
+
+  /** PERMISSIVE: the first byte tells TLS from plaintext; HTTP clients speak first. */
+  #sniff(socket: Socket): void {
+    const timer = this.#options.clock.timer(firstByteTimeoutMs, () => socket.destroy());
+    socket.once("close", () => timer.cancel());
+    socket.once("readable", () => {
+      timer.cancel();
+      const first = socket.read() as Buffer | null;
+      if (first === null) return void socket.destroy();
+      socket.unshift(first);
+      if (first[0] === tlsHandshake) this.#server.emit("connection", socket);
+      else this.#options.onAccepted(socket, undefined);
+    });
+  }
+}

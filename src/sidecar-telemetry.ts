@@ -1,0 +1,207 @@
+import type { Bootstrap } from "./config/bootstrap.js";
+import type { ErrorCode } from "./errors/error-table.js";
+import type { RetryMeters } from "./policy/retry.js";
+import type { BreakerEvent } from "./policy/endpoint-breaker.js";
+import type { ClusterMeters } from "./proxy/cluster.js";
+import type { Cluster } from "./proxy/cluster.js";
+import { observe } from "./proxy/observe.js";
+import type { RequestContext } from "./stack/request-context.js";
+import type { Layer } from "./stack/service.js";
+import { openAccessLog, type AccessLog } from "./telemetry/access-log.js";
+import { Counter, Gauge } from "./telemetry/cells.js";
+import { ClusterMetricsByName, type ClusterMetrics } from "./telemetry/cluster-metrics.js";
+import { ListenerMetrics } from "./telemetry/listener-metrics.js";
+import { Metrics } from "./telemetry/metrics.js";
+import { MetricsRegistry } from "./telemetry/registry.js";
+import { PeerRequestMetrics, RequestMetrics, type Party } from "./telemetry/request-metrics.js";
+import type { Clock } from "./time/clock.js";
+import { version } from "./version.js";
+
+/** The sidecar's metrics and access log, in the shapes that its parts take. */
+export class SidecarTelemetry {
+  readonly metrics = new Metrics();
+  readonly registry = new RefreshedRegistry(this.metrics, () => this.#refresh());
+  readonly accessLog: AccessLog | undefined;
+  readonly inboundListener: ListenerMetrics;
+  readonly outboundListener: ListenerMetrics;
+  readonly #bootstrap: Bootstrap;
+  readonly #clock: Clock;
+  readonly #trustDomain: string;
+  readonly #self: Party;
+  readonly #clusters: ClusterMetricsByName;
+  readonly #inbound: PeerRequestMetrics;
+  /** Key: cluster name; "" = requests that found none. */
+  readonly #outbound = new Map<string, RequestMetrics>();
+  #liveClusters: () => Iterable<Cluster> = () => [];
+  /** Key: direction and code. */
+  readonly #errors = new Map<string, Counter>();
+
+  constructor(bootstrap: Bootstrap, identity: string, trustDomain: string, clock: Clock) {
+    const { service, namespace, accessLog, meta } = bootstrap;
+    this.#bootstrap = bootstrap;
+    this.#clock = clock;
+    this.#trustDomain = trustDomain;
+    this.#self = { workload: service, namespace, principal: identity, version: meta["version"] ?? "" };
+    this.#clusters = new ClusterMetricsByName(this.metrics, service);
+    this.inboundListener = new ListenerMetrics(this.metrics, service, "public_listener");
+    this.outboundListener = new ListenerMetrics(this.metrics, service, "outbound");
+    this.#inbound = new PeerRequestMetrics(this.metrics, {
+      destination: this.#self,
+      trustDomain,
+      protocol: "http",
+    });
+    this.accessLog = openAccessLog({ ...accessLog, clock, dropped: this.metrics.accessLogDropped.cell({}) });
+  }
+
+  observeInbound(): Layer {
+    const { accessLog } = this;
+    return observe({
+      clock: this.#clock,
+      listener: this.inboundListener,
+      requestMetrics: (request) => this.#inbound.of(request.peerId),
+      errorCounter: (code) => this.errorCounter("inbound", code),
+      accessLog,
+    });
+  }
+
+  observeOutbound(): Layer {
+    const { accessLog } = this;
+    return observe({
+      clock: this.#clock,
+      listener: this.outboundListener,
+      requestMetrics: (request) => this.#toCluster(request),
+      errorCounter: (code) => this.errorCounter("outbound", code),
+      accessLog,
+    });
+  }
+
+  errorCounter(direction: "inbound" | "outbound", code: ErrorCode): Counter {
+    const key = `${direction} ${code}`;
+    let cell = this.#errors.get(key);
+    if (cell === undefined) this.#errors.set(key, (cell = this.metrics.errors.cell({ code, direction })));
+    return cell;
+  }
+
+  cluster(name: string): ClusterMetrics {
+    return this.#clusters.of(name, name.split(".", 1)[0] ?? name);
+  }
+
+  clusterMeters(name: string): ClusterMeters {
+    const cells = this.cluster(name);
+    return {
+      active: cells.requestsActive,
+      rejected: cells.pendingOverflow,
+      panics: new Counter(),
+      retries: cells.retries,
+      successes: new Counter(),
+      overflows: cells.retryBudgetDenied,
+      exhausted: new Counter(),
+    };
+  }
+
+  /** The application as an upstream: not a cluster of the mesh, so its cells are not exposed. */
+  appMeters(): RetryMeters & { readonly active: Gauge; readonly rejected: Counter } {
+    const unexposed = (): Counter => new Counter();
+    return {
+      active: new Gauge(),
+      rejected: unexposed(),
+      retries: unexposed(),
+      successes: unexposed(),
+      overflows: unexposed(),
+      exhausted: unexposed(),
+    };
+  }
+
+  breakerChanged(cluster: string, event: BreakerEvent): void {
+    const to = event.state === "half-open" ? "half_open" : event.state;
+    this.cluster(cluster).breakerTransitions[to].value++;
+  }
+
+  peerRefused(reason: string): void {
+    this.metrics.peerRefusals.cell({ reason }).value++;
+  }
+
+  /** The clusters whose state is read whenever somebody scrapes. */
+  exposeClusters(clusters: () => Iterable<Cluster>): void {
+    this.#liveClusters = clusters;
+  }
+
+  exposeProcess(state: { readonly isLive: () => boolean; readonly notAfterMs: () => number }): void {
+    const startMs = this.#clock.monotonicMs();
+    const { metrics } = this;
+    metrics.buildInfo.cell({ version }).value = 1;
+    metrics.serverLive.read({}, () => (state.isLive() ? 1 : 0));
+    metrics.draining.read({}, () => (state.isLive() ? 0 : 1));
+    metrics.serverUptime.read({}, () => (this.#clock.monotonicMs() - startMs) / 1000);
+    metrics.serverMemoryHeapSize.read({}, () => process.memoryUsage().heapTotal);
+    metrics.serverMemoryAllocated.read({}, () => process.memoryUsage().heapUsed);
+    metrics.certificateNotAfter.read({}, () => state.notAfterMs() / 1000);
+  }
+
+  /** Gauges that are read off the clusters, and series of clusters that are gone. */
+  #refresh(): void {
+    const clusters = this.#liveClusters();
+    const nowMs = this.#clock.monotonicMs();
+    const names = new Set<string>();
+    for (const cluster of clusters) {
+      const { name, loadBalancer, maxRequests } = cluster.config;
+      names.add(name);
+      const cells = this.cluster(name);
+      const total = cluster.endpoints.length;
+      const open = cluster.endpoints.filter((endpoint) => endpoint.gate.isOpen(nowMs)).length;
+      cells.membershipTotal.value = total;
+      cells.membershipHealthy.value = open;
+      cells.ejectionsActive.value = cluster.endpoints.filter((endpoint) => endpoint.gate.isEjected).length;
+      cells.panic.value = total > 0 && open * 100 < total * loadBalancer.panicThresholdPercent ? 1 : 0;
+      cells.requestsOpen.value = cells.requestsActive.value >= maxRequests ? 1 : 0;
+      cells.retryBudgetSpent.value = cells.retries.value;
+    }
+    this.#clusters.keepOnly(names);
+    for (const [name, metrics] of this.#outbound) {
+      if (name === "" || names.has(name)) continue;
+      metrics.forget();
+      this.#outbound.delete(name);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.accessLog?.close();
+  }
+
+  #toCluster(request: RequestContext): RequestMetrics {
+    const known = this.#outbound.get(request.clusterName);
+    return known ?? this.#addCluster(request.clusterName);
+  }
+
+  #addCluster(name: string): RequestMetrics {
+    const [workload = "", namespace = this.#bootstrap.namespace] =
+      name === "" ? ["unknown"] : name.split(".");
+    const trustDomain = this.#trustDomain;
+    const principal = name === "" ? "unknown" : `spiffe://${trustDomain}/ns/${namespace}/svc/${workload}`;
+    const made = new RequestMetrics(this.metrics, {
+      reporter: "source",
+      source: this.#self,
+      destination: { workload, namespace, principal, version: "" },
+      trustDomain,
+      protocol: "http",
+      security: name === "" ? "unknown" : "mutual_tls",
+    });
+    this.#outbound.set(name, made);
+    return made;
+  }
+}
+
+/** Brings what is read off live objects up to date before each exposition. */
+class RefreshedRegistry extends MetricsRegistry {
+  readonly #refresh: () => void;
+
+  constructor(metrics: Metrics, refresh: () => void) {
+    super(metrics);
+    this.#refresh = refresh;
+  }
+
+  override text(): Promise<string> {
+    this.#refresh();
+    return super.text();
+  }
+}
