@@ -1,0 +1,91 @@
+import { isIP, isIPv4 } from "node:net";
+import type { EndpointConfig, MtlsMode } from "../../src/config/snapshot.js";
+import type { CatalogService, Instance } from "../catalog/catalog.js";
+
+/** Largest weight of an endpoint, as in Consul. */
+const maxWeight = 65_535;
+
+/**
+ * The endpoints that callers may use: passing and warning instances with an acceptable address, sorted, each address
+ * and port once. Instances without a sidecar only where plaintext is permitted.
+ */
+export function compileEndpoints(service: CatalogService, mtlsMode: MtlsMode): readonly EndpointConfig[] {
+  const endpoints = new Map<string, EndpointConfig>();
+  for (const instance of [...service.instances].sort(compareInstances)) {
+    const endpoint = endpointOf(instance, mtlsMode);
+    if (endpoint === undefined) continue;
+    const key = `${endpoint.address} ${endpoint.port}`;
+    if (!endpoints.has(key)) endpoints.set(key, endpoint);
+  }
+  return [...endpoints.values()].sort(
+    (a, b) => compareText(a.address, b.address) || a.port - b.port || compareText(a.instance, b.instance),
+  );
+}
+
+function endpointOf(instance: Instance, mtlsMode: MtlsMode): EndpointConfig | undefined {
+  if (instance.status !== "passing" && instance.status !== "warning") return undefined;
+  const isMeshed = instance.meshPort !== undefined && mtlsMode !== "DISABLE";
+  if (!isMeshed && mtlsMode === "STRICT") return undefined;
+  const port = isMeshed ? (instance.meshPort ?? 0) : instance.port;
+  if (!Number.isInteger(port) || port < 1 || port > 65_535 || !isRoutable(instance.address)) return undefined;
+  return {
+    address: instance.address,
+    port,
+    meshed: isMeshed,
+    weight: weightOf(instance.weight),
+    zone: instance.zone,
+    instance: instance.id,
+    meta: instance.meta,
+  };
+}
+
+function weightOf(weight: number): number {
+  return Number.isFinite(weight) ? Math.min(maxWeight, Math.max(1, Math.round(weight))) : 1;
+}
+
+/**
+ * Whether a registered address may be dialled: an IP literal of one host. Link-local addresses are refused because the
+ * metadata services of clouds listen there, and a registry is not to be trusted that far. Loopback is what several
+ * services on one machine use.
+ */
+export function isRoutable(address: string): boolean {
+  if (isIP(address) === 0) return false;
+  if (isIPv4(address)) return isRoutableIpv4(address);
+  const lower = address.toLowerCase();
+  // A zone (fe80::1%eth0) has a meaning only on the machine that wrote it.
+  if (lower.includes("%")) return false;
+  const mapped = /^(?:0{0,4}:){1,5}:?ffff:(?:0{1,4}:)?([0-9.]+|[0-9a-f]{1,4}:[0-9a-f]{1,4})$/.exec(
+    lower,
+  )?.[1];
+  if (mapped !== undefined) return isRoutableIpv4(mapped.includes(".") ? mapped : dotted(mapped));
+  if (/^[0:]+$/.test(lower)) return false; // ::, the unspecified address
+  const first = Number.parseInt(lower.split(":", 1)[0] || "0", 16);
+  const isLinkLocal = (first & 0xffc0) === 0xfe80; // RFC 4291 §2.5.6
+  const isMulticast = first >= 0xff00; // RFC 4291 §2.7
+  return !isLinkLocal && !isMulticast;
+}
+
+function isRoutableIpv4(address: string): boolean {
+  const [a = 0, b = 0] = address.split(".").map(Number);
+  const isLinkLocal = a === 169 && b === 254; // RFC 3927
+  const isMulticastOrBroadcast = a >= 224; // RFC 1112, RFC 919
+  return a !== 0 && !isLinkLocal && !isMulticastOrBroadcast;
+}
+
+function dotted(groups: string): string {
+  return groups
+    .split(":")
+    .flatMap((group) => {
+      const value = Number.parseInt(group, 16);
+      return [value >> 8, value & 0xff];
+    })
+    .join(".");
+}
+
+function compareInstances(a: Instance, b: Instance): number {
+  return compareText(a.id, b.id) || compareText(a.address, b.address) || a.port - b.port;
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,42 @@
+import { parseByteSize } from "../../src/config/byte-size.js";
+import { retryDefaults } from "../../src/config/cluster-defaults.js";
+import type { RetrySpec } from "../../src/config/documents/http-route.js";
+import type { PolicyRetrySpec } from "../../src/config/documents/traffic-policy.js";
+import type { RetryConfig } from "../../src/config/snapshot.js";
+import { parseDuration } from "../../src/time/duration.js";
+
+/** Envoy RetryBackOff: max_interval defaults to ten times base_interval. */
+const backoffGrowth = 10;
+
+/**
+ * Retries of a route: field by field its own, else those of the service's TrafficPolicy, else the defaults. undefined
+ * when neither document speaks of retries: the data path's built-in default holds.
+ */
+export function compileRetry(
+  route: RetrySpec | undefined,
+  policy: PolicyRetrySpec | undefined,
+): RetryConfig | undefined {
+  if (route === undefined && policy === undefined) return undefined;
+  const base = route?.backoff ?? policy?.backoff?.base;
+  const baseBackoffMs = base === undefined ? retryDefaults.baseBackoffMs : (parseDuration(base) ?? 0);
+  const max = policy?.backoff?.max;
+  const maxBackoffMs =
+    max !== undefined
+      ? (parseDuration(max) ?? 0)
+      : base === undefined
+        ? retryDefaults.maxBackoffMs
+        : baseBackoffMs * backoffGrowth;
+  return {
+    attempts: route?.attempts ?? policy?.attempts ?? retryDefaults.attempts,
+    codes: sorted(route?.codes ?? policy?.codes ?? retryDefaults.codes),
+    methods: [...new Set(policy?.methods ?? retryDefaults.methods)].sort(),
+    baseBackoffMs,
+    maxBackoffMs: Math.max(maxBackoffMs, baseBackoffMs),
+    maxReplayBytes:
+      policy?.bufferLimit === undefined ? retryDefaults.maxReplayBytes : parseByteSize(policy.bufferLimit),
+  };
+}
+
+function sorted(codes: readonly number[]): readonly number[] {
+  return [...new Set(codes)].sort((a, b) => a - b);
+}

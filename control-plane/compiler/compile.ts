@@ -1,0 +1,115 @@
+import { createHash } from "node:crypto";
+import { canonicalJson } from "../../src/config/canonical-json.js";
+import type { ClusterConfig, EndpointConfig, Snapshot, VirtualHost } from "../../src/config/snapshot.js";
+import { compileCluster, mtlsModeOf } from "./compile-cluster.js";
+import { compileEndpoints } from "./compile-endpoints.js";
+import { compileRoutes } from "./compile-routes.js";
+import { claimHostnames, type HostnameClaim, ownDomains } from "./hostnames.js";
+import { indexMesh, type MeshIndex } from "./mesh-index.js";
+import type { MeshModel } from "./mesh-model.js";
+import type { MeshNode } from "./node.js";
+import { isMeshName, serviceKey, splitServiceKey } from "./service-name.js";
+
+/** Hexadecimal digits of a version: 64 bits tell the snapshots of one mesh apart. */
+const versionLength = 16;
+
+/** Makes the snapshots of many nodes from one model; what they share is compiled once. */
+export class MeshCompiler {
+  readonly #index: MeshIndex;
+  readonly #clusters = new Map<string, ClusterConfig>();
+  readonly #endpoints = new Map<string, readonly EndpointConfig[]>();
+  /** By namespace of the caller, then by service. */
+  readonly #routes = new Map<string, Map<string, VirtualHost["routes"]>>();
+  /** By namespace of the caller. */
+  readonly #claims = new Map<string, ReadonlyMap<string, HostnameClaim>>();
+
+  constructor(model: MeshModel) {
+    this.#index = indexMesh(model);
+  }
+
+  /** Pure: the same model and node give the same snapshot, whatever the order of their lists. */
+  snapshotFor(node: MeshNode): Snapshot {
+    const virtualHosts = this.#virtualHosts(node);
+    const names = new Set<string>();
+    for (const { routes } of virtualHosts) {
+      for (const { action } of routes) {
+        if (action.type === "forward") for (const { cluster } of action.backends) names.add(cluster);
+      }
+    }
+    names.delete("");
+    const sorted = [...names].sort();
+    const clusters = sorted.map((key) =>
+      remember(this.#clusters, key, () => compileCluster(this.#index, key)),
+    );
+    const endpoints = new Map<string, readonly EndpointConfig[]>();
+    for (const cluster of clusters) {
+      const found = this.#endpointsOf(cluster);
+      if (found.length > 0) endpoints.set(cluster.name, found);
+    }
+    const inbound = {
+      mtlsMode: mtlsModeOf(this.#index, serviceKey(node.service, node.namespace)),
+      maxRequests: 0,
+    };
+    const content = { inbound, virtualHosts, clusters, endpoints };
+    return { version: versionOf(content), ...content };
+  }
+
+  #virtualHosts(node: MeshNode): readonly VirtualHost[] {
+    const keys = this.#upstreamsOf(node);
+    const { namespace } = node;
+    const claims = remember(this.#claims, namespace, () => claimHostnames(this.#index, namespace));
+    const routes = remember(this.#routes, namespace, () => new Map());
+    // The own namespace's short names go before equal full names of others.
+    const isOwn = (key: string): boolean => splitServiceKey(key, namespace).namespace === namespace;
+    const owners = new Map<string, string>();
+    const take = (domain: string, key: string): void => {
+      if (!owners.has(domain)) owners.set(domain, key);
+    };
+    for (const key of [...keys.filter(isOwn), ...keys.filter((other) => !isOwn(other))]) {
+      for (const domain of ownDomains(key, namespace)) take(domain, key);
+    }
+    for (const [hostname, claim] of claims) if (keys.includes(claim.service)) take(hostname, claim.service);
+    const domains = new Map<string, string[]>();
+    for (const [domain, key] of owners) remember(domains, key, () => []).push(domain);
+    return keys.map((key) => ({
+      name: key,
+      domains: (domains.get(key) ?? []).sort(),
+      routes: remember(routes, key, () => compileRoutes(this.#index, key, namespace)),
+    }));
+  }
+
+  /** Declared upstreams even when the registry does not know them yet: the sidecar's local port then says 503. Sorted. */
+  #upstreamsOf(node: MeshNode): readonly string[] {
+    if (node.upstreams.length === 0) return this.#index.serviceKeys;
+    const keys = node.upstreams
+      .map((name) => splitServiceKey(name, node.namespace))
+      .filter(({ service, namespace }) => isMeshName(service, namespace))
+      .map(({ service, namespace }) => serviceKey(service, namespace));
+    return [...new Set(keys)].sort();
+  }
+
+  #endpointsOf(cluster: ClusterConfig): readonly EndpointConfig[] {
+    return remember(this.#endpoints, cluster.name, () => {
+      const service = this.#index.services.get(cluster.name);
+      return service === undefined ? [] : compileEndpoints(service, cluster.mtlsMode);
+    });
+  }
+}
+
+/** The snapshot of one node. For many nodes of one model, MeshCompiler shares the work. */
+export function compileSnapshot(model: MeshModel, node: MeshNode): Snapshot {
+  return new MeshCompiler(model).snapshotFor(node);
+}
+
+/** Version of a snapshot by its content: the same for equal content, whoever compiles it. */
+export function versionOf(content: Omit<Snapshot, "version">): string {
+  return createHash("sha256").update(canonicalJson(content)).digest("hex").slice(0, versionLength);
+}
+
+function remember<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const value = make();
+  map.set(key, value);
+  return value;
+}

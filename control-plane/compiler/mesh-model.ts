@@ -1,0 +1,11 @@
+import type { CatalogState } from "../catalog/catalog.js";
+import type { StoredDocument } from "../policy-store/stored-document.js";
+
+/** Everything that the snapshots of all sidecars are made from. Immutable. */
+export interface MeshModel {
+  /** Without `spiffe://`. */
+  readonly trustDomain: string;
+  readonly catalog: CatalogState;
+  /** In any order. */
+  readonly documents: readonly StoredDocument[];
+}

@@ -1,0 +1,82 @@
+import { LatestValue } from "../../src/lifecycle/latest-value.js";
+import type { Clock, Timer } from "../../src/time/clock.js";
+import type { CatalogState } from "../catalog/catalog.js";
+import type { StoredDocument } from "../policy-store/stored-document.js";
+import type { MeshModel } from "./mesh-model.js";
+
+/** Endpoint changes wait this long for others of the same moment, and no longer: failing instances must be left fast. */
+const endpointCoalesceMs = 10;
+/** Documents are changed in bursts: they wait until nobody has changed one for this long … */
+const documentQuietMs = 100;
+/** … but never longer than this in all (Istio: PILOT_DEBOUNCE_AFTER and _MAX). */
+const documentMaxMs = 1000;
+
+/** Brings the registry and the documents together into one model, and decides when a change is passed on. */
+export class MeshSource {
+  /** undefined until the registry was read for the first time. */
+  readonly model = new LatestValue<MeshModel | undefined>(undefined);
+  readonly #trustDomain: string;
+  readonly #clock: Clock;
+  readonly #catalog: LatestValue<CatalogState | undefined>;
+  readonly #documents: LatestValue<readonly StoredDocument[]>;
+  readonly #stops: readonly (() => void)[];
+  #catalogTimer: Timer | undefined;
+  #documentTimer: Timer | undefined;
+  #firstDocumentChangeMs: number | undefined;
+
+  constructor(options: {
+    readonly trustDomain: string;
+    readonly catalog: LatestValue<CatalogState | undefined>;
+    readonly documents: LatestValue<readonly StoredDocument[]>;
+    readonly clock: Clock;
+  }) {
+    this.#trustDomain = options.trustDomain;
+    this.#clock = options.clock;
+    this.#catalog = options.catalog;
+    this.#documents = options.documents;
+    this.#stops = [
+      options.catalog.watch(() => this.#catalogChanged()),
+      options.documents.watch(() => this.#documentsChanged()),
+    ];
+    this.#publish(this.#documents.get());
+  }
+
+  /** Ends the watch; what was still waiting is not passed on. */
+  close(): void {
+    for (const stop of this.#stops) stop();
+    this.#catalogTimer?.cancel();
+    this.#documentTimer?.cancel();
+  }
+
+  #catalogChanged(): void {
+    const published = this.model.get();
+    // Nobody has a configuration yet: the first one goes out at once.
+    if (published === undefined) return this.#publish(this.#documents.get());
+    this.#catalogTimer ??= this.#clock.timer(endpointCoalesceMs, () => {
+      this.#catalogTimer = undefined;
+      // Documents that are still changing wait for their own timer.
+      this.#publish((this.model.get() ?? published).documents);
+    });
+  }
+
+  #documentsChanged(): void {
+    if (this.model.get() === undefined) return;
+    const nowMs = this.#clock.monotonicMs();
+    this.#firstDocumentChangeMs ??= nowMs;
+    const latestMs = this.#firstDocumentChangeMs + documentMaxMs - nowMs;
+    this.#documentTimer?.cancel();
+    this.#documentTimer = this.#clock.timer(Math.max(0, Math.min(documentQuietMs, latestMs)), () => {
+      this.#documentTimer = undefined;
+      this.#firstDocumentChangeMs = undefined;
+      this.#catalogTimer?.cancel();
+      this.#catalogTimer = undefined;
+      this.#publish(this.#documents.get());
+    });
+  }
+
+  #publish(documents: readonly StoredDocument[]): void {
+    const catalog = this.#catalog.get();
+    if (catalog === undefined) return;
+    this.model.set({ trustDomain: this.#trustDomain, catalog, documents });
+  }
+}

@@ -1,0 +1,21 @@
+import type { Document } from "../../src/config/documents/document.js";
+import { createdAnnotation } from "../../src/config/documents/metadata.js";
+import { checkHttpRoute } from "./check-http-route.js";
+import { checkTrafficPolicy } from "./check-traffic-policy.js";
+import type { FieldProblem } from "./schema-problems.js";
+
+/** What a schema cannot say: fields that contradict each other, expressions that do not compile. */
+export function checkDocument(document: Document): readonly FieldProblem[] {
+  const problems = document.kind === "HTTPRoute" ? checkHttpRoute(document) : checkTrafficPolicy(document);
+  const created = document.metadata.annotations?.[createdAnnotation];
+  if (created !== undefined && Number.isNaN(Date.parse(created))) {
+    return [
+      ...problems,
+      {
+        path: ["metadata", "annotations", createdAnnotation],
+        message: `"${created}" is not a time like 2026-01-31T12:00:00Z; leave the annotation out, apply writes it`,
+      },
+    ];
+  }
+  return problems;
+}

@@ -1,0 +1,123 @@
+import { isIP } from "node:net";
+import { ConfigError } from "../errors/config-error.js";
+import type { ClusterConfig, EndpointConfig, RouteConfig, Snapshot, VirtualHost } from "./snapshot.js";
+
+/**
+ * Refuses a snapshot whose parts do not fit together. Called before a snapshot is published and again before it is
+ * applied: the one who sends and the one who receives need not be of the same version.
+ *
+ * @throws ConfigError that names the path: `virtualHosts.api.default.routes.2: cluster x does not exist`.
+ */
+export function assertConsistent(snapshot: Snapshot): void {
+  check(snapshot.version !== "", "version", "is empty");
+  atLeast(snapshot.inbound.maxRequests, 0, "inbound.maxRequests");
+  const clusters = new Set<string>();
+  for (const cluster of snapshot.clusters) {
+    const place = `clusters.${cluster.name}`;
+    check(cluster.name !== "", "clusters", "a cluster has no name");
+    check(!clusters.has(cluster.name), place, "stands twice");
+    clusters.add(cluster.name);
+    assertCluster(cluster, place);
+  }
+  const hosts = new Set<string>();
+  const domains = new Map<string, string>();
+  for (const virtualHost of snapshot.virtualHosts) {
+    const place = `virtualHosts.${virtualHost.name}`;
+    check(!hosts.has(virtualHost.name), place, "stands twice");
+    hosts.add(virtualHost.name);
+    assertDomains(virtualHost, domains, place);
+    assertRoutes(virtualHost.routes, clusters, place);
+  }
+  for (const [name, endpoints] of snapshot.endpoints) {
+    check(clusters.has(name), `endpoints.${name}`, `cluster ${name} does not exist`);
+    endpoints.forEach((endpoint, index) => assertEndpoint(endpoint, `endpoints.${name}.${index}`));
+  }
+}
+
+function assertDomains(virtualHost: VirtualHost, owners: Map<string, string>, place: string): void {
+  for (const domain of virtualHost.domains) {
+    check(
+      domain !== "" && domain === domain.toLowerCase(),
+      `${place}.domains`,
+      `"${domain}" is not in lower case`,
+    );
+    const owner = owners.get(domain);
+    check(owner === undefined, `${place}.domains`, `${domain} already belongs to ${owner}`);
+    owners.set(domain, virtualHost.name);
+  }
+}
+
+function assertRoutes(routes: readonly RouteConfig[], clusters: ReadonlySet<string>, place: string): void {
+  const names = new Set<string>();
+  routes.forEach((route, index) => {
+    const at = `${place}.routes.${index}`;
+    check(!names.has(route.name), at, `route ${route.name} stands twice`);
+    names.add(route.name);
+    if (route.timeoutMs !== undefined) atLeast(route.timeoutMs, 1, `${at}.timeoutMs`);
+    if (route.attemptTimeoutMs !== undefined) atLeast(route.attemptTimeoutMs, 1, `${at}.attemptTimeoutMs`);
+    if (route.retry !== undefined) {
+      atLeast(route.retry.attempts, 1, `${at}.retry.attempts`);
+      atLeast(route.retry.baseBackoffMs, 0, `${at}.retry.baseBackoffMs`);
+      atLeast(route.retry.maxBackoffMs, route.retry.baseBackoffMs, `${at}.retry.maxBackoffMs`);
+      atLeast(route.retry.maxReplayBytes, 0, `${at}.retry.maxReplayBytes`);
+      const isRetriable = (code: number): boolean => Number.isInteger(code) && code >= 400 && code <= 599;
+      check(route.retry.codes.every(isRetriable), `${at}.retry.codes`, "must be within 400-599");
+    }
+    if (route.action.type !== "forward") return;
+    for (const backend of route.action.backends) {
+      const isKnown = backend.cluster === "" || clusters.has(backend.cluster);
+      check(isKnown, at, `cluster ${backend.cluster} does not exist`);
+      atLeast(backend.weight, 0, `${at}.weight`);
+    }
+  });
+}
+
+function assertCluster(cluster: ClusterConfig, place: string): void {
+  const { breaker, loadBalancer, retryBudget } = cluster;
+  const hasIdentity = cluster.identities.length > 0 || cluster.mtlsMode === "DISABLE";
+  check(hasIdentity, `${place}.identities`, "is empty: nobody could be trusted");
+  for (const field of [
+    "connectTimeoutMs",
+    "maxRequests",
+    "maxConnections",
+    "maxPendingRequests",
+    "poolIdleMs",
+  ] as const) {
+    atLeast(cluster[field], 1, `${place}.${field}`);
+  }
+  percent(loadBalancer.panicThresholdPercent, `${place}.loadBalancer.panicThresholdPercent`);
+  atLeast(breaker.consecutiveFailures, 0, `${place}.breaker.consecutiveFailures`);
+  ratio(breaker.minSuccessRatio, `${place}.breaker.minSuccessRatio`);
+  atLeast(breaker.windowMs, 1, `${place}.breaker.windowMs`);
+  atLeast(breaker.minRequests, 1, `${place}.breaker.minRequests`);
+  atLeast(breaker.baseEjectionMs, 1, `${place}.breaker.baseEjectionMs`);
+  atLeast(breaker.maxEjectionMs, breaker.baseEjectionMs, `${place}.breaker.maxEjectionMs`);
+  ratio(breaker.jitterRatio, `${place}.breaker.jitterRatio`);
+  percent(breaker.maxEjectionPercent, `${place}.breaker.maxEjectionPercent`);
+  percent(retryBudget.percent, `${place}.retryBudget.percent`);
+  atLeast(retryBudget.minRetriesPerSecond, 0, `${place}.retryBudget.minRetriesPerSecond`);
+  atLeast(retryBudget.windowMs, 1, `${place}.retryBudget.windowMs`);
+}
+
+function assertEndpoint(endpoint: EndpointConfig, place: string): void {
+  check(isIP(endpoint.address) !== 0, `${place}.address`, `"${endpoint.address}" is not an IP address`);
+  const isPort = Number.isInteger(endpoint.port) && endpoint.port >= 1 && endpoint.port <= 65_535;
+  check(isPort, `${place}.port`, `${endpoint.port} is not a port`);
+  atLeast(endpoint.weight, 1, `${place}.weight`);
+}
+
+function ratio(value: number, place: string): void {
+  check(value >= 0 && value <= 1, place, `${value} is not within 0..1`);
+}
+
+function percent(value: number, place: string): void {
+  check(value >= 0 && value <= 100, place, `${value} is not within 0..100`);
+}
+
+function atLeast(value: number, minimum: number, place: string): void {
+  check(Number.isFinite(value) && value >= minimum, place, `${value} is less than ${minimum}`);
+}
+
+function check(isFine: boolean, place: string, message: string): asserts isFine {
+  if (!isFine) throw new ConfigError(message, { place });
+}

@@ -1,0 +1,610 @@
+import fc from "fast-check";
+import t from "tap";
+import { stringify } from "yaml";
+import type { CatalogState, Instance } from "../../../control-plane/catalog/catalog.js";
+import { compileSnapshot, MeshCompiler } from "../../../control-plane/compiler/compile.js";
+import { isRoutable } from "../../../control-plane/compiler/compile-endpoints.js";
+import { compileRetry } from "../../../control-plane/compiler/compile-retry.js";
+import { conditionsOf, withStatus } from "../../../control-plane/compiler/conditions.js";
+import type { MeshModel } from "../../../control-plane/compiler/mesh-model.js";
+import { MeshSource } from "../../../control-plane/compiler/mesh-source.js";
+import type { MeshNode } from "../../../control-plane/compiler/node.js";
+import { refusedServices } from "../../../control-plane/compiler/service-name.js";
+import { parseDocuments } from "../../../control-plane/policy-store/parse-documents.js";
+import { idOf, type StoredDocument } from "../../../control-plane/policy-store/stored-document.js";
+import { assertConsistent } from "../../../src/config/assert-consistent.js";
+import { canonicalJson } from "../../../src/config/canonical-json.js";
+import { clusterDefaults, retryDefaults } from "../../../src/config/cluster-defaults.js";
+import type { Snapshot } from "../../../src/config/snapshot.js";
+import { LatestValue } from "../../../src/lifecycle/latest-value.js";
+import { anyDocument } from "../../support/any-document.js";
+import { FakeClock } from "../../support/fake-clock.js";
+
+function instance(id: string, over: Partial<Instance> = {}): Instance {
+  return {
+    id,
+    address: "10.0.0.1",
+    port: 8080,
+    meshPort: 15_000 + Number(/\d+$/.exec(id)?.[0] ?? 0),
+    status: "passing",
+    protocol: "http",
+    weight: 1,
+    zone: "",
+    meta: {},
+    tags: [],
+    ...over,
+  };
+}
+
+function catalogOf(services: Readonly<Record<string, readonly Instance[]>>): CatalogState {
+  return {
+    services: new Map(
+      Object.entries(services).map(([key, instances]) => {
+        const dot = key.lastIndexOf(".");
+        return [key, { name: key.slice(0, dot), namespace: key.slice(dot + 1), instances }];
+      }),
+    ),
+    staleSince: undefined,
+  };
+}
+
+/** Documents in the order of their age. */
+function documentsOf(yaml: string): readonly StoredDocument[] {
+  return parseDocuments(yaml, "test.yaml").map((document, index) => ({
+    document,
+    text: stringify(document),
+    file: `${index}.yaml`,
+    createdAtMs: index,
+  }));
+}
+
+const route = (name: string, spec: string, namespace = "default"): string =>
+  `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: ${name}, namespace: ${namespace}}
+spec: {${spec}}
+---
+`;
+const policy = (name: string, spec: string): string =>
+  `apiVersion: remora.mesh/v1
+kind: TrafficPolicy
+metadata: {name: ${name}}
+spec: {${spec}}
+---
+`;
+
+const web: MeshNode = {
+  id: "web-1",
+  service: "web",
+  namespace: "default",
+  protocol: "http",
+  upstreams: ["api.default"],
+  zone: "",
+};
+const everyService: MeshNode = { ...web, upstreams: [] };
+const three = {
+  "web.default": [instance("web-1")],
+  "api.default": [instance("api-1"), instance("api-2")],
+  "api-v2.default": [instance("v2-1")],
+  "pay.shop": [instance("pay-1")],
+};
+
+function compile(
+  yaml: string,
+  node: MeshNode = web,
+  services: Parameters<typeof catalogOf>[0] = three,
+): Snapshot {
+  const model: MeshModel = {
+    trustDomain: "mesh.local",
+    catalog: catalogOf(services),
+    documents: documentsOf(yaml),
+  };
+  const snapshot = compileSnapshot(model, node);
+  assertConsistent(snapshot);
+  return snapshot;
+}
+
+const clusterNames = (snapshot: Snapshot): readonly string[] =>
+  snapshot.clusters.map((cluster) => cluster.name);
+const hostOf = (snapshot: Snapshot, name: string) => snapshot.virtualHosts.find((host) => host.name === name);
+
+t.test("without documents a service is reached by its names, with the defaults", async (t) => {
+  const snapshot = compile("");
+  t.same(clusterNames(snapshot), ["api.default"]);
+  t.match(snapshot.virtualHosts, [
+    {
+      name: "api.default",
+      domains: ["api", "api.default", "api.default.mesh", "api.mesh"],
+      routes: [
+        {
+          name: "default",
+          source: "default",
+          hostnames: [],
+          action: { type: "forward", backends: [{ cluster: "api.default", weight: 1 }] },
+        },
+      ],
+    },
+  ]);
+  t.same(snapshot.clusters[0], {
+    name: "api.default",
+    service: "api",
+    namespace: "default",
+    identities: ["spiffe://mesh.local/ns/default/svc/api"],
+    protocol: "http",
+    mtlsMode: "STRICT",
+    source: "default",
+    ...clusterDefaults,
+  });
+  t.same(
+    snapshot.endpoints.get("api.default")?.map(({ address, port, meshed }) => [address, port, meshed]),
+    [
+      ["10.0.0.1", 15_001, true],
+      ["10.0.0.1", 15_002, true],
+    ],
+  );
+  t.match(snapshot.inbound, { mtlsMode: "STRICT", maxRequests: 0 });
+  t.match(snapshot.version, /^[0-9a-f]{16}$/);
+});
+
+t.test("a node gets what it declared, or everything", async (t) => {
+  t.same(clusterNames(compile("", everyService)), [
+    "api-v2.default",
+    "api.default",
+    "pay.shop",
+    "web.default",
+  ]);
+  t.same(hostOf(compile("", everyService), "pay.shop")?.domains, ["pay.shop", "pay.shop.mesh"]);
+  const unknown = compile("", { ...web, upstreams: ["later", "../x", "pay.shop"] });
+  t.same(clusterNames(unknown), ["later.default", "pay.shop"], "a service may come after its callers");
+  t.equal(unknown.endpoints.has("later.default"), false);
+});
+
+t.test("a route takes the place of the catch-all and brings its backends along", async (t) => {
+  const snapshot = compile(
+    route(
+      "split",
+      `parentRefs: [{name: api}], hostnames: [api.example], rules: [
+        {name: beta, matches: [{headers: [{name: X-User, value: beta}]}, {path: {type: Exact, value: /beta}}],
+         backendRefs: [{name: api-v2, port: 80}], timeouts: {request: 2s, backendRequest: 500ms}, retry: {attempts: 3, codes: [503, 500], backoff: 100ms}},
+        {filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-A, value: b}], remove: [X-Gone]}},
+                   {type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /v1}}}],
+         backendRefs: [{name: api, weight: 9}, {name: ghost}]}]`,
+    ),
+  );
+  t.same(clusterNames(snapshot), ["api-v2.default", "api.default"]);
+  const host = hostOf(snapshot, "api.default");
+  t.same(host?.domains, ["api", "api.default", "api.default.mesh", "api.example", "api.mesh"]);
+  t.same(
+    host?.routes.map((item) => item.name),
+    ["httproute/default/split/beta/1", "httproute/default/split/beta/0", "httproute/default/split/#1/0"],
+    "exact path, then header, then everything",
+  );
+  t.match(host?.routes[1], {
+    source: "HTTPRoute/default/split",
+    hostnames: ["api", "api.default", "api.default.mesh", "api.example", "api.mesh"],
+    match: {
+      path: { type: "prefix", value: "/" },
+      headers: [{ name: "x-user", type: "exact", value: "beta" }],
+    },
+    timeoutMs: 2000,
+    attemptTimeoutMs: 500,
+    retry: { attempts: 3, codes: [500, 503], baseBackoffMs: 100, maxBackoffMs: 1000 },
+  });
+  t.match(host?.routes[2], {
+    requestHeaders: { set: [["X-A", "b"]], add: [], remove: ["x-gone"] },
+    action: {
+      type: "forward",
+      backends: [
+        { cluster: "api.default", weight: 9 },
+        { cluster: "", weight: 1 },
+      ],
+      rewrite: { path: { type: "prefix", value: "/v1" } },
+    },
+  });
+  t.notOk(host?.routes[2] && "timeoutMs" in host.routes[2]);
+});
+
+t.test("redirects, empty rules and older routes", async (t) => {
+  const snapshot = compile(
+    route(
+      "old",
+      "parentRefs: [{name: api}], rules: [{matches: [{path: {value: /x}}], backendRefs: [{name: api}]}]",
+    ) +
+      route("new", "parentRefs: [{name: api}], rules: [{matches: [{path: {value: /x}}]}]") +
+      route(
+        "redirect",
+        `parentRefs: [{name: api}], rules: [{matches: [{path: {value: /a}}], filters: [{type: RequestRedirect, requestRedirect: {scheme: https, path: {type: ReplaceFullPath, replaceFullPath: /b}}}]}]`,
+      ),
+  );
+  const routes = hostOf(snapshot, "api.default")?.routes ?? [];
+  t.same(
+    routes.map((item) => item.source),
+    ["HTTPRoute/default/old", "HTTPRoute/default/new", "HTTPRoute/default/redirect"],
+  );
+  t.same(routes[1]?.action, { type: "forward", backends: [] }, "answered with 500");
+  t.same(routes[2]?.action, {
+    type: "redirect",
+    redirect: { scheme: "https", path: { type: "full", value: "/b" }, status: 302 },
+  });
+});
+
+t.test("a route of the callers' namespace goes before the service's own", async (t) => {
+  const yaml =
+    route("producer", "parentRefs: [{name: pay}], rules: [{name: p, backendRefs: [{name: pay}]}]", "shop") +
+    route(
+      "consumer",
+      "parentRefs: [{name: pay, namespace: shop}], rules: [{name: c, backendRefs: [{name: api}]}]",
+    );
+  const source = (node: MeshNode): string | undefined =>
+    hostOf(compile(yaml, node), "pay.shop")?.routes[0]?.source;
+  t.equal(source(everyService), "HTTPRoute/default/consumer");
+  t.equal(source({ ...everyService, namespace: "shop" }), "HTTPRoute/shop/producer");
+  t.equal(source({ ...everyService, namespace: "other" }), "HTTPRoute/shop/producer");
+});
+
+t.test("a TrafficPolicy changes the cluster and what its routes leave open", async (t) => {
+  const yaml = policy(
+    "api",
+    `targetRefs: [{kind: Service, name: api}], loadBalancer: {policy: round_robin, locality: {panicThreshold: 0}},
+     connectionPool: {connectTimeout: 300ms, maxRequests: 7, maxConnections: 8, maxPendingRequests: 9, idleTimeout: 2s},
+     outlierDetection: {consecutive5xx: 3, interval: 5s, baseEjectionTime: 90s, maxEjectionPercent: 10, successRate: {minimumRatio: 0.5, requestVolume: 50}},
+     retry: {attempts: 2, codes: [503], methods: [GET], backoff: {base: 10ms, max: 40ms}, bufferLimit: 1KiB},
+     retryBudget: {percent: 5, minRetriesPerSecond: 1, interval: 3s}, timeouts: {request: 9s}, mtls: {mode: PERMISSIVE}`,
+  );
+  const snapshot = compile(yaml);
+  t.match(snapshot.clusters[0], {
+    source: "TrafficPolicy/default/api",
+    mtlsMode: "PERMISSIVE",
+    loadBalancer: { policy: "round_robin", panicThresholdPercent: 0 },
+    connectTimeoutMs: 300,
+    maxRequests: 7,
+    maxConnections: 8,
+    maxPendingRequests: 9,
+    poolIdleMs: 2000,
+    breaker: {
+      consecutiveFailures: 3,
+      minSuccessRatio: 0.5,
+      windowMs: 5000,
+      minRequests: 50,
+      baseEjectionMs: 90_000,
+      maxEjectionMs: 90_000,
+      maxEjectionPercent: 10,
+    },
+    retryBudget: { percent: 5, minRetriesPerSecond: 1, windowMs: 3000 },
+  });
+  const retry = {
+    attempts: 2,
+    codes: [503],
+    methods: ["GET"],
+    baseBackoffMs: 10,
+    maxBackoffMs: 40,
+    maxReplayBytes: 1024,
+  };
+  t.match(hostOf(snapshot, "api.default")?.routes, [
+    { source: "TrafficPolicy/default/api", timeoutMs: 9000, retry },
+  ]);
+  const own = compile(
+    yaml + route("r", "parentRefs: [{name: api}], rules: [{timeouts: {request: 0s}, retry: {attempts: 4}}]"),
+  );
+  const [first] = hostOf(own, "api.default")?.routes ?? [];
+  t.match(first, { source: "HTTPRoute/default/r", retry: { ...retry, attempts: 4 } });
+  t.notOk(first && "timeoutMs" in first, "0s takes the limit of the policy away");
+  t.equal(compile(yaml, { ...web, service: "api" }).inbound.mtlsMode, "PERMISSIVE");
+});
+
+t.test("retries: the route's word, then the policy's, then the defaults", async (t) => {
+  t.equal(compileRetry(undefined, undefined), undefined);
+  t.match(compileRetry({}, undefined), { ...retryDefaults, methods: [...retryDefaults.methods].sort() });
+  t.match(compileRetry({ backoff: "1s" }, { backoff: { max: "100ms" } }), {
+    baseBackoffMs: 1000,
+    maxBackoffMs: 1000,
+  });
+  t.match(compileRetry({ codes: [503, 500, 503] }, { codes: [429] }), { codes: [500, 503] });
+});
+
+t.test("endpoints: only healthy ones with an address that may be dialled", async (t) => {
+  const instances = [
+    instance("ok-1"),
+    instance("warn-2", { status: "warning" }),
+    instance("crit-3", { status: "critical" }),
+    instance("maint-4", { status: "maintenance" }),
+    instance("plain-5", { meshPort: undefined, port: 8085 }),
+    instance("noport-6", { meshPort: undefined, port: 0 }),
+    instance("high-7", { meshPort: 70_000 }),
+    instance("metadata-8", { address: "169.254.169.254" }),
+    instance("name-9", { address: "evil.example" }),
+    instance("twin-1", { meshPort: 15_001 }),
+    instance("heavy-10", { weight: 1e9, address: "::1" }),
+    instance("light-11", { weight: -3, address: "127.0.0.1" }),
+  ];
+  const endpoints = (mode: string) =>
+    compile(policy("p", `targetRefs: [{kind: Service, name: api}], mtls: {mode: ${mode}}`), web, {
+      "api.default": instances,
+    })
+      .endpoints.get("api.default")
+      ?.map((item) => `${item.instance} ${item.port}${item.meshed ? "" : " plain"} ${item.weight}`);
+  t.same(endpoints("STRICT"), ["ok-1 15001 1", "warn-2 15002 1", "light-11 15011 1", "heavy-10 15010 65535"]);
+  t.same(endpoints("PERMISSIVE"), [
+    "plain-5 8085 plain 1",
+    "ok-1 15001 1",
+    "warn-2 15002 1",
+    "light-11 15011 1",
+    "heavy-10 15010 65535",
+  ]);
+  t.same(endpoints("DISABLE"), [
+    "high-7 8080 plain 1",
+    "plain-5 8085 plain 1",
+    "light-11 8080 plain 1",
+    "heavy-10 8080 plain 65535",
+  ]);
+});
+
+t.test("addresses", async (t) => {
+  const good = ["10.1.2.3", "127.0.0.1", "::1", "2001:db8::1", "fd00::1", "::ffff:10.0.0.1", "64:ff9b::1"];
+  const bad = [
+    "0.0.0.0",
+    "169.254.1.1",
+    "224.0.0.1",
+    "255.255.255.255",
+    "::",
+    "0:0:0:0:0:0:0:0",
+    "fe80::1",
+    "fe80::1%eth0",
+    "febf::1",
+    "ff02::1",
+    "::ffff:169.254.169.254",
+    "::ffff:a9fe:a9fe",
+    "0:0:0:0:0:ffff:a9fe:a9fe",
+    "localhost",
+    "",
+    "1.2.3",
+    "10.0.0.1:80",
+  ];
+  for (const address of good) t.ok(isRoutable(address), address);
+  for (const address of bad) t.notOk(isRoutable(address), address);
+});
+
+t.test("names that must not become host names stay outside", async (t) => {
+  const services = {
+    "../x.default": [],
+    "Api.default": [],
+    "ok.default": [instance("a-1")],
+    "a.b.default": [],
+  };
+  t.same(clusterNames(compile("", everyService, services)), ["ok.default"]);
+  t.same(
+    refusedServices(catalogOf(services)).map((refused) => refused.service),
+    ["../x.default", "Api.default", "a.b.default"],
+  );
+});
+
+t.test("a host name belongs to the older document, and the younger is told", async (t) => {
+  const yaml =
+    route(
+      "first",
+      "parentRefs: [{name: api}], hostnames: [shop.example, web, '*.x.example'], rules: [{backendRefs: [{name: api}]}]",
+    ) +
+    route(
+      "second",
+      "parentRefs: [{name: web}], hostnames: [shop.example], rules: [{backendRefs: [{name: gone}]}]",
+    ) +
+    policy("a", "targetRefs: [{kind: Service, name: api}], timeouts: {request: 1s}") +
+    policy(
+      "b",
+      "targetRefs: [{kind: Service, name: api}, {kind: Service, name: nowhere}], timeouts: {request: 2s}",
+    ) +
+    policy("c", "targetRefs: [{kind: Service, name: api}]") +
+    route("virtual", "parentRefs: [{name: front}], rules: [{backendRefs: [{name: api}]}]");
+  const snapshot = compile(yaml, everyService);
+  t.ok(hostOf(snapshot, "api.default")?.domains.includes("shop.example"));
+  t.ok(hostOf(snapshot, "api.default")?.domains.includes("*.x.example"));
+  t.notOk(hostOf(snapshot, "api.default")?.domains.includes("web"), "a service keeps its own name");
+  t.notOk(hostOf(snapshot, "web.default")?.domains.includes("shop.example"));
+  t.equal(hostOf(snapshot, "api.default")?.routes[0]?.timeoutMs, 1000);
+  t.match(hostOf(snapshot, "front.default")?.routes, [
+    { action: { backends: [{ cluster: "api.default" }] } },
+  ]);
+
+  const documents = documentsOf(yaml);
+  const conditions = conditionsOf({ trustDomain: "mesh.local", catalog: catalogOf(three), documents });
+  const said = (id: string): readonly string[] =>
+    (conditions.get(id) ?? []).map((item) => `${item.type}=${item.status} ${item.reason}: ${item.message}`);
+  t.same(said("HTTPRoute/default/first"), [
+    "Accepted=True Accepted: the route is in force",
+    "ResolvedRefs=True ResolvedRefs: every backend is in the registry",
+    "PartiallyInvalid=True HostnameConflict: hostname web is the name of service web.default",
+  ]);
+  t.same(said("HTTPRoute/default/second"), [
+    "Accepted=True Accepted: the route is in force",
+    "ResolvedRefs=False BackendNotFound: service gone.default is not in the registry: requests that fall to it are answered with 500",
+    "PartiallyInvalid=True HostnameConflict: hostname shop.example belongs to the older HTTPRoute/default/first",
+  ]);
+  t.same(said("TrafficPolicy/default/b"), [
+    "Accepted=True Accepted: the policy is in force",
+    "ResolvedRefs=False TargetNotFound: service nowhere.default is not in the registry: the policy waits for it",
+    "PartiallyInvalid=True Conflicted: service api.default already has the older TrafficPolicy/default/a",
+  ]);
+  t.equal(
+    said("TrafficPolicy/default/c")[0],
+    "Accepted=False Conflicted: service api.default already has the older TrafficPolicy/default/a",
+  );
+  t.match(said("HTTPRoute/default/virtual")[0], /Accepted=True ParentNotFound: service front.default is not/);
+  const [first] = documents;
+  if (first === undefined) return void t.fail("no document");
+  const shown = withStatus(first, conditions.get(idOf(first.document)) ?? []);
+  t.match(parseDocuments(shown, "shown"), [
+    { kind: "HTTPRoute", status: { conditions: [{ type: "Accepted" }] } },
+  ]);
+});
+
+t.test("any mesh compiles to a consistent snapshot whose version is its content's alone", async (t) => {
+  const node = fc.record({
+    namespace: fc.constantFrom("default", "shop"),
+    upstreams: fc.array(fc.constantFrom("api.default", "web.shop", "ghost.default", "cart"), {
+      maxLength: 3,
+    }),
+  });
+  const catalog = fc.dictionary(
+    fc.constantFrom("api.default", "web.default", "cart.shop", "web.shop", "pay.mesh"),
+    fc.array(
+      fc.record({
+        status: fc.constantFrom("passing", "warning", "critical", "maintenance"),
+        meshPort: fc.option(fc.integer({ min: -1, max: 70_000 }), { nil: undefined }),
+        address: fc.constantFrom("10.0.0.1", "10.0.0.2", "::1", "169.254.0.1", "x"),
+        protocol: fc.constantFrom("http", "grpc"),
+      }),
+      { maxLength: 4 },
+    ),
+  );
+  fc.assert(
+    fc.property(catalog, fc.array(anyDocument, { maxLength: 6 }), node, (services, written, over) => {
+      const byId = new Map(
+        written
+          .flatMap((document) => parseDocuments(stringify(document), "f"))
+          .map((document, index): [string, StoredDocument] => [
+            idOf(document),
+            { document, text: "", file: "", createdAtMs: index % 3 },
+          ]),
+      );
+      const state = catalogOf(
+        Object.fromEntries(
+          Object.entries(services).map(([key, list]) => [
+            key,
+            list.map((item, index) => instance(`${key}-${index}`, item as Partial<Instance>)),
+          ]),
+        ),
+      );
+      const model: MeshModel = { trustDomain: "mesh.local", catalog: state, documents: [...byId.values()] };
+      const shuffled: MeshModel = {
+        ...model,
+        documents: [...model.documents].reverse(),
+        catalog: {
+          ...state,
+          services: new Map(
+            [...state.services]
+              .reverse()
+              .map(([key, service]) => [key, { ...service, instances: [...service.instances].reverse() }]),
+          ),
+        },
+      };
+      const asked = { ...web, ...over };
+      const snapshot = compileSnapshot(model, asked);
+      assertConsistent(snapshot);
+      const again = new MeshCompiler(shuffled).snapshotFor({
+        ...asked,
+        upstreams: [...asked.upstreams].reverse(),
+      });
+      conditionsOf(model);
+      t.equal(again.version, snapshot.version);
+      t.equal(canonicalJson(again), canonicalJson(snapshot));
+      const used = new Set(
+        snapshot.virtualHosts.flatMap((host) =>
+          host.routes.flatMap((item) =>
+            item.action.type === "forward" ? item.action.backends.map((backend) => backend.cluster) : [],
+          ),
+        ),
+      );
+      used.delete("");
+      t.same(clusterNames(snapshot), [...used].sort(), "exactly the clusters that routes refer to");
+    }),
+    { numRuns: 150 },
+  );
+});
+
+t.test("an inconsistent snapshot is refused by the path of what is wrong", async (t) => {
+  const good = compile("");
+  const [host] = good.virtualHosts;
+  const [cluster] = good.clusters;
+  if (host === undefined || cluster === undefined) return void t.fail("nothing compiled");
+  const [first] = host.routes;
+  if (first === undefined) return void t.fail("no route");
+  const dangling = {
+    ...first,
+    name: "x",
+    action: { type: "forward", backends: [{ cluster: "x", weight: 1 }] },
+  } as const;
+  const cases: readonly (readonly [Partial<Snapshot>, string])[] = [
+    [
+      { virtualHosts: [{ ...host, routes: [first, dangling] }] },
+      "virtualHosts.api.default.routes.1: cluster x does not exist",
+    ],
+    [
+      { virtualHosts: [{ ...host, routes: [first, first] }] },
+      "virtualHosts.api.default.routes.1: route default stands twice",
+    ],
+    [{ virtualHosts: [host, host] }, "virtualHosts.api.default: stands twice"],
+    [
+      { virtualHosts: [host, { ...host, name: "b" }] },
+      "virtualHosts.b.domains: api already belongs to api.default",
+    ],
+    [
+      { virtualHosts: [{ ...host, domains: ["API"] }] },
+      'virtualHosts.api.default.domains: "API" is not in lower case',
+    ],
+    [{ clusters: [cluster, cluster] }, "clusters.api.default: stands twice"],
+    [
+      { clusters: [{ ...cluster, identities: [] }] },
+      "clusters.api.default.identities: is empty: nobody could be trusted",
+    ],
+    [{ clusters: [{ ...cluster, maxRequests: 0 }] }, "clusters.api.default.maxRequests: 0 is less than 1"],
+    [
+      { clusters: [{ ...cluster, connectTimeoutMs: NaN }] },
+      "clusters.api.default.connectTimeoutMs: NaN is less than 1",
+    ],
+    [{ endpoints: new Map([["x", []]]) }, "endpoints.x: cluster x does not exist"],
+    [{ version: "" }, "version: is empty"],
+  ];
+  for (const [change, message] of cases) {
+    t.throws(() => assertConsistent({ ...good, ...change }), { name: "ConfigError", message });
+  }
+});
+
+t.test("endpoint changes go out within 10 ms, documents when they are quiet", async (t) => {
+  const clock = new FakeClock();
+  const catalog = new LatestValue<CatalogState | undefined>(undefined);
+  const documents = new LatestValue<readonly StoredDocument[]>([]);
+  const source = new MeshSource({ trustDomain: "mesh.local", catalog, documents, clock });
+  let published = 0;
+  source.model.watch(() => published++);
+  documents.set(documentsOf(policy("a", "targetRefs: [{kind: Service, name: api}]")));
+  clock.advance(5000);
+  t.equal(source.model.get(), undefined, "nothing before the registry was read");
+
+  catalog.set(catalogOf({}));
+  t.equal(published, 1, "the first model goes out at once");
+  t.equal(source.model.get()?.documents.length, 1);
+
+  const next = catalogOf(three);
+  catalog.set(catalogOf({ "web.default": [] }));
+  clock.advance(9);
+  catalog.set(next);
+  t.equal(published, 1);
+  clock.advance(1);
+  t.equal(published, 2);
+  t.equal(source.model.get()?.catalog, next);
+
+  documents.set([]);
+  clock.advance(50);
+  catalog.set(catalogOf({}));
+  clock.advance(10);
+  t.equal(published, 3, "endpoints do not wait for documents");
+  t.equal(source.model.get()?.documents.length, 1, "and do not take unfinished ones along");
+  clock.advance(40);
+  t.equal(published, 4);
+  t.equal(source.model.get()?.documents.length, 0);
+
+  for (let step = 0; step < 20; step++) {
+    documents.set([]);
+    clock.advance(60);
+  }
+  t.equal(published, 5, "after a second they wait no longer");
+  clock.advance(100);
+  t.equal(published, 6);
+
+  catalog.set(catalogOf({}));
+  documents.set([]);
+  source.close();
+  clock.advance(5000);
+  t.equal(published, 6);
+  t.equal(clock.pendingTimers, 0);
+});

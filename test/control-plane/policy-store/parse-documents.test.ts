@@ -1,0 +1,395 @@
+import fc from "fast-check";
+import t from "tap";
+import { stringify } from "yaml";
+import { z } from "zod";
+import { documentSchemas, kinds, parseKind } from "../../../src/config/documents/document.js";
+import { editDistance, nearestWord } from "../../../src/config/did-you-mean.js";
+import { DocumentError } from "../../../control-plane/policy-store/document-error.js";
+import { parseDocuments } from "../../../control-plane/policy-store/parse-documents.js";
+import { anyDocument } from "../../support/any-document.js";
+
+function errorOf(text: string): string {
+  try {
+    parseDocuments(text, "f.yaml");
+  } catch (error: unknown) {
+    return error instanceof Error ? `${error.name} ${error.message}` : String(error);
+  }
+  return "accepted";
+}
+
+/** A route with one rule, indented by the caller. */
+const route = (rule: string): string =>
+  `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r}
+spec:
+  parentRefs: [{name: api}]
+  rules:
+  - ${rule}
+`;
+const policy = (field: string): string =>
+  `apiVersion: remora.mesh/v1
+kind: TrafficPolicy
+metadata: {name: p}
+spec:
+  targetRefs: [{kind: Service, name: api}]
+  ${field}
+`;
+const filter = (text: string): string => route(`filters: [${text}]`);
+
+const mistakes: readonly (readonly [text: string, error: string])[] = [
+  [route("matchs: []"), 'f.yaml:7:5: spec.rules.0: unknown field "matchs"; did you mean "matches"?'],
+  [
+    route("matches: [{path: {type: Prefix, value: /}}]"),
+    'f.yaml:7:29: spec.rules.0.matches.0.path.type: unknown value "Prefix", expected one of Exact, PathPrefix, RegularExpression; did you mean "PathPrefix"?',
+  ],
+  [
+    route("timeout: {request: 1s}"),
+    'f.yaml:7:5: spec.rules.0: unknown field "timeout"; did you mean "timeouts"?',
+  ],
+  [
+    route("sessionPersistence: {}"),
+    'f.yaml:7:5: spec.rules.0: "sessionPersistence" is not supported by this version of Remora',
+  ],
+  [
+    route("backendRefs: [{weight: 1}]"),
+    'f.yaml:7:19: spec.rules.0.backendRefs.0: required field "name" is missing',
+  ],
+  [
+    route("backendRefs: [{name: api, wieght: 5, port: 80}]"),
+    'f.yaml:7:31: spec.rules.0.backendRefs.0: unknown field "wieght"; did you mean "weight"?',
+  ],
+  [
+    route("backendRefs: [{name: api, weight: -1}]"),
+    "f.yaml:7:39: spec.rules.0.backendRefs.0.weight: must be at least 0",
+  ],
+  [
+    route("backendRefs: [{name: api, port: 70000}]"),
+    "f.yaml:7:37: spec.rules.0.backendRefs.0.port: must be at most 65535",
+  ],
+  [
+    route("backendRefs: [{name: Api}]"),
+    'f.yaml:7:26: spec.rules.0.backendRefs.0.name: "Api" is not valid: a service name is up to 63 of a-z, 0-9, - and _, with a letter or digit at its beginning',
+  ],
+  [
+    route("backendRefs: [{name: api, kind: Pod}]"),
+    'f.yaml:7:37: spec.rules.0.backendRefs.0.kind: unknown value "Pod", expected one of Service',
+  ],
+  [
+    route("timeouts: {request: 1 s}"),
+    'f.yaml:7:25: spec.rules.0.timeouts.request: "1 s" is not a duration: write one to four parts of a number and h, m, s or ms, like 1m30s or 250ms',
+  ],
+  [
+    route("timeouts: {request: 1s, backendRequest: 1500ms}"),
+    "f.yaml:7:45: spec.rules.0.timeouts.backendRequest: 1500ms is longer than request (1s), which caps all attempts together",
+  ],
+  [
+    route("timeouts: {request: 10}"),
+    'f.yaml:7:25: spec.rules.0.timeouts.request: expected a text, found the number 10: write it in quotes, "10"',
+  ],
+  [route("retry: {attempts: 0}"), "f.yaml:7:23: spec.rules.0.retry.attempts: must be at least 1"],
+  [route("retry: {codes: [200]}"), "f.yaml:7:21: spec.rules.0.retry.codes.0: must be at least 400"],
+  [route("retry: {codes: [503, 600]}"), "f.yaml:7:26: spec.rules.0.retry.codes.1: must be at most 599"],
+  [
+    route("matches: [{path: {type: RegularExpression, value: '/a('}}]"),
+    'f.yaml:7:55: spec.rules.0.matches.0.path.value: regular expression "/a(" is not valid RE2 syntax: error parsing regexp: missing closing ): `/a(` (RE2 has no lookaround and no back-references)',
+  ],
+  [
+    route("matches: [{headers: [{type: RegularExpression, name: x, value: '(?=a)'}]}]"),
+    'f.yaml:7:68: spec.rules.0.matches.0.headers.0.value: regular expression "(?=a)" is not valid RE2 syntax: error parsing regexp: invalid or unsupported Perl syntax: `(?=` (RE2 has no lookaround and no back-references)',
+  ],
+  [
+    route("matches: [{path: {value: v2}}]"),
+    'f.yaml:7:30: spec.rules.0.matches.0.path.value: "v2" must begin with /',
+  ],
+  [
+    route("matches: [{path: {value: /a/../b}}]"),
+    'f.yaml:7:30: spec.rules.0.matches.0.path.value: "/a/../b" must not contain //, /./, /../, %2f, # or ?: no request path does',
+  ],
+  [
+    route("matches: [{method: get}]"),
+    'f.yaml:7:24: spec.rules.0.matches.0.method: unknown value "get", expected one of GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH; did you mean "GET"?',
+  ],
+  [
+    route("matches: [{headers: [{name: 'x y', value: a}]}]"),
+    'f.yaml:7:33: spec.rules.0.matches.0.headers.0.name: "x y" is not valid: a header name is a token (RFC 9110 §5.6.2)',
+  ],
+  [
+    route("matches: [{headers: [{name: x, value: 2}]}]"),
+    'f.yaml:7:43: spec.rules.0.matches.0.headers.0.value: expected a text, found the number 2: write it in quotes, "2"',
+  ],
+  [
+    route("matches: [{headers: [{name: X-A, value: a}, {name: x-a, value: b}]}]"),
+    "f.yaml:7:56: spec.rules.0.matches.0.headers.1.name: header x-a is named twice",
+  ],
+  [
+    filter("{type: RequestMirror, requestMirror: {}}"),
+    'f.yaml:7:22: spec.rules.0.filters.0.type: "RequestMirror" is not supported by this version of Remora (it has RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite)\nf.yaml:7:37: spec.rules.0.filters.0: "requestMirror" is not supported by this version of Remora',
+  ],
+  [
+    filter("{type: URLRewrite}"),
+    'f.yaml:7:15: spec.rules.0.filters.0: type URLRewrite needs the field "urlRewrite"',
+  ],
+  [
+    filter("{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath}}}"),
+    'f.yaml:7:53: spec.rules.0.filters.0.urlRewrite.path: type ReplaceFullPath needs the field "replaceFullPath"',
+  ],
+  [
+    filter('{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x, value: "a\\r\\nb: c"}]}}'),
+    "f.yaml:7:92: spec.rules.0.filters.0.requestHeaderModifier.set.0.value: must not contain line breaks or other control characters: they would split the header",
+  ],
+  [
+    filter("{type: RequestHeaderModifier, requestHeaderModifier: {remove: [Transfer-Encoding]}}"),
+    "f.yaml:7:78: spec.rules.0.filters.0.requestHeaderModifier.remove.0: transfer-encoding belongs to the connection",
+  ],
+  [
+    filter("{type: RequestRedirect, requestRedirect: {statusCode: 200}}"),
+    "f.yaml:7:69: spec.rules.0.filters.0.requestRedirect.statusCode: must be 301, 302, 303, 307 or 308",
+  ],
+  [
+    filter("{type: RequestRedirect, requestRedirect: {}}, {type: URLRewrite, urlRewrite: {}}"),
+    "f.yaml:7:68: spec.rules.0.filters.1.type: a rule has RequestRedirect or URLRewrite, not both",
+  ],
+  [
+    route("{filters: [{type: RequestRedirect, requestRedirect: {}}], backendRefs: [{name: api}]}"),
+    "f.yaml:7:76: spec.rules.0.backendRefs: a rule with RequestRedirect has no backendRefs: it answers itself",
+  ],
+  [
+    route("backendRefs: [{name: api, filters: [{type: URLRewrite, urlRewrite: {}}]}]"),
+    'f.yaml:7:48: spec.rules.0.backendRefs.0.filters.0.type: "URLRewrite" is not supported by this version of Remora (it has RequestHeaderModifier, ResponseHeaderModifier)\nf.yaml:7:60: spec.rules.0.backendRefs.0.filters.0: "urlRewrite" is not supported by this version of Remora; a rewrite stands in the rule\'s own filters',
+  ],
+  [
+    policy("loadBalancer: {policy: least_request}"),
+    'f.yaml:6:26: spec.loadBalancer.policy: "least_request" is not supported by this version of Remora (it has round_robin, peak_ewma)',
+  ],
+  [
+    policy("loadBalancer: {policy: ROUND_ROBIN}"),
+    'f.yaml:6:26: spec.loadBalancer.policy: unknown value "ROUND_ROBIN", expected one of round_robin, peak_ewma; did you mean "round_robin"?',
+  ],
+  [
+    policy("outlierDetection: {maxEjectionPercent: 150}"),
+    "f.yaml:6:42: spec.outlierDetection.maxEjectionPercent: must be at most 100",
+  ],
+  [
+    policy("outlierDetection: {baseEjectionTime: 5m, maxEjectionTime: 1m}"),
+    "f.yaml:6:40: spec.outlierDetection.baseEjectionTime: 5m is longer than maxEjectionTime (1m)",
+  ],
+  [
+    policy("outlierDetection: {successRate: {minimumRatio: 80}}"),
+    "f.yaml:6:50: spec.outlierDetection.successRate.minimumRatio: must be at most 1",
+  ],
+  [
+    policy("rateLimit: {requests: 100}"),
+    'f.yaml:6:3: spec: "rateLimit" is not supported by this version of Remora',
+  ],
+  [
+    policy("connectionPool: {connectTimeout: 0s}"),
+    "f.yaml:6:36: spec.connectionPool.connectTimeout: must be longer than 0s",
+  ],
+  [
+    policy("connectionPool: {maxConnection: 5}"),
+    'f.yaml:6:20: spec.connectionPool: unknown field "maxConnection"; did you mean "maxConnections"?',
+  ],
+  [
+    policy("mtls: {mode: strict}"),
+    'f.yaml:6:16: spec.mtls.mode: unknown value "strict", expected one of STRICT, PERMISSIVE, DISABLE; did you mean "STRICT"?',
+  ],
+  [policy("mtls: {}"), 'f.yaml:6:9: spec.mtls: required field "mode" is missing'],
+  [
+    policy("retry: {bufferLimit: 64MiB}"),
+    "f.yaml:6:24: spec.retry.bufferLimit: 64MiB is over the limit of 1MiB",
+  ],
+  [
+    policy("retryBudget: {percent: twenty}"),
+    'f.yaml:6:26: spec.retryBudget.percent: expected a number, found the string "twenty"',
+  ],
+  [policy("timeouts: [1s]"), "f.yaml:6:13: spec.timeouts: expected a map, found a list"],
+  [
+    "kind: GRPCRoute",
+    "f.yaml:1:7: kind: kind GRPCRoute is not supported by this version of Remora (it has HTTPRoute, TrafficPolicy)",
+  ],
+  [
+    "kind: HttpRoute",
+    'f.yaml:1:7: kind: unknown kind "HttpRoute" (it has HTTPRoute, TrafficPolicy); did you mean "HTTPRoute"?',
+  ],
+  [
+    "kind: TrafficPolcy",
+    'f.yaml:1:7: kind: unknown kind "TrafficPolcy" (it has HTTPRoute, TrafficPolicy); did you mean "TrafficPolicy"?',
+  ],
+  ["a: 1", 'f.yaml:1:1: required field "kind" is missing or not a text'],
+  ["- 1", "f.yaml:1:1: expected a map with apiVersion, kind, metadata and spec"],
+  [
+    "a: [",
+    "f.yaml:1:5: not YAML: Flow sequence in block collection must be sufficiently indented and end with a ]",
+  ],
+  ["a: 1\na: 2", 'f.yaml:2:1: field "a" stands twice'],
+  [
+    route("{}").replace("/v1", "/v2"),
+    'f.yaml:1:13: apiVersion: unknown value "gateway.networking.k8s.io/v2", expected one of gateway.networking.k8s.io/v1, gateway.networking.k8s.io/v1beta1; did you mean "gateway.networking.k8s.io/v1"?',
+  ],
+  [
+    route("{}").replace("name: r", "name: R_x"),
+    'f.yaml:3:18: metadata.name: "R_x" is not valid: a name is up to 253 of a-z, 0-9, - and ., with a letter or digit at both ends',
+  ],
+  [
+    route("{}").replace("parentRefs: [{name: api}]", "parentRefs: []"),
+    "f.yaml:5:15: spec.parentRefs: must name at least one service, else the route directs nobody",
+  ],
+  [
+    `${policy("{}").replace("  {}", "")}---\n${policy("{}").replace("  {}", "")}`,
+    "f.yaml:10:18: metadata.name: TrafficPolicy default/p is already in line 1 of this file",
+  ],
+  [
+    route("{}").replace("spec:", "spec:\n  __proto__: {polluted: true}"),
+    'f.yaml:5:3: spec: unknown field "__proto__"',
+  ],
+  [
+    route("{}").replace("spec:", "spec:\n  hostnames: [api.example:80]"),
+    "f.yaml:5:15: spec.hostnames.0: must be a host name in lower case, without port; *. may stand at its beginning",
+  ],
+  [
+    "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c]\n",
+    "f.yaml:1:1: Excessive alias count indicates a resource exhaustion attack",
+  ],
+  [
+    route("{}").replace("{name: r}", "{name: r, annotations: {remora.mesh/created: yesterday}}"),
+    'f.yaml:3:56: metadata.annotations.remora.mesh/created: "yesterday" is not a time like 2026-01-31T12:00:00Z; leave the annotation out, apply writes it',
+  ],
+  [route("name: a\n  - name: a"), "f.yaml:8:11: spec.rules.1.name: rule a is named twice"],
+  [route("backendRefs:"), "f.yaml:7:17: spec.rules.0.backendRefs: expected a list, found nothing"],
+  [
+    "apiVersion: v1\nkind: HTTPRoute\nmetadata: {name: r}\nspec: {parentRefs: [{name: api}]}\n",
+    'f.yaml:1:13: apiVersion: unknown value "v1", expected one of gateway.networking.k8s.io/v1, gateway.networking.k8s.io/v1beta1',
+  ],
+];
+
+t.test("each mistake has its place, its cause and its cure", async (t) => {
+  for (const [text, error] of mistakes) t.equal(errorOf(text), `ConfigError ${error}`, text);
+});
+
+t.test("all mistakes of a file are told, in the order of its lines", async (t) => {
+  const text = `${policy("mtls: {mode: STRIC}")}---\n${route("timeouts: {request: soon, backendRequest: 1}")}`;
+  try {
+    parseDocuments(text, "two.yaml");
+    t.fail("accepted");
+  } catch (error: unknown) {
+    if (!(error instanceof DocumentError)) throw error;
+    t.same(
+      error.problems.map(({ line, column }) => [line, column]),
+      [
+        [6, 16],
+        [14, 25],
+        [14, 47],
+      ],
+    );
+    t.equal(error.file, "two.yaml");
+    t.equal(error.message.split("\n").length, 3);
+  }
+});
+
+t.test("empty documents, comments, JSON and several documents are fine", async (t) => {
+  t.same(parseDocuments("", "f"), []);
+  t.same(parseDocuments("# nothing\n---\n---\n", "f"), []);
+  const [first, second] = parseDocuments(`${policy("")}---\n${route("{}")}---\n`, "f");
+  t.match(first, { kind: "TrafficPolicy", metadata: { name: "p", namespace: "default" } });
+  t.match(second, { kind: "HTTPRoute", spec: { rules: [{}] } });
+  t.same(parseDocuments(JSON.stringify(second), "f"), [second]);
+  const exported = route("{}").replace(
+    "{name: r}",
+    "{name: r, uid: x, generation: 3, labels: {__proto__: a}}",
+  );
+  t.match(parseDocuments(`${exported}status: {parents: []}\n`, "f"), [{ kind: "HTTPRoute" }]);
+  t.equal(({} as { polluted?: unknown }).polluted, undefined);
+});
+
+t.test("an anchor and its aliases count as what they stand for", async (t) => {
+  const text = route("timeouts: &t {request: 2s}\n  - timeouts: *t");
+  const [document] = parseDocuments(text, "f");
+  t.match(document, { spec: { rules: [{ timeouts: { request: "2s" } }, { timeouts: { request: "2s" } }] } });
+  t.match(errorOf(route("timeouts: &t {request: soon}\n  - timeouts: *t")), /f.yaml:7:28.*\n.*f.yaml:7:28/s);
+});
+
+t.test("hostile texts end quickly with an error", async (t) => {
+  const hostile: readonly (readonly [string, RegExp])[] = [
+    ["x".repeat(1024 * 1024 + 1), /over the limit of 1048576/],
+    ["---\n".repeat(2000), /2000 documents are over the limit of 1000/],
+    ["[".repeat(3000), /nested too deeply/],
+    ["- ".repeat(20_000), /nested too deeply/],
+    // Compared each with each, these keys would take minutes.
+    [Array.from({ length: 30_000 }, (_, index) => `k${index}: 1`).join("\n"), /"kind" is missing/],
+    ["}\n".repeat(5000), /not YAML/],
+  ];
+  for (const [text, expected] of hostile) t.match(errorOf(text), expected, text.slice(0, 20));
+});
+
+t.test("any valid document survives its way through YAML", async () => {
+  fc.assert(
+    fc.property(anyDocument, (document) => {
+      const [parsed] = parseDocuments(stringify(document), "any.yaml");
+      const [again] = parseDocuments(stringify(parsed), "any.yaml");
+      t.same(again, parsed);
+      t.match(parsed, document as object);
+    }),
+    { numRuns: 200 },
+  );
+});
+
+t.test("no text makes the parser throw anything but a ConfigError", async (t) => {
+  const piece = fc.constantFrom(
+    "a: ",
+    "- ",
+    "{",
+    "}",
+    "[",
+    "]",
+    "*a",
+    "&a ",
+    "\n",
+    "  ",
+    "---\n",
+    "kind: HTTPRoute\n",
+    "|",
+    "'",
+    '"',
+    "<<: ",
+    "!!js ",
+    "%TAG",
+  );
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 30 }), (pieces) =>
+      /^(accepted|ConfigError )/.test(errorOf(pieces.join(""))),
+    ),
+    { numRuns: 500 },
+  );
+  t.pass();
+});
+
+t.test("near words are found, far ones are not proposed", async (t) => {
+  t.equal(editDistance("kitten", "sitting"), 3);
+  t.equal(editDistance("ab", "ba"), 1);
+  t.equal(nearestWord("timout", ["timeouts", "retry"]), "timeouts");
+  t.equal(nearestWord("xyz", ["timeouts", "retry"]), undefined);
+  t.equal(nearestWord("outlier", ["outlierDetection", "retry"]), "outlierDetection");
+});
+
+t.test("kinds are known by any of their names", async (t) => {
+  t.equal(parseKind("httproutes"), "HTTPRoute");
+  t.equal(parseKind("TrafficPolicies"), "TrafficPolicy");
+  t.throws(() => parseKind("grpcroute"), { name: "ConfigError" });
+});
+
+t.test("every field of every kind says what it means", async (t) => {
+  for (const kind of kinds) {
+    const undescribed: string[] = [];
+    const walk = (schema: z.core.JSONSchema.BaseSchema, path: string): void => {
+      for (const [name, field] of Object.entries(schema.properties ?? {})) {
+        if (typeof field === "boolean") continue;
+        if (field.description === undefined) undescribed.push(`${path}.${name}`);
+        walk(field, `${path}.${name}`);
+      }
+      if (typeof schema.items === "object" && !Array.isArray(schema.items)) walk(schema.items, `${path}[]`);
+    };
+    walk(z.toJSONSchema(documentSchemas[kind], { io: "input" }), kind);
+    t.same(undescribed, []);
+  }
+});

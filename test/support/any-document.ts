@@ -1,0 +1,114 @@
+import fc from "fast-check";
+
+const serviceNames = ["api", "web", "cart", "pay", "ghost"] as const;
+const namespaces = ["default", "shop"] as const;
+const service = fc.constantFrom(...serviceNames);
+const namespace = fc.constantFrom(...namespaces);
+const headerName = fc.constantFrom("x-a", "X-B", "accept", "__proto__");
+const text = fc
+  .string({ maxLength: 12, unit: fc.constantFrom(..."abc: #'\"{}[]-?|>&*!%@~1é") })
+  .map((value) => value.trim());
+const optional = <T>(value: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
+  fc.option(value, { nil: undefined });
+const metadata = fc.record({ name: fc.constantFrom("a", "b", "c-d", "e.f"), namespace });
+
+const headerMatches = fc.uniqueArray(
+  fc.record({ type: fc.constant("Exact"), name: headerName, value: text }),
+  {
+    selector: (item) => item.name.toLowerCase(),
+    maxLength: 2,
+  },
+);
+const match = fc.record({
+  path: optional(
+    fc.record({
+      type: fc.constantFrom("Exact", "PathPrefix", "RegularExpression"),
+      value: fc.constantFrom("/", "/v1", "/v1/", "/v2/x", "/a.b"),
+    }),
+  ),
+  method: optional(fc.constantFrom("GET", "POST")),
+  headers: optional(headerMatches),
+  queryParams: optional(headerMatches),
+});
+const headerChange = fc.record({
+  type: fc.constant("RequestHeaderModifier"),
+  requestHeaderModifier: fc.record({
+    set: optional(fc.array(fc.record({ name: headerName, value: text }), { maxLength: 1 })),
+    remove: optional(fc.array(headerName, { maxLength: 2 })),
+  }),
+});
+const duration = fc.constantFrom("0s", "1s", "250ms", "1m30s");
+const retry = fc.record({
+  codes: optional(fc.array(fc.integer({ min: 400, max: 599 }), { maxLength: 3 })),
+  attempts: optional(fc.integer({ min: 1, max: 10 })),
+  backoff: optional(duration),
+});
+const rule = fc.record({
+  matches: optional(fc.array(match, { maxLength: 3 })),
+  filters: optional(fc.array(headerChange, { maxLength: 1 })),
+  backendRefs: optional(
+    fc.array(
+      fc.record({
+        name: service,
+        namespace: optional(namespace),
+        weight: optional(fc.integer({ min: 0, max: 9 })),
+      }),
+      { maxLength: 3 },
+    ),
+  ),
+  timeouts: optional(fc.record({ request: optional(duration) })),
+  retry: optional(retry),
+});
+
+const httpRoute = fc.record({
+  apiVersion: fc.constantFrom("gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"),
+  kind: fc.constant("HTTPRoute"),
+  metadata,
+  spec: fc.record({
+    parentRefs: fc.uniqueArray(fc.record({ name: service, namespace }), {
+      minLength: 1,
+      maxLength: 2,
+      selector: (ref) => `${ref.name}.${ref.namespace}`,
+    }),
+    hostnames: optional(
+      fc.uniqueArray(fc.constantFrom("a.example", "*.example", "api", "web.shop", "cart.mesh"), {
+        maxLength: 2,
+      }),
+    ),
+    rules: fc.array(rule, { maxLength: 3 }),
+  }),
+});
+
+const trafficPolicy = fc.record({
+  apiVersion: fc.constant("remora.mesh/v1"),
+  kind: fc.constant("TrafficPolicy"),
+  metadata,
+  spec: fc.record({
+    targetRefs: fc.uniqueArray(fc.record({ kind: fc.constant("Service"), name: service }), {
+      minLength: 1,
+      maxLength: 2,
+      selector: (ref) => ref.name,
+    }),
+    loadBalancer: optional(fc.record({ policy: optional(fc.constantFrom("round_robin", "peak_ewma")) })),
+    connectionPool: optional(fc.record({ maxRequests: optional(fc.integer({ min: 1, max: 99 })) })),
+    outlierDetection: optional(
+      fc.record({
+        baseEjectionTime: optional(fc.constantFrom("1s", "5m")),
+        maxEjectionPercent: optional(fc.integer({ min: 0, max: 100 })),
+      }),
+    ),
+    retry: optional(fc.record({ attempts: optional(fc.integer({ min: 1, max: 10 })) })),
+    timeouts: optional(fc.record({ request: optional(duration) })),
+    mtls: optional(fc.record({ mode: fc.constantFrom("STRICT", "PERMISSIVE", "DISABLE") })),
+  }),
+});
+
+/** Any valid document as a user may write it: defaults left out, few names so that documents meet each other. */
+export const anyDocument: fc.Arbitrary<unknown> = fc.oneof(httpRoute, trafficPolicy).map(withoutUndefined);
+
+/** Namespaces and services that anyDocument speaks of. */
+export const anyService = fc.record({ service, namespace });
+
+function withoutUndefined(value: unknown): unknown {
+  return JSON.parse(JSON.stringify(value)) as unknown;
+}
