@@ -25,6 +25,6 @@ function setLevel(view: AdminView, query: URLSearchParams): Mutation {
   const level = query.get("level");
   if (level === null) return { page: textPage("which level? POST /logging?level=debug", 400) };
   if (!view.setLogLevel(level))
-    return { page: textPage("no such level: use trace, debug, info, warn, error or fatal", 400) };
+    return { page: textPage("no such level: use debug, info, warn or error", 400) };
   return { page: textPage(`level: ${view.logLevel()}`) };
 }

@@ -1,11 +1,7 @@
 import type { HeaderModifier } from "../config/snapshot.js";
 import { ConfigError } from "../errors/config-error.js";
+import { consistsOf, tokenBytes, valueBytes } from "../traffic/field-syntax.js";
 import { removeHeader, setHeader, type Headers } from "../traffic/headers.js";
-
-/** RFC 9110 §5.1 token. */
-const fieldName = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-/** RFC 9110 §5.5: visible characters and obs-text, space and tab only between them; never CR, LF or NUL. */
-const fieldValue = /^(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?$/;
 
 /** Fields that frame the message or belong to the connection: the codecs own them (RFC 9110 §7.6.1, RFC 9112 §6). */
 const owned = new Set([
@@ -35,7 +31,7 @@ export function applyHeaderModifier(headers: Headers, modifier: HeaderModifier):
 export function checkHeaderModifier(modifier: HeaderModifier, place: string): void {
   for (const [name, value] of [...modifier.set, ...modifier.add]) {
     checkName(name, place);
-    if (fieldValue.test(value)) continue;
+    if (isFieldValue(value)) continue;
     const shown = JSON.stringify(value);
     throw new ConfigError(`header ${name}: a header cannot carry the value ${shown}`, { place });
   }
@@ -47,7 +43,13 @@ export function checkHeaderModifier(modifier: HeaderModifier, place: string): vo
 }
 
 function checkName(name: string, place: string): void {
-  if (!fieldName.test(name)) throw new ConfigError(`${JSON.stringify(name)} is not a header name`, { place });
+  if (name === "" || !consistsOf(name, tokenBytes))
+    throw new ConfigError(`${JSON.stringify(name)} is not a header name`, { place });
   if (owned.has(name.toLowerCase()))
     throw new ConfigError(`header ${name} belongs to the connection: a route cannot change it`, { place });
+}
+
+/** RFC 9110 §5.5: no control character but tab, no space at the ends. */
+function isFieldValue(value: string): boolean {
+  return consistsOf(value, valueBytes) && !/^[ \t]|[ \t]$/.test(value);
 }

@@ -1,19 +1,3 @@
-/** Names longer than this are no DNS names (RFC 1035 §2.3.4, with room); it bounds the work on hostile authorities. */
-const maxHostLength = 255;
-
-/**
- * The host of a canonical authority: without port, without the root dot at its end. The brackets of an IPv6 literal
- * stay. "" when it cannot be a host.
- */
-export function hostOf(authority: string): string {
-  let end = authority.length;
-  const colon = authority.lastIndexOf(":");
-  if (colon !== -1 && colon > authority.lastIndexOf("]")) end = colon;
-  if (end > 1 && authority.charCodeAt(end - 1) === 0x2e) end--;
-  if (end > maxHostLength) return "";
-  return end === authority.length ? authority : authority.slice(0, end);
-}
-
 /** True when `pattern` (lower case, exact or `*.suffix`) covers `host`: `*.a.b` covers x.a.b and y.x.a.b, not a.b. */
 export function coversHost(pattern: string, host: string): boolean {
   if (!pattern.startsWith("*.")) return pattern === host;
@@ -34,7 +18,7 @@ export class HostMap<V> {
     if (!map.has(key)) map.set(key, value);
   }
 
-  /** `host` as hostOf() gives it. */
+  /** `host` of a canonical authority, without port (traffic/authority.ts), so of bounded length. */
   find(host: string): V | undefined {
     const exact = this.#exact.get(host);
     if (exact !== undefined || this.#suffixes.size === 0) return exact;

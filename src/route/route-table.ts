@@ -1,12 +1,14 @@
 import type { RouteConfig, VirtualHost } from "../config/snapshot.js";
+import { hostOf } from "../traffic/authority.js";
 import type { RequestHead } from "../traffic/message.js";
 import { pathEndOf } from "../traffic/path.js";
-import { coversHost, HostMap, hostOf } from "./host.js";
+import { coversHost, HostMap } from "./host.js";
 import { compileMatch, type Condition } from "./matcher.js";
 
 /**
  * Which prepared route a request takes. Built once per snapshot, immutable, pure; matching does not allocate unless a
- * route's regular expression or query condition asks for it. head.target must be canonical (traffic/path.ts).
+ * route's regular expression or query condition asks for it. head.target and
+ * head.authority must be canonical (traffic/path.ts, traffic/authority.ts).
  */
 export class RouteTable<T> {
   readonly #byHost: HostMap<VirtualHostTable<T>>;
@@ -71,7 +73,7 @@ export class VirtualHostTable<T> {
     return this.#find(head, undefined);
   }
 
-  /** As match(), but a route with hostnames must cover `host` (without port, as hostOf gives it). */
+  /** As match(), but a route with hostnames must cover `host` (without port). */
   matchAt(head: RequestHead, host: string): T | undefined {
     return this.#find(head, host);
   }

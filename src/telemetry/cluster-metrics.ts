@@ -3,29 +3,44 @@ import type { Counter, Gauge, Histogram } from "./cells.js";
 import type { Metrics } from "./metrics.js";
 
 /** What breakers change into. */
-export type BreakerState = "open" | "half_open" | "closed";
+export type BreakerStateName = "open" | "half_open" | "closed";
 
 const classes = ["0", "1", "2", "3", "4", "5"] as const;
 
 /** The cells of one cluster, resolved once. Made by ClusterMetricsByName. */
 export interface ClusterMetrics {
+  /** Attempts sent. */
   readonly requests: Counter;
   readonly requestTime: Histogram;
+  /** Attempts under way. */
   readonly requestsActive: Gauge;
+  /** Attempts that were retries. */
   readonly retries: Counter;
+  /** Requests that a retry made good. */
+  readonly retrySuccesses: Counter;
+  /** Requests that failed with all their attempts used up. */
+  readonly retriesExhausted: Counter;
+  /** Retries that the budget paid for. */
+  readonly retryBudgetSpent: Counter;
+  /** Retries that the budget denied. */
+  readonly retryBudgetDenied: Counter;
   readonly timeouts: Counter;
+  /** Requests that a limit turned away. */
   readonly pendingOverflow: Counter;
+  /** Picks that ignored ejection. */
+  readonly panics: Counter;
   readonly connections: Counter;
   readonly connectFailures: Counter;
   readonly connectionsActive: Gauge;
-  readonly membershipHealthy: Gauge;
+  /** Endpoints of the cluster, those not ejected, and those ejected. Set before a scrape, as the next two are. */
   readonly membershipTotal: Gauge;
+  readonly membershipHealthy: Gauge;
   readonly ejectionsActive: Gauge;
-  readonly requestsOpen: Gauge;
-  readonly retryBudgetSpent: Counter;
-  readonly retryBudgetDenied: Counter;
+  /** 1 while so few endpoints are usable that ejection is ignored. */
   readonly panic: Gauge;
-  readonly breakerTransitions: Readonly<Record<BreakerState, Counter>>;
+  /** 1 while the concurrency limit is reached. */
+  readonly requestsOpen: Gauge;
+  readonly breakerTransitions: Readonly<Record<BreakerStateName, Counter>>;
   /** Counts one response head of an attempt. */
   response(status: number, durationMs: number): void;
 }
@@ -103,18 +118,21 @@ function makeCells(metrics: Metrics, labels: ClusterLabels): { cells: ClusterMet
     requestTime,
     requestsActive: take(metrics.upstreamRequestsActive, labels),
     retries: take(metrics.upstreamRetries, labels),
+    retrySuccesses: take(metrics.upstreamRetrySuccesses, labels),
+    retriesExhausted: take(metrics.upstreamRetriesExhausted, labels),
+    retryBudgetSpent: take(metrics.retryBudgetSpent, own),
+    retryBudgetDenied: take(metrics.retryBudgetDenied, own),
     timeouts: take(metrics.upstreamTimeouts, labels),
     pendingOverflow: take(metrics.upstreamPendingOverflow, labels),
+    panics: take(metrics.panics, labels),
     connections: take(metrics.upstreamConnections, labels),
     connectFailures: take(metrics.upstreamConnectFailures, labels),
     connectionsActive: take(metrics.upstreamConnectionsActive, labels),
-    membershipHealthy: take(metrics.membershipHealthy, labels),
     membershipTotal: take(metrics.membershipTotal, labels),
+    membershipHealthy: take(metrics.membershipHealthy, labels),
     ejectionsActive: take(metrics.ejectionsActive, labels),
-    requestsOpen: take(metrics.requestsOpen, labels),
-    retryBudgetSpent: take(metrics.retryBudgetSpent, own),
-    retryBudgetDenied: take(metrics.retryBudgetDenied, own),
     panic: take(metrics.panic, own),
+    requestsOpen: take(metrics.requestsOpen, labels),
     breakerTransitions: {
       open: take(transitions, { ...own, to: "open" }),
       half_open: take(transitions, { ...own, to: "half_open" }),

@@ -102,6 +102,14 @@ export class Metrics {
   });
   readonly upstreamRequestsActive = clusterGauge("envoy_cluster_upstream_rq_active", "Attempts under way.");
   readonly upstreamRetries = clusterCounter("envoy_cluster_upstream_rq_retry", "Attempts that were retries.");
+  readonly upstreamRetrySuccesses = clusterCounter(
+    "envoy_cluster_upstream_rq_retry_success",
+    "Requests that a retry made good.",
+  );
+  readonly upstreamRetriesExhausted = clusterCounter(
+    "envoy_cluster_upstream_rq_retry_limit_exceeded",
+    "Requests that failed with all their attempts used up.",
+  );
   readonly upstreamTimeouts = clusterCounter(
     "envoy_cluster_upstream_rq_timeout",
     "Attempts ended by a timeout.",
@@ -127,6 +135,10 @@ export class Metrics {
   readonly ejectionsActive = clusterGauge(
     "envoy_cluster_outlier_detection_ejections_active",
     "Endpoints ejected by their breaker now.",
+  );
+  readonly panics = clusterCounter(
+    "envoy_cluster_lb_healthy_panic",
+    "Choices of an endpoint that ignored ejection because too few were usable.",
   );
   readonly requestsOpen = clusterGauge(
     "envoy_cluster_circuit_breakers_default_rq_open",
@@ -184,14 +196,16 @@ export class Metrics {
     "remora_certificate_renewal_failures_total",
     "Renewals of the certificate that failed.",
   );
-  readonly retryBudgetSpent = ownClusterCounter(
-    "remora_retry_budget_spent_total",
-    "Retries the budget paid for.",
-  );
-  readonly retryBudgetDenied = ownClusterCounter(
-    "remora_retry_budget_denied_total",
-    "Retries not made because the budget was spent.",
-  );
+  readonly retryBudgetSpent = new CounterFamily({
+    name: "remora_retry_budget_spent_total",
+    help: "Retries the budget paid for.",
+    labels: ["cluster"],
+  });
+  readonly retryBudgetDenied = new CounterFamily({
+    name: "remora_retry_budget_denied_total",
+    help: "Retries not made because the budget was spent.",
+    labels: ["cluster"],
+  });
   readonly breakerTransitions = new CounterFamily({
     name: "remora_breaker_transitions_total",
     help: "State changes of endpoint breakers, by new state (open, half_open, closed).",
@@ -246,9 +260,6 @@ const counter = (name: string, help: string): CounterFamily<never> =>
   new CounterFamily({ name, help, labels: [] });
 
 const gauge = (name: string, help: string): GaugeFamily<never> => new GaugeFamily({ name, help, labels: [] });
-
-const ownClusterCounter = (name: string, help: string): CounterFamily<"cluster"> =>
-  new CounterFamily({ name, help, labels: ["cluster"] });
 
 const clusterCounter = (name: string, help: string): CounterFamily<ClusterLabel> =>
   new CounterFamily({ name, help, labels: clusterLabels });

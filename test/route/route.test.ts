@@ -7,7 +7,6 @@ import type {
   ValueMatch,
   VirtualHost,
 } from "../../src/config/snapshot.js";
-import { hostOf } from "../../src/route/host.js";
 import { comparePrecedence, type RoutePrecedence } from "../../src/route/precedence.js";
 import { RouteTable } from "../../src/route/route-table.js";
 import { pickWeighted } from "../../src/route/weighted.js";
@@ -180,8 +179,6 @@ t.test("the first match wins; hosts choose the virtual host", async (t) => {
     ["api", "/v2/x", "v2"],
     ["api", "/x", "rest"],
     ["api:8080", "/x", "rest"],
-    ["api.", "/x", "rest"],
-    ["api.:80", "/x", "rest"],
     ["api.mesh", "/v2", "v2"],
     ["beta.api.mesh", "/v2", "beta"],
     ["x.beta.api.mesh:1", "/v2", "beta"],
@@ -196,7 +193,6 @@ t.test("the first match wins; hosts choose the virtual host", async (t) => {
     ["xapi.mesh", "/", undefined],
     ["", "/", undefined],
     ["__proto__", "/", undefined],
-    [`${"a.".repeat(200)}api.mesh`, "/", undefined],
     ["none", "/x", undefined],
   ];
   for (const [authority, target, expected] of rows)
@@ -209,7 +205,6 @@ t.test("the first match wins; hosts choose the virtual host", async (t) => {
     "on a local port hostnames are ignored",
   );
   t.equal(routes.byService("constructor"), undefined);
-  t.equal(hostOf("a:b:c"), "a:b");
 });
 
 t.test("bad regular expressions are refused with the document's name", async (t) => {

@@ -141,6 +141,9 @@ t.test("what is counted is what Prometheus reads", async (t) => {
   cluster.response(503, 4);
   cluster.response(999, 4);
   cluster.membershipTotal.value = 3;
+  cluster.membershipHealthy.value = 1;
+  cluster.ejectionsActive.value = 2;
+  cluster.panic.value = 1;
   cluster.breakerTransitions.open.value++;
   const listener = new ListenerMetrics(metrics, "web", "public_listener");
   listener.requests.value++;
@@ -206,6 +209,17 @@ t.test("what is counted is what Prometheus reads", async (t) => {
     consul_source_service: "web",
     consul_destination_service: "api",
     consul_destination_datacenter: "dc1",
+  });
+  const clusterGauges = ["membership_total", "membership_healthy", "outlier_detection_ejections_active"];
+  t.same(
+    clusterGauges.map((name) => samplesOf(families, `envoy_cluster_${name}`)[0]?.value),
+    [3, 1, 2],
+  );
+  t.same(by(samplesOf(families, "remora_panic"), "cluster"), { "api.default": 1 });
+  t.same(by(samplesOf(families, "remora_breaker_transitions_total"), "to"), {
+    open: 1,
+    half_open: 0,
+    closed: 0,
   });
   t.equal(by(samplesOf(families, "envoy_http_downstream_rq_xx"), "envoy_response_code_class")["2"], 1);
   t.same(by(samplesOf(families, "remora_config_info"), "version"), { bbb: 1 }, "only the version in force");
