@@ -1,0 +1,257 @@
+/**
+ * What /v1/health/service and /v1/health/connect answer, turned into instances. Whoever may write to the registry chose
+ * every value here, so each is checked: a wrong one costs its instance, never the others.
+ */
+import net from "node:net";
+import type { Protocol } from "../../src/config/snapshot.js";
+import type { Instance, InstanceStatus } from "./catalog.js";
+
+/** One service instance or one sidecar on one node, as Consul has it. */
+export interface HealthEntry {
+  readonly node: string;
+  readonly nodeAddress: string;
+  readonly zone: string;
+  readonly id: string;
+  /** The name it is registered under: for a sidecar `<service>-sidecar-proxy`. */
+  readonly name: string;
+  /** "" for a service, `connect-proxy` for a sidecar; gateways have others. */
+  readonly kind: string;
+  readonly address: string;
+  readonly port: number;
+  readonly meta: Readonly<Record<string, string>>;
+  readonly tags: readonly string[];
+  readonly weights: { readonly passing: number; readonly warning: number };
+  readonly status: InstanceStatus;
+  /** The status without the checks that only repeat another service's (Consul: "Alias check"). */
+  readonly ownStatus: InstanceStatus;
+  /** ownStatus without the checks that did not run yet; differs from it when isUnproven. */
+  readonly provenStatus: InstanceStatus;
+  readonly isUnproven: boolean;
+  /** Whom a sidecar stands for; the id is "" when its registration does not say. */
+  readonly destination: { readonly name: string; readonly id: string; readonly port: number } | undefined;
+}
+
+/** Refuses an address and port that no instance may have, for example the control plane's own; the reason, or undefined. */
+export type RefuseAddress = (address: string, port: number) => string | undefined;
+
+export interface MergedInstances {
+  readonly instances: readonly Instance[];
+  /** One line for each that was left out: who and why. */
+  readonly refused: readonly string[];
+}
+
+/** undefined when the answer is not what Consul answers. */
+export function readHealthEntries(body: unknown): readonly HealthEntry[] | undefined {
+  if (!Array.isArray(body)) return undefined;
+  const entries: HealthEntry[] = [];
+  for (const item of body) {
+    const [node, service] = [record(record(item)?.["Node"]), record(record(item)?.["Service"])];
+    if (node === undefined || service === undefined) return undefined;
+    entries.push(readEntry(node, service, record(item)?.["Checks"]));
+  }
+  return entries;
+}
+
+function readEntry(
+  node: Readonly<Record<string, unknown>>,
+  service: Readonly<Record<string, unknown>>,
+  checks: unknown,
+): HealthEntry {
+  const proxy = record(service["Proxy"]);
+  const weights = record(service["Weights"]);
+  const own = Array.isArray(checks) ? checks.filter((check) => !isAlias(check)) : [];
+  const ownStatus = statusOf(own);
+  const provenStatus = statusOf(own.filter((check) => !isUnproven(check)));
+  const isProxy = text(service["Kind"]) === "connect-proxy";
+  return {
+    node: text(node["Node"]),
+    nodeAddress: text(node["Address"]),
+    zone: strings(node["Meta"])["zone"] ?? "",
+    id: text(service["ID"]),
+    name: text(service["Service"]),
+    kind: text(service["Kind"]),
+    address: text(service["Address"]),
+    port: integer(service["Port"]),
+    meta: strings(service["Meta"]),
+    tags: Array.isArray(service["Tags"]) ? service["Tags"].filter((tag) => typeof tag === "string") : [],
+    weights: { passing: integer(weights?.["Passing"]), warning: integer(weights?.["Warning"]) },
+    status: statusOf(checks),
+    ownStatus,
+    provenStatus,
+    isUnproven: provenStatus !== ownStatus,
+    destination: isProxy
+      ? {
+          name: text(proxy?.["DestinationServiceName"]),
+          id: text(proxy?.["DestinationServiceID"]),
+          port: integer(proxy?.["LocalServicePort"]),
+        }
+      : undefined,
+  };
+}
+
+const severity: readonly InstanceStatus[] = ["passing", "warning", "critical", "maintenance"];
+
+/** The worst of an instance's checks, its node's included. No check at all means passing, as in Consul. */
+export function statusOf(checks: unknown): InstanceStatus {
+  let worst = 0;
+  for (const item of Array.isArray(checks) ? checks : []) {
+    const check = record(item);
+    const id = text(check?.["CheckID"]);
+    // Consul models maintenance as a critical check with one of these ids (api.NodeMaint, api.ServiceMaintPrefix).
+    const isMaintenance = id === "_node_maintenance" || id.startsWith("_service_maintenance:");
+    const known = severity.indexOf(text(check?.["Status"]) as InstanceStatus);
+    worst = Math.max(worst, isMaintenance ? 3 : known === -1 ? 2 : known);
+  }
+  return severity[worst] ?? "critical";
+}
+
+function isAlias(check: unknown): boolean {
+  return text(record(check)?.["Type"]) === "alias";
+}
+
+/** Checks that the agent itself runs, and whose output it fills when it does (Consul: agent/structs/check_type.go). */
+const runByAgent = new Set(["http", "tcp", "udp", "grpc", "h2ping", "script", "docker", "os_service"]);
+
+/** Critical without any output: the agent has not run it since it started. */
+function isUnproven(check: unknown): boolean {
+  const { Type, Output, Status } = record(check) ?? {};
+  return runByAgent.has(text(Type)) && Output === "" && Status === "critical";
+}
+
+function worse(a: InstanceStatus, b: InstanceStatus): InstanceStatus {
+  return severity.indexOf(a) > severity.indexOf(b) ? a : b;
+}
+
+/**
+ * Joins services with the sidecars that stand for them: same node and id, or same node when the sidecar names no id and
+ * there is only one. A sidecar whose service is not registered is an instance of its own. Sorted by id.
+ */
+export function mergeInstances(
+  service: string,
+  entries: readonly HealthEntry[],
+  proxies: readonly HealthEntry[],
+  refuse: RefuseAddress,
+): MergedInstances {
+  const apps = entries.filter((entry) => entry.kind === "");
+  const left = new Set(proxies.filter((proxy) => proxy.destination?.name === service));
+  const instances = new Map<string, Instance>();
+  const refused: string[] = [];
+  const add = (app: HealthEntry, proxy: HealthEntry | undefined): void => {
+    // Ids are unique per agent only: two nodes may both run a "web".
+    const id = `${app.node}/${app.id}`;
+    const reason =
+      refuseEntry(proxy ?? app, refuse) ?? (instances.has(id) ? "its id is registered twice" : undefined);
+    if (reason !== undefined) refused.push(`${service} instance ${JSON.stringify(id)}: ${reason}`);
+    else instances.set(id, toInstance(id, app, proxy));
+  };
+  for (const app of apps) {
+    const isOnly = apps.filter((other) => other.node === app.node).length === 1;
+    const proxy = [...left].find(
+      ({ node, destination }) =>
+        node === app.node && (destination?.id === app.id || (destination?.id === "" && isOnly)),
+    );
+    if (proxy !== undefined) left.delete(proxy);
+    add(app, proxy);
+  }
+  for (const proxy of left) {
+    const id = proxy.destination?.id === "" ? proxy.id : (proxy.destination?.id ?? proxy.id);
+    const app = { ...proxy, id, port: proxy.destination?.port ?? 0 };
+    add(app, { ...proxy, ownStatus: proxy.status });
+  }
+  return {
+    instances: [...instances.values()].sort((a, b) => (a.id < b.id ? -1 : 1)),
+    refused,
+  };
+}
+
+function toInstance(id: string, app: HealthEntry, proxy: HealthEntry | undefined): Instance {
+  // The service's own checks are at hand, so their copy at the sidecar, which agents deliver up to seconds later, is not used.
+  const status = proxy === undefined ? app.status : worse(app.status, proxy.ownStatus);
+  // Peers dial the sidecar, so its address is the one that counts; usually both are the same.
+  const at = proxy ?? app;
+  const weight = status === "warning" ? app.weights.warning : app.weights.passing;
+  return {
+    id,
+    address: addressOf(at),
+    port: app.port >= 1 && app.port <= 65_535 ? app.port : 0,
+    meshPort: proxy?.port,
+    status,
+    protocol: protocolOf(app.meta["protocol"]) ?? "http",
+    weight: Math.min(65_535, Math.max(1, weight)), // Consul's range; 0 would silently take the instance out
+    zone: app.zone,
+    meta: app.meta,
+    tags: app.tags,
+  };
+}
+
+function protocolOf(value: string | undefined): Protocol | undefined {
+  return value === "http" || value === "http2" || value === "grpc" || value === "tcp" ? value : undefined;
+}
+
+function addressOf(entry: HealthEntry): string {
+  return entry.address === "" ? entry.nodeAddress : entry.address;
+}
+
+const neverReachable = new net.BlockList();
+neverReachable.addSubnet("0.0.0.0", 8, "ipv4");
+neverReachable.addSubnet("169.254.0.0", 16, "ipv4"); // link-local: cloud metadata services answer there
+neverReachable.addSubnet("224.0.0.0", 3, "ipv4"); // multicast, reserved, broadcast
+neverReachable.addAddress("::", "ipv6");
+neverReachable.addSubnet("fe80::", 10, "ipv6");
+neverReachable.addSubnet("ff00::", 8, "ipv6");
+const loopback = new net.BlockList();
+loopback.addSubnet("127.0.0.0", 8, "ipv4");
+loopback.addAddress("::1", "ipv6");
+
+/** Why nobody should connect to what this entry names; undefined when it may be used. */
+function refuseEntry(entry: HealthEntry, refuse: RefuseAddress): string | undefined {
+  const address = addressOf(entry);
+  if (entry.port < 1 || entry.port > 65_535) return `port ${entry.port} is none (1-65535)`;
+  const shown = JSON.stringify(address.slice(0, 60));
+  if (net.isIP(address) === 0 || address.includes("%")) return `address ${shown} is no IP address`;
+  if (isIn(neverReachable, address)) return `address ${shown} is unspecified, link-local or multicast`;
+  // A loopback address means another machine to everybody else, unless the registry's own node is on loopback too: then
+  // all of it is one machine.
+  const isNodeLocal = net.isIP(entry.nodeAddress) !== 0 && isIn(loopback, entry.nodeAddress);
+  if (isIn(loopback, address) && !isNodeLocal)
+    return `address ${shown} is loopback, its node ${JSON.stringify(entry.nodeAddress)} is not: advertise a reachable address`;
+  return refuse(address, entry.port);
+}
+
+function isIn(list: net.BlockList, address: string): boolean {
+  return list.check(address, net.isIPv6(address) ? "ipv6" : "ipv4");
+}
+
+/** The names that /v1/catalog/services lists; undefined when the answer is not what Consul answers. */
+export function readServiceNames(body: unknown): ReadonlySet<string> | undefined {
+  const services = record(body);
+  return services === undefined || Array.isArray(body) ? undefined : new Set(Object.keys(services));
+}
+
+/** The names that a SPIFFE id of ours can hold. */
+const servicePattern = /^[a-z0-9][-a-z0-9_.]{0,62}$/;
+
+/** Does a listed name stand for a service of the mesh, and not for Consul itself or for a sidecar? */
+export function isMeshService(name: string): boolean {
+  return name !== "consul" && !name.endsWith("-sidecar-proxy") && servicePattern.test(name);
+}
+
+function record(value: unknown): Readonly<Record<string, unknown>> | undefined {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+/** -1 when it is none, so that no later check takes it for a port or a weight. */
+function integer(value: unknown): number {
+  return typeof value === "number" && Number.isSafeInteger(value) ? value : -1;
+}
+
+function strings(value: unknown): Readonly<Record<string, string>> {
+  const pairs = Object.entries(record(value) ?? {}).filter((pair): pair is [string, string] => {
+    return typeof pair[1] === "string";
+  });
+  return Object.fromEntries(pairs);
+}

@@ -1,0 +1,155 @@
+/** A real Consul agent for tests: its own folder, its own ports, everything on loopback. */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import net from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+const root = path.resolve(import.meta.dirname, "../../..");
+const startTimeoutMs = 20_000;
+
+export interface ConsulAgentOptions {
+  readonly nodeName?: string;
+  readonly nodeMeta?: Readonly<Record<string, string>>;
+  /** Merged over the agent's configuration, for example `{ acl: { enabled: true } }`. */
+  readonly config?: Readonly<Record<string, unknown>>;
+}
+
+export interface ConsulAgent {
+  /** `http://127.0.0.1:<port>` */
+  readonly url: string;
+  readonly grpcPort: number;
+  /** Ends the process (SIGKILL when `hard`) and leaves folder and ports for restart(). */
+  halt(hard?: boolean): Promise<void>;
+  /** Starts it again: registrations survive in its folder, the servers' index begins anew. */
+  start(): Promise<void>;
+  restart(): Promise<void>;
+  /** Halts and removes the folder. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Where the Consul program is: PATH, else what install-peers.sh unpacked; undefined when there is none. */
+export function consulBinary(): string | undefined {
+  const unpacked = path.join(root, ".cache/peers/bin/consul");
+  const found = ["consul", unpacked].find((name) =>
+    name === unpacked ? existsSync(name) : spawnSync(name, ["version"], { stdio: "ignore" }).status === 0,
+  );
+  return found;
+}
+
+/**
+ * tap's `skip` option for tests that need Consul: false when it is there, else the reason. With CI=true it never
+ * skips, so that the tests fail instead of passing unseen.
+ */
+export function skipWithoutConsul(): string | false {
+  if (consulBinary() !== undefined || process.env["CI"] === "true") return false;
+  return "no consul: run test/support/install-peers.sh consul, or put one on PATH";
+}
+
+/**
+ * One in-memory server (`-dev`: elections take milliseconds) with a data folder, in which the agent keeps its
+ * registrations over a restart.
+ */
+export async function startConsulAgent(options: ConsulAgentOptions = {}): Promise<ConsulAgent> {
+  const binary = consulBinary();
+  if (binary === undefined) throw new Error("no consul found: run test/support/install-peers.sh consul");
+  const folder = mkdtempSync(path.join(os.tmpdir(), "remora-consul-"));
+  const [httpPort = 0, grpcPort = 0, server = 0, serfLan = 0, serfWan = 0] = await freePorts(5);
+  const config = {
+    ports: { http: httpPort, grpc: grpcPort, server, serf_lan: serfLan, serf_wan: serfWan, dns: -1 },
+    connect: { enabled: true },
+    node_meta: options.nodeMeta ?? {},
+    ...options.config,
+  };
+  writeFileSync(path.join(folder, "agent.json"), JSON.stringify(config));
+  const url = `http://127.0.0.1:${httpPort}`;
+  const args = [
+    ...["agent", "-dev", "-log-level=warn", "-bind=127.0.0.1", `-node=${options.nodeName ?? "node-1"}`],
+    ...[`-data-dir=${path.join(folder, "data")}`, `-config-file=${path.join(folder, "agent.json")}`],
+  ];
+  let child: ChildProcess | undefined;
+  let output = "";
+
+  const start = async (): Promise<void> => {
+    output = "";
+    const started = spawn(binary, args, {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, GOMAXPROCS: "2" },
+    });
+    child = started;
+    const keep = (chunk: Buffer): void => void (output = (output + chunk.toString()).slice(-8000));
+    started.stdout.on("data", keep);
+    started.stderr.on("data", keep);
+    const deadline = Date.now() + startTimeoutMs;
+    while (!(await isServing(url))) {
+      if (started.exitCode !== null || Date.now() > deadline) {
+        started.kill("SIGKILL");
+        throw new Error(`consul did not start:\n${output}`);
+      }
+      await sleep(30);
+    }
+  };
+  const halt = async (hard = false): Promise<void> => {
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const exited = once(child, "exit");
+    child.kill(hard ? "SIGKILL" : "SIGINT");
+    const force = setTimeout(() => child?.kill("SIGKILL"), 5000);
+    await exited;
+    clearTimeout(force);
+  };
+  // A test file that dies must not leave an agent behind.
+  const onExit = (): void => void child?.kill("SIGKILL");
+  process.on("exit", onExit);
+  const agent: ConsulAgent = {
+    url,
+    grpcPort,
+    halt,
+    start,
+    restart: async () => {
+      await halt();
+      await start();
+    },
+    stop: async () => {
+      await halt();
+      process.off("exit", onExit);
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+  await start();
+  return agent;
+}
+
+/** Elected, and the server itself is in the catalog: from here on reads and registrations work. */
+function isServing(url: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const request = http.get(
+      `${url}/v1/health/service/consul`,
+      { agent: false, timeout: 1000 },
+      (response) => {
+        let body = "";
+        response.on("data", (chunk: Buffer) => (body += chunk.toString()));
+        response.on("end", () => resolve(response.statusCode === 200 && body.includes('"Service"')));
+        response.on("error", () => resolve(false));
+      },
+    );
+    request.on("timeout", () => request.destroy());
+    request.on("error", () => resolve(false));
+  });
+}
+
+/** Free now; somebody else may take one before it is used, which the start then reports. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = net.createServer().listen(0, "127.0.0.1");
+      await once(server, "listening");
+      return server;
+    }),
+  );
+  const ports = servers.map((server) => (server.address() as net.AddressInfo).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
