@@ -7,7 +7,8 @@ import type { EmbeddedCatalog, Registration } from "../catalog/embedded.js";
 import type { PeerOf } from "../peer.js";
 
 export interface RegistrationHandlerOptions {
-  readonly catalog: EmbeddedCatalog;
+  /** undefined when the registry is another one: sidecars then hear where to register. */
+  readonly catalog: EmbeddedCatalog | undefined;
   readonly peerOf: PeerOf;
   readonly clock: Clock;
 }
@@ -22,6 +23,7 @@ export function createRegistrationHandler(options: RegistrationHandlerOptions): 
   readonly Register: (call: RegisterStream) => void;
 } {
   const { catalog, peerOf, clock } = options;
+  if (catalog === undefined) return { Register: refuse };
   return {
     Register(call) {
       let registration: Registration | undefined;
@@ -38,6 +40,27 @@ export function createRegistrationHandler(options: RegistrationHandlerOptions): 
       const declared = clock.timer(declareTimeoutMs, () =>
         finish(grpcStatus.DEADLINE_EXCEEDED, "no instance was declared within 10s"),
       );
+
+      const declare = (
+        update: InstanceUpdate,
+        status: NonNullable<ReturnType<typeof parseStatus>>,
+      ): Registration | string | undefined => {
+        const { identity, address } = peerOf(call);
+        if (identity === undefined) return "a client certificate is needed to register";
+        if (update.instance === null || update.instance === undefined)
+          return "the first message must declare the instance";
+        const { service, namespace } = identity;
+        const instance = readDeclaration(update.instance, status, { service, namespace, address });
+        if (typeof instance === "string") return instance;
+        instanceId = instance.id;
+        return catalog.add({ service, namespace }, instance, () => {
+          registration = undefined;
+          finish(
+            grpcStatus.ABORTED,
+            `instance ${instanceId} of ${service}.${namespace} registered on another stream: give each sidecar its own instance id`,
+          );
+        });
+      };
 
       call.on("data", (update: InstanceUpdate) => {
         if (isOver) return;
@@ -65,27 +88,11 @@ export function createRegistrationHandler(options: RegistrationHandlerOptions): 
       call.on("end", () => finish(grpcStatus.OK, ""));
       call.on("cancelled", () => finish(grpcStatus.CANCELLED, "cancelled"));
       call.on("error", () => finish(grpcStatus.CANCELLED, "stream failed"));
-
-      function declare(
-        update: InstanceUpdate,
-        status: NonNullable<ReturnType<typeof parseStatus>>,
-      ): Registration | string | undefined {
-        const { identity, address } = peerOf(call);
-        if (identity === undefined) return "a client certificate is needed to register";
-        if (update.instance === null || update.instance === undefined)
-          return "the first message must declare the instance";
-        const { service, namespace } = identity;
-        const instance = readDeclaration(update.instance, status, { service, namespace, address });
-        if (typeof instance === "string") return instance;
-        instanceId = instance.id;
-        return catalog.add({ service, namespace }, instance, () => {
-          registration = undefined;
-          finish(
-            grpcStatus.ABORTED,
-            `instance ${instanceId} of ${service}.${namespace} registered on another stream: give each sidecar its own instance id`,
-          );
-        });
-      }
     },
   };
+}
+
+function refuse(call: RegisterStream): void {
+  const details = "the registry is Consul: register there, or start the sidecar with --no-register";
+  call.emit("error", { code: grpcStatus.FAILED_PRECONDITION, details });
 }

@@ -113,7 +113,7 @@ function waitMs(error: ServiceError | undefined, attempt: number, clock: Clock):
     case grpcStatus.ABORTED: // another sidecar uses the same instance id: taking it back at once would make both flap
     case grpcStatus.INVALID_ARGUMENT:
     case grpcStatus.PERMISSION_DENIED:
-    case grpcStatus.UNIMPLEMENTED: // the control plane's registry is Consul
+    case grpcStatus.FAILED_PRECONDITION: // the control plane's registry is Consul
       return refusedWaitMs * (0.5 + clock.random());
     default:
       return fullJitterMs(backoff, attempt, clock.random);

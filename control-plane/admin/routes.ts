@@ -1,0 +1,146 @@
+import type { Registry } from "prom-client";
+import { parseKind, type Kind } from "../../src/config/documents/document.js";
+import { ConfigError } from "../../src/errors/config-error.js";
+import { parseDuration } from "../../src/time/duration.js";
+import type { JoinTokens } from "../ca/join-tokens.js";
+import type { CatalogState } from "../catalog/catalog.js";
+import type { Condition } from "../compiler/conditions.js";
+import { notFound, type PolicyStore } from "../policy-store/directory.js";
+import type { AdminReply, AdminRequest, AdminRoute } from "./admin-server.js";
+import { viewDocument, viewServices, type SidecarView, type StatusView } from "./views.js";
+
+/** What the admin API shows and changes. */
+export interface AdminSubject {
+  /** What is still missing before sidecars can be served; undefined when ready. */
+  readonly notReady: () => string | undefined;
+  readonly status: () => StatusView;
+  readonly catalog: () => CatalogState | undefined;
+  readonly sidecars: () => readonly SidecarView[];
+  readonly store: PolicyStore;
+  /** By document id. */
+  readonly conditions: () => ReadonlyMap<string, readonly Condition[]>;
+  readonly tokens: JoinTokens;
+  readonly bundlePem: string;
+  readonly metrics: Registry;
+}
+
+/** The admin API's paths. Requests and answers are JSON but where it says YAML. */
+export function adminRoutes(subject: AdminSubject): readonly AdminRoute[] {
+  const { store } = subject;
+  const list = (request: AdminRequest): AdminReply => {
+    const { kind, namespace, name } = request.parameters;
+    const conditions = subject.conditions();
+    const stored = store.documents
+      .get()
+      .filter(
+        ({ document }) =>
+          (kind === undefined || document.kind === parseKind(kind)) &&
+          (namespace === undefined || document.metadata.namespace === namespace) &&
+          (name === undefined || document.metadata.name === name),
+      );
+    if (name !== undefined && stored.length === 0)
+      return missing(parseKind(kind ?? ""), namespace ?? "", name);
+    return ok({ documents: stored.map((one) => viewDocument(one, conditions)) });
+  };
+  return [
+    {
+      method: "GET",
+      path: "/ready",
+      isOpen: true,
+      handle: () => {
+        const reason = subject.notReady();
+        return reason === undefined
+          ? { status: 200, body: "ready\n", contentType: "text/plain" }
+          : { status: 503, body: `not ready: ${reason}\n`, contentType: "text/plain" };
+      },
+    },
+    {
+      method: "GET",
+      path: "/metrics",
+      isOpen: true,
+      handle: async () => ({
+        status: 200,
+        body: await subject.metrics.metrics(),
+        contentType: subject.metrics.contentType,
+      }),
+    },
+    { method: "GET", path: "/v1/status", handle: () => ok(subject.status()) },
+    { method: "GET", path: "/v1/sidecars", handle: () => ok({ sidecars: subject.sidecars() }) },
+    { method: "GET", path: "/v1/services", handle: () => ok({ services: viewServices(subject.catalog()) }) },
+    {
+      method: "GET",
+      path: "/v1/bundle",
+      handle: () => ({ status: 200, body: subject.bundlePem, contentType: "application/x-pem-file" }),
+    },
+    { method: "GET", path: "/v1/documents/:kind?/:namespace?/:name?", handle: list },
+    {
+      // Body: YAML, one or several documents; all are applied, or none.
+      method: "POST",
+      path: "/v1/documents",
+      handle: async ({ body, fileName, query }) => {
+        const dryRun = isOn(query.get("dryRun"));
+        return ok({ dryRun, results: await store.apply(body, fileName, { dryRun }) });
+      },
+    },
+    {
+      method: "DELETE",
+      path: "/v1/documents/:kind/:namespace/:name",
+      handle: async ({ parameters: { kind = "", namespace = "", name = "" } }) => {
+        const known = parseKind(kind);
+        return (await store.delete(known, namespace, name))
+          ? ok({ deleted: { kind: known, namespace, name } })
+          : missing(known, namespace, name);
+      },
+    },
+    { method: "POST", path: "/v1/tokens", handle: (request) => createToken(subject.tokens, request) },
+  ];
+}
+
+/** Body: {service, namespace?, ttl?: "10m", uses?: 1}. The answer is the only time that the token is shown. */
+async function createToken(tokens: JoinTokens, { body }: AdminRequest): Promise<AdminReply> {
+  const wish = readObject(body);
+  const { service, namespace = "default", ttl, uses } = wish;
+  if (typeof service !== "string") throw new ConfigError("service is missing: say whom the token is for");
+  if (typeof namespace !== "string") throw new ConfigError("namespace must be text");
+  if (uses !== undefined && typeof uses !== "number") throw new ConfigError("uses must be a number");
+  const ttlMs = ttl === undefined ? undefined : parseDuration(String(ttl));
+  if (ttl !== undefined && ttlMs === undefined)
+    throw new ConfigError(`ttl ${JSON.stringify(ttl)} is not a duration, for example 10m`);
+  const created = await tokens.createToken({
+    service,
+    namespace,
+    ...(ttlMs === undefined ? {} : { ttlMs }),
+    ...(uses === undefined ? {} : { uses }),
+  });
+  return {
+    status: 201,
+    body: { token: created.token, expiresAtMs: created.expiresAtMs, service, namespace },
+  };
+}
+
+function readObject(body: string): Readonly<Record<string, unknown>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(body);
+  } catch {
+    throw new ConfigError("the body is not JSON");
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new ConfigError("the body is not a JSON object");
+  return value as Readonly<Record<string, unknown>>;
+}
+
+function ok(body: unknown): AdminReply {
+  return { status: 200, body };
+}
+
+function missing(kind: Kind, namespace: string, name: string): AdminReply {
+  return {
+    status: 404,
+    body: { error: notFound(kind, namespace, name).message, fix: "list them with remora get" },
+  };
+}
+
+function isOn(value: string | null): boolean {
+  return value === "" || value === "true" || value === "1";
+}

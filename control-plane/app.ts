@@ -1,0 +1,171 @@
+/**
+ * The control plane, wired: registry and policy store -> mesh model -> a snapshot per sidecar -> xDS; beside it the CA,
+ * the embedded registry's streams and the admin API. Start here to see how the parts hang together.
+ */
+import path from "node:path";
+import { fingerprint } from "../certs/bundle.js";
+import { parseHostPort } from "../src/discovery/host-port.js";
+import { enrollmentService } from "../src/discovery/proto/enrollment.js";
+import { registrationService } from "../src/registration/registration-service.js";
+import { systemClock, type Clock } from "../src/time/clock.js";
+import { adminRoutes } from "./admin/routes.js";
+import { AdminServer } from "./admin/admin-server.js";
+import { loadOrCreateAdminToken } from "./admin/admin-token.js";
+import { createEnrollmentHandler, type EnrollmentEvent } from "./ca/enrollment-handler.js";
+import { createIssuer } from "./ca/issuer.js";
+import { openJoinTokens } from "./ca/join-tokens.js";
+import { startOwnIdentity } from "./ca/own-identity.js";
+import { loadOrCreateRoot } from "./ca/root-store.js";
+import { openCatalog } from "./catalog/open-catalog.js";
+import { MeshSource } from "./compiler/mesh-source.js";
+import { lockDataDir } from "./data-dir.js";
+import { createGrpcListener } from "./grpc-listener.js";
+import { createOverview } from "./overview.js";
+import { peerOf } from "./peer.js";
+import { PolicyStore } from "./policy-store/directory.js";
+import { createRegistrationHandler } from "./registration/registration-handler.js";
+import { requireIdentity } from "./require-identity.js";
+import { withDefaults, type ControlPlaneSettings } from "./settings.js";
+import { createLogger, logEnrollment, logRenewal, type Logger } from "./telemetry/log.js";
+import { createControlPlaneMetrics } from "./telemetry/metrics.js";
+
+/** A running control plane. */
+export interface ControlPlane {
+  /** host:port of the gRPC listener, as bound. */
+  readonly listenAddress: string;
+  /** host:port of the admin API, as bound. */
+  readonly adminAddress: string;
+  /** File with the bearer token of the admin API. */
+  readonly adminTokenFile: string;
+  readonly trustDomain: string;
+  /** Ends every stream and connection; sidecars go on with what they have. Idempotent. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a control plane; resolves when both ports are open.
+ *
+ * @throws ConfigError for everything an operator can put right: folder, ports, trust domain, Consul's URL.
+ */
+export async function startControlPlane(settings: ControlPlaneSettings): Promise<ControlPlane> {
+  const closers: Closers = [];
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => (closing ??= closeAll(closers));
+  try {
+    return { ...(await start(settings, closers)), close };
+  } catch (error: unknown) {
+    await close();
+    throw error;
+  }
+}
+
+type Closers = (() => void | Promise<void>)[];
+
+/** Last opened, first closed; one that fails does not keep the others open. */
+async function closeAll(closers: Closers): Promise<void> {
+  const errors: unknown[] = [];
+  for (const closer of closers.reverse()) {
+    try {
+      await closer();
+    } catch (error: unknown) {
+      errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw new AggregateError(errors, "the control plane did not close cleanly");
+}
+
+async function start(settings: ControlPlaneSettings, closers: Closers): Promise<Omit<ControlPlane, "close">> {
+  const { listen, admin, trustDomain, logLevel } = withDefaults(settings);
+  const listenAt = parseHostPort(listen, "--listen");
+  const adminAt = parseHostPort(admin, "--admin");
+  const clock = settings.clock ?? systemClock;
+  const log = createLogger(logLevel);
+
+  const dataDir = await lockDataDir(settings.dataDir);
+  closers.push(() => dataDir.release());
+  const ca = await startCa({ settings, dataDir: dataDir.path, trustDomain, clock, log });
+  closers.push(() => ca.own.close());
+
+  const store = await PolicyStore.open(settings.policiesDir ?? path.join(dataDir.path, "policies"), {
+    clock,
+  });
+  closers.push(() => store.close());
+  const registry = await openCatalog({ consul: settings.consul, dataDir: dataDir.path, clock, log });
+  const { catalog } = registry;
+  const source = new MeshSource({ trustDomain, catalog: catalog.state, documents: store.documents, clock });
+
+  const overview = createOverview({
+    trustDomain,
+    startedAtMs: clock.wallMs(),
+    catalog,
+    store,
+    certificates: ca.own.certificates,
+    sidecars: () => [],
+    clock,
+  });
+  const metrics = createControlPlaneMetrics(overview.metricSources);
+
+  const listener = createGrpcListener({
+    listen: listenAt,
+    certificates: ca.own.certificates,
+    clock,
+    interceptors: [requireIdentity(peerOf, [enrollmentService.Issue.path])],
+    onRefused: (reason, address) => {
+      metrics.connectionsRefused.inc();
+      log.warn({ reason, address }, "connection refused");
+    },
+  });
+  closers.push(() => listener.close());
+  // Before the listener: streams that end by our own closing are no news to the registry or to anybody.
+  closers.push(() => source.close());
+  closers.push(() => registry.close());
+  const { server } = listener;
+  const onEvent = (event: EnrollmentEvent): void => {
+    logEnrollment(log, event);
+    if (event.kind === "issued") metrics.certificatesIssued.inc({ by: event.by });
+    else metrics.certificatesRefused.inc();
+  };
+  server.addService(
+    enrollmentService,
+    createEnrollmentHandler({ issuer: ca.issuer, tokens: ca.tokens, peerOf, clock, onEvent }),
+  );
+  server.addService(
+    registrationService,
+    createRegistrationHandler({ catalog: registry.embedded, peerOf, clock }),
+  );
+  const listenAddress = await listener.start();
+
+  const token = await loadOrCreateAdminToken(dataDir.path);
+  const routes = adminRoutes({
+    ...overview,
+    store,
+    tokens: ca.tokens,
+    bundlePem: ca.root.certPem,
+    metrics: metrics.registry,
+  });
+  const adminServer = new AdminServer(token, routes, (error) => log.error({ err: error }, "admin API"));
+  closers.push(() => adminServer.close());
+  const adminAddress = await adminServer.start(adminAt);
+  log.info({ listenAddress, adminAddress, trustDomain, registry: catalog.kind }, "control plane started");
+  closers.push(() => log.info("control plane stops"));
+  return { listenAddress, adminAddress, adminTokenFile: token.file, trustDomain };
+}
+
+/** The CA of the data folder with all that it needs to issue. */
+async function startCa(options: {
+  readonly settings: ControlPlaneSettings;
+  readonly dataDir: string;
+  readonly trustDomain: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+}) {
+  const { settings, dataDir, trustDomain, clock, log } = options;
+  const nowMs = clock.wallMs();
+  const root = await loadOrCreateRoot({ dir: path.join(dataDir, "ca"), trustDomain, nowMs });
+  const rootFingerprint = fingerprint(root.certificate.der);
+  const tokens = await openJoinTokens({ file: path.join(dataDir, "tokens.json"), rootFingerprint, clock });
+  const ttl = settings.leafTtlMs === undefined ? {} : { ttlMs: settings.leafTtlMs };
+  const issuer = createIssuer({ root, clock, ...ttl });
+  const own = await startOwnIdentity(issuer, clock, (event) => logRenewal(log, event));
+  return { root, tokens, issuer, own };
+}

@@ -1,0 +1,100 @@
+import { readFileSync } from "node:fs";
+import type { CertificateSource } from "../src/identity/svid.js";
+import type { Clock } from "../src/time/clock.js";
+import type { AdminSubject } from "./admin/routes.js";
+import { viewRegistry, type SidecarView } from "./admin/views.js";
+import type { Catalog } from "./catalog/catalog.js";
+import { conditionsOf } from "./compiler/conditions.js";
+import type { MeshModel } from "./compiler/mesh-model.js";
+import type { PolicyStore } from "./policy-store/directory.js";
+import type { MetricSources } from "./telemetry/metrics.js";
+
+export interface OverviewParts {
+  readonly trustDomain: string;
+  readonly startedAtMs: number;
+  readonly catalog: Catalog;
+  readonly store: PolicyStore;
+  readonly certificates: CertificateSource;
+  readonly sidecars: () => readonly SidecarView[];
+  readonly clock: Clock;
+}
+
+/** What the control plane knows of itself and its mesh, read when somebody asks. */
+export interface Overview extends Pick<
+  AdminSubject,
+  "notReady" | "status" | "catalog" | "sidecars" | "conditions"
+> {
+  readonly metricSources: MetricSources;
+}
+
+export function createOverview(parts: OverviewParts): Overview {
+  const { catalog, store, sidecars, clock } = parts;
+  const version = packageVersion();
+  const state = () => catalog.state.get();
+  const instances = () => [...(state()?.services.values() ?? [])].flatMap((service) => service.instances);
+  return {
+    notReady: () =>
+      state() !== undefined
+        ? undefined
+        : catalog.kind === "consul"
+          ? "the registry could not be read yet: see the log for what Consul answers"
+          : "waiting for the sidecars that were here before the restart",
+    status: () => ({
+      version,
+      trustDomain: parts.trustDomain,
+      startedAtMs: parts.startedAtMs,
+      registry: viewRegistry(catalog.kind, state()),
+      documents: store.documents.get().length,
+      problems: store.problems.get(),
+      sidecars: sidecars().length,
+    }),
+    catalog: state,
+    sidecars,
+    conditions: lastConditions(parts),
+    metricSources: {
+      sidecars: () => sidecars().length,
+      documents: () => store.documents.get().length,
+      policyProblems: () => store.problems.get().length,
+      services: () => state()?.services.size ?? 0,
+      instances: () => {
+        const counts = new Map([
+          ["passing", 0],
+          ["warning", 0],
+          ["critical", 0],
+          ["maintenance", 0],
+        ]);
+        for (const { status } of instances()) counts.set(status, (counts.get(status) ?? 0) + 1);
+        return counts;
+      },
+      registryStaleSeconds: () => {
+        const since = state()?.staleSince;
+        return since === undefined ? 0 : Math.max(0, clock.wallMs() - since.wallMs) / 1000;
+      },
+      certificateNotAfterSeconds: () => (parts.certificates.get()?.notAfterMs ?? 0) / 1000,
+    },
+  };
+}
+
+/**
+ * Conditions of the documents as they are stored now, which may be a moment before sidecars get them; worked out again
+ * only when registry or documents have changed.
+ */
+function lastConditions(parts: OverviewParts): Overview["conditions"] {
+  let known: { readonly model: MeshModel; readonly conditions: ReturnType<typeof conditionsOf> } | undefined;
+  return () => {
+    const catalog = parts.catalog.state.get();
+    if (catalog === undefined) return new Map();
+    const documents = parts.store.documents.get();
+    if (known?.model.catalog !== catalog || known.model.documents !== documents) {
+      const model = { trustDomain: parts.trustDomain, catalog, documents };
+      known = { model, conditions: conditionsOf(model) };
+    }
+    return known.conditions;
+  };
+}
+
+/** Of package.json, which stands beside dist/ in the repository and in the published package. */
+function packageVersion(): string {
+  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { readonly version: string }).version;
+}

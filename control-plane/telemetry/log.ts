@@ -1,0 +1,39 @@
+import { pino, type Logger } from "pino";
+import type { RenewalEvent } from "../../src/identity/renewal.js";
+import type { EnrollmentEvent } from "../ca/enrollment-handler.js";
+import type { ControlPlaneSettings } from "../settings.js";
+
+export type { Logger };
+
+/** JSON lines on standard error; standard output belongs to commands. */
+export function createLogger(level: NonNullable<ControlPlaneSettings["logLevel"]>): Logger {
+  return pino({ name: "remora-control-plane", level }, pino.destination(2));
+}
+
+/** One line per certificate: who, by what right, until when. */
+export function logEnrollment(log: Logger, event: EnrollmentEvent): void {
+  switch (event.kind) {
+    case "issued": {
+      const { caller, address, by, notAfterMs } = event;
+      const fields = { service: caller.service, namespace: caller.namespace, address, by };
+      return log.info({ ...fields, notAfter: new Date(notAfterMs).toISOString() }, "certificate issued");
+    }
+    case "refused":
+      return log.warn({ address: event.address, reason: event.reason }, "certificate refused");
+  }
+}
+
+/** What becomes of the control plane's own certificate. */
+export function logRenewal(log: Logger, event: RenewalEvent): void {
+  switch (event.kind) {
+    case "renewed":
+      return log.info({ notAfter: new Date(event.svid.notAfterMs).toISOString() }, "own certificate renewed");
+    case "failed":
+      return log.warn(
+        { reason: String(event.error), retryInMs: event.retryInMs },
+        "own certificate not renewed",
+      );
+    case "level":
+      return log.warn({ level: event.level }, "life of the own certificate");
+  }
+}

@@ -1,0 +1,260 @@
+/** The whole control plane on port 0: admin API, join tokens, documents, restarts and everything an operator gets wrong. */
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { request as httpRequest } from "node:http";
+import { createServer, type AddressInfo } from "node:net";
+import path from "node:path";
+import t, { type Test } from "tap";
+import {
+  startControlPlane,
+  type ControlPlane,
+  type ControlPlaneSettings,
+} from "../../control-plane/index.js";
+import { openControlPlaneChannel } from "../../src/discovery/channel.js";
+import { enroll, renew } from "../../src/discovery/enroll.js";
+import type { Svid } from "../../src/identity/svid.js";
+import { LatestValue } from "../../src/lifecycle/latest-value.js";
+import { registerEmbedded } from "../../src/registration/embedded.js";
+import { systemClock as clock } from "../../src/time/clock.js";
+
+interface Reply {
+  readonly status: number;
+  readonly text: string;
+  readonly json: Record<string, unknown>;
+}
+
+async function start(
+  t: Test,
+  dataDir: string,
+  more: Partial<ControlPlaneSettings> = {},
+): Promise<ControlPlane> {
+  const started = await startControlPlane({
+    dataDir,
+    listen: "127.0.0.1:0",
+    admin: "127.0.0.1:0",
+    logLevel: "silent",
+    ...more,
+  });
+  t.teardown(() => started.close());
+  return started;
+}
+
+/** A request that says exactly what it is told, headers included. */
+function ask(
+  controlPlane: ControlPlane,
+  method: string,
+  target: string,
+  options: { body?: string; headers?: Record<string, string>; token?: string } = {},
+): Promise<Reply> {
+  const [host, port] = controlPlane.adminAddress.split(":");
+  const token = options.token ?? readFileSync(controlPlane.adminTokenFile, "utf8").trim();
+  const headers = { ...(token === "" ? {} : { authorization: `Bearer ${token}` }), ...options.headers };
+  return new Promise((resolve, reject) => {
+    const request = httpRequest({ host, port, method, path: target, headers }, (response) => {
+      let text = "";
+      response.setEncoding("utf8");
+      response.on("data", (chunk: string) => (text += chunk));
+      response.on("end", () => {
+        const isJson = response.headers["content-type"] === "application/json";
+        const json = isJson ? (JSON.parse(text) as Record<string, unknown>) : {};
+        resolve({ status: response.statusCode ?? 0, text, json });
+      });
+    });
+    request.on("error", reject);
+    request.end(options.body);
+  });
+}
+
+const policy = (connectTimeout: string): string => `
+apiVersion: remora.mesh/v1
+kind: TrafficPolicy
+metadata: {name: api}
+spec:
+  targetRefs: [{kind: Service, name: api}]
+  connectionPool: {connectTimeout: ${connectTimeout}}
+`;
+
+void t.test("the admin API lets in who may", async (t) => {
+  const mesh = await start(t, path.join(t.testdir(), "data"));
+  t.equal(statSync(mesh.adminTokenFile).mode & 0o777, 0o600);
+  const get = (headers: Record<string, string>, token?: string): Promise<Reply> =>
+    ask(mesh, "GET", "/v1/status", { headers, ...(token === undefined ? {} : { token }) });
+  t.match(await get({}), {
+    status: 200,
+    json: { trustDomain: "mesh.local", registry: { kind: "embedded" } },
+  });
+  t.match(await get({}, ""), { status: 401, json: { error: "no admin token", fix: /admin\.token/ } });
+  t.match(await get({}, "rma1.wrong"), { status: 401, json: { error: "wrong admin token" } });
+  t.match(await get({ origin: "http://evil.example" }), { status: 403 });
+  t.match(await get({ "sec-fetch-site": "cross-site" }), { status: 403 });
+  t.match(await get({ host: "evil.example" }, ""), { status: 421 });
+  t.match(await get({ host: "localhost:15014" }), { status: 200 });
+  t.match(await ask(mesh, "GET", "/ready", { token: "" }), { status: 200, text: "ready\n" });
+  t.match(await ask(mesh, "GET", "/nothing"), { status: 404, json: { error: "no such path: /nothing" } });
+  t.match(await ask(mesh, "PUT", "/v1/status"), { status: 405 });
+  t.match(await ask(mesh, "GET", "/v1/documents/HTTPRoute/%zz/x"), { status: 404 });
+  const big = "x".repeat(1024 * 1024 + 1);
+  t.match(await ask(mesh, "POST", "/v1/documents", { body: big }), { status: 413 });
+  const metrics = await ask(mesh, "GET", "/metrics", { token: "" });
+  t.match(metrics.text, /^pilot_xds 0$/m);
+  t.match(metrics.text, /^remora_cp_registry_stale_seconds 0$/m);
+  t.match(metrics.text, /^remora_cp_instances\{status="passing"\} 0$/m);
+});
+
+void t.test("documents are applied, shown and deleted", async (t) => {
+  const mesh = await start(t, path.join(t.testdir(), "data"));
+  const apply = (body: string, query = ""): Promise<Reply> =>
+    ask(mesh, "POST", `/v1/documents${query}`, { body, headers: { "x-file-name": "api.yaml" } });
+  t.match(await apply(policy("2s"), "?dryRun=true"), {
+    status: 200,
+    json: { dryRun: true, results: [{ kind: "TrafficPolicy", name: "api", action: "created" }] },
+  });
+  t.match(await ask(mesh, "GET", "/v1/documents"), { json: { documents: [] } });
+  t.match(await apply(policy("2s")), { json: { dryRun: false, results: [{ action: "created" }] } });
+  t.match(await apply(policy("2s")), { json: { results: [{ action: "unchanged" }] } });
+  t.match(await apply(policy("3s")), { json: { results: [{ action: "configured" }] } });
+  t.match(await apply(policy("2s").replace("connectTimeout", "conectTimeout")), {
+    status: 422,
+    json: { error: /^api\.yaml:\d+:\d+: .*did you mean "connectTimeout"/, problems: [{ line: Number }] },
+  });
+  const shown = await ask(mesh, "GET", "/v1/documents/trafficpolicy/default/api");
+  t.match(shown.json, {
+    documents: [
+      {
+        name: "api",
+        yaml: /connectTimeout: 3s[^]*status:/,
+        conditions: [{ type: "Accepted" }, { status: "False", reason: "TargetNotFound" }],
+      },
+    ],
+  });
+  t.match(await ask(mesh, "GET", "/v1/documents/Nonsense"), { status: 400, json: { error: /unknown kind/ } });
+  t.match(await ask(mesh, "GET", "/v1/documents/HTTPRoute/default/api"), { status: 404 });
+  t.match(await ask(mesh, "DELETE", "/v1/documents/TrafficPolicy/default/api"), { status: 200 });
+  t.match(await ask(mesh, "DELETE", "/v1/documents/TrafficPolicy/default/api"), {
+    status: 404,
+    json: { error: "TrafficPolicy/default/api does not exist" },
+  });
+});
+
+async function join(mesh: ControlPlane, service: string): Promise<Svid> {
+  const body = JSON.stringify({ service, ttl: "1m" });
+  const { status, json } = await ask(mesh, "POST", "/v1/tokens", { body });
+  if (status !== 201) throw new Error(`no token: ${status}`);
+  return enroll({
+    controlPlane: mesh.listenAddress,
+    token: String(json["token"]),
+    service,
+    namespace: "default",
+    clock,
+  });
+}
+
+void t.test("tokens are made as asked, and only sensible ones", async (t) => {
+  const mesh = await start(t, path.join(t.testdir(), "data"));
+  const svid = await join(mesh, "web");
+  t.equal(svid.id, "spiffe://mesh.local/ns/default/svc/web");
+  t.equal((await ask(mesh, "GET", "/v1/bundle")).text, svid.bundlePem);
+  for (const [body, error] of [
+    ["", /not JSON/],
+    ["[]", /not a JSON object/],
+    ["{}", /service is missing/],
+    [`{"service":"../x"}`, /cannot be a service/],
+    [`{"service":"web","ttl":"soon"}`, /not a duration/],
+    [`{"service":"web","uses":0}`, /uses/],
+  ] as const)
+    t.match(await ask(mesh, "POST", "/v1/tokens", { body }), { status: 400, json: { error } });
+  t.match((await ask(mesh, "GET", "/metrics")).text, /remora_cp_certificates_issued_total\{by="token"\} 1/);
+});
+
+void t.test("a restart keeps identities and documents, and does not empty the mesh", async (t) => {
+  const dataDir = path.join(t.testdir(), "data");
+  const first = await start(t, dataDir);
+  await ask(first, "POST", "/v1/documents", { body: policy("2s") });
+  const svid = await join(first, "web");
+  const certificates = new LatestValue<Svid | undefined>(svid);
+  const channel = openControlPlaneChannel({ controlPlane: first.listenAddress, certificates, clock });
+  t.teardown(() => channel.close());
+  const instance = {
+    id: "web-1",
+    service: "web",
+    namespace: "default",
+    address: "127.0.0.1",
+    meshPort: 15006,
+    appPort: 8080,
+    protocol: "http",
+    weight: 1,
+    zone: "",
+    meta: [],
+  };
+  const registration = registerEmbedded({ client: channel.client, instance, clock });
+  t.teardown(() => registration.close());
+  await registration.isRegistered.until((yes) => yes, AbortSignal.timeout(5000));
+  t.match((await ask(first, "GET", "/v1/services")).json, {
+    services: [{ name: "web", instances: [{ id: "web-1", isMeshed: true, status: "passing" }] }],
+  });
+  await first.close();
+  await registration.isRegistered.until((yes) => !yes, AbortSignal.timeout(5000));
+
+  const second = await start(t, dataDir, { listen: first.listenAddress });
+  const before = await ask(second, "GET", "/ready");
+  if (before.status !== 200) t.match(before.text, /waiting for the sidecars/);
+  await registration.isRegistered.until((yes) => yes, AbortSignal.timeout(10_000));
+  t.match((await ask(second, "GET", "/v1/services")).json, { services: [{ instances: [{ id: "web-1" }] }] });
+  t.match(await ask(second, "GET", "/ready"), { status: 200 });
+  t.match((await ask(second, "GET", "/v1/documents")).json, { documents: [{ name: "api" }] });
+  t.equal((await renew(svid, { controlPlane: second.listenAddress, clock })).id, svid.id);
+  await registration.close();
+});
+
+void t.test("what an operator gets wrong is said in one line", async (t) => {
+  const dir = t.testdir();
+  const dataDir = path.join(dir, "data");
+  const running = await start(t, dataDir);
+  const fails = async (settings: Partial<ControlPlaneSettings>, text: RegExp): Promise<void> => {
+    const error: unknown = await start(t, path.join(dir, "other"), settings).then(
+      () => "started",
+      (reason: unknown) => reason,
+    );
+    t.match(error, { name: "ConfigError" });
+    t.match(String(error), text);
+    t.notMatch(String(error), /\n/);
+  };
+  await fails(
+    { dataDir },
+    new RegExp(`--data-dir: .* in use by another control plane \\(process ${process.pid}\\)`),
+  );
+  await fails({ listen: running.listenAddress }, /--listen: 127\.0\.0\.1:\d+ is in use by another process/);
+  await fails({ admin: running.adminAddress }, /--admin: 127\.0\.0\.1:\d+ is in use by another process/);
+  await fails({ listen: "15012" }, /--listen: "15012" is not HOST:PORT/);
+  await fails({ trustDomain: "other.local" }, /holds the CA of trust domain mesh\.local, not other\.local/);
+  await fails({ leafTtlMs: 1 }, /life of a leaf/);
+  await fails({ consul: { url: "nonsense" } }, /nonsense/);
+  const file = path.join(dir, "file");
+  writeFileSync(file, "");
+  await fails({ dataDir: file }, /--data-dir: cannot use .* \(E[A-Z]+\)/);
+  chmodSync(running.adminTokenFile, 0o644);
+  await running.close();
+  await fails({ dataDir }, /can be read by others/);
+});
+
+void t.test("the lock of a process that is gone is taken over", async (t) => {
+  const dataDir = path.join(t.testdir(), "data");
+  mkdirSync(dataDir, { mode: 0o700 });
+  // A process number above the kernel's limit, then our own with another start time: reused after a reboot.
+  for (const lock of ["4194305 1\n", `${process.pid} 1\n`, "rubbish"]) {
+    writeFileSync(path.join(dataDir, "lock"), lock);
+    const mesh = await start(t, dataDir);
+    await mesh.close();
+    t.notOk(existsSync(path.join(dataDir, "lock")));
+  }
+});
+
+void t.test("a port that is taken meanwhile leaves nothing behind", async (t) => {
+  const taken = createServer();
+  await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
+  t.teardown(() => taken.close());
+  const dataDir = path.join(t.testdir(), "data");
+  const admin = `127.0.0.1:${(taken.address() as AddressInfo).port}`;
+  await t.rejects(start(t, dataDir, { admin }), /--admin/);
+  const mesh = await start(t, dataDir);
+  t.match(await ask(mesh, "GET", "/ready"), { status: 200 });
+});
