@@ -82,7 +82,8 @@ export function startBlockingQuery(options: BlockingQueryOptions): BlockingQuery
         index = pollMs === undefined ? nextIndex(index, answer.index) : 0;
         const next = spend(pace, clock.monotonicMs());
         pace = next.pace;
-        await sleep(clock, Math.max(next.waitMs, pollMs ?? 0), signal);
+        const holdMs = Math.max(next.waitMs, pollMs ?? 0);
+        if (holdMs > 0) await sleep(clock, holdMs, signal);
       } catch (error) {
         if (signal.aborted) return;
         index = 0;

@@ -3,6 +3,7 @@
  * every value here, so each is checked: a wrong one costs its instance, never the others.
  */
 import net from "node:net";
+import { isServiceName } from "../../certs/spiffe-id.js";
 import type { Protocol } from "../../src/config/snapshot.js";
 import type { Instance, InstanceStatus } from "./catalog.js";
 
@@ -228,12 +229,9 @@ export function readServiceNames(body: unknown): ReadonlySet<string> | undefined
   return services === undefined || Array.isArray(body) ? undefined : new Set(Object.keys(services));
 }
 
-/** The names that a SPIFFE id of ours can hold. */
-const servicePattern = /^[a-z0-9][-a-z0-9_.]{0,62}$/;
-
 /** Does a listed name stand for a service of the mesh, and not for Consul itself or for a sidecar? */
 export function isMeshService(name: string): boolean {
-  return name !== "consul" && !name.endsWith("-sidecar-proxy") && servicePattern.test(name);
+  return name !== "consul" && !name.endsWith("-sidecar-proxy") && isServiceName(name);
 }
 
 function record(value: unknown): Readonly<Record<string, unknown>> | undefined {

@@ -55,8 +55,8 @@ export class ConsulReadError extends Error {
 const maxBodyBytes = 32 * 1024 * 1024;
 const maxErrorBytes = 2048;
 const plainTimeoutMs = 10_000;
-/** Reads that do not block share few connections: Consul allows 200 per client (limits.http_max_conns_per_client). */
-const plainConnections = 8;
+/** Connections for all reads that do not block: Consul allows 200 per client (limits.http_max_conns_per_client). */
+export const plainConnections = 8;
 
 export interface ConsulHttp {
   readonly get: ConsulGet;

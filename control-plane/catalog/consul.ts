@@ -11,7 +11,7 @@ import { assertUnlisted, DoubtfulAnswer, freshTrust, judge } from "./consul-doub
 import type { RefuseAddress } from "./consul-health.js";
 import { isMeshService, readServiceNames } from "./consul-health.js";
 import type { ConsulAnswer, ConsulGet, ConsulHttpOptions } from "./consul-http.js";
-import { createConsulHttp } from "./consul-http.js";
+import { createConsulHttp, plainConnections } from "./consul-http.js";
 import type { ServiceWatch } from "./consul-service.js";
 import { watchService } from "./consul-service.js";
 
@@ -38,9 +38,9 @@ const maxServices = 5000;
 const namespace = "default";
 /** The list of services is the probe for a dead agent: once it answers, everything else tries at once. */
 const listingBackoffMs = 500;
-const plainConnections = 8;
 const maxPollsPerSecond = 200;
-const minPollMs = 1000;
+/** Polled services must be right within a second too, as long as they are few. */
+const minPollMs = 500;
 
 /**
  * Starts reading at once; `state` stays undefined until every listed service was tried. An agent that cannot be reached
@@ -229,8 +229,8 @@ class ConsulCatalog {
   #publish(): void {
     if (!this.#isListed) return;
     // A first state that lacks services would make routes to nowhere; later ones only add or keep.
-    if (this.state.get() === undefined && ![...this.#watches.values()].every((watch) => watch.isSettled()))
-      return;
+    if (this.state.get() === undefined)
+      for (const watch of this.#watches.values()) if (!watch.isSettled()) return;
     const services = new Map<string, CatalogService>();
     for (const [name, watch] of this.#watches) {
       const instances = watch.instances();

@@ -44,13 +44,16 @@ const lags: number[] = [];
 const watchedNow: Watched[] = [];
 const registrations: ConsulRegistration[] = [];
 
-function watchCatalog(url: string): Watched {
+function watchCatalog(url: string, maxConnections?: number): Watched {
   const warnings: string[] = [];
   const log = {
     info: () => undefined,
     warn: (fields: object, message: string) => void warnings.push(`${message} ${JSON.stringify(fields)}`),
   };
-  const catalog = createConsulCatalog({ url, clock: systemClock, log });
+  const catalog = createConsulCatalog({
+    ...{ url, clock: systemClock, log },
+    ...(maxConnections === undefined ? {} : { maxConnections }),
+  });
   let seen: CatalogState[] = [];
   catalog.state.watch((state) => state !== undefined && seen.push(state));
   const watched: Watched = {
@@ -394,6 +397,20 @@ t.test("with a real Consul", { skip: skipWithoutConsul() }, async (t) => {
     t.ok(direct.lowest("api") >= 1, "never empty");
   });
 
+  await t.test("without a connection to spare, services are polled", async (t) => {
+    const { catalog } = watchCatalog(front.url, 9);
+    const count = (expected: number) => (state: CatalogState) => routable(state, "api").length === expected;
+    await follows(catalog, "both", count(2));
+    const before = front.requests();
+    for (const isOn of [true, false]) {
+      await registrations.at(-1)?.maintenance(isOn);
+      await follows(catalog, `maintenance ${isOn}`, count(isOn ? 1 : 2));
+    }
+    const polls = front.requests() - before;
+    t.ok(polls > 2 && polls < 40, `${polls} reads`);
+    await catalog.close();
+  });
+
   await t.test("a registration that the agent lost is made again", async (t) => {
     for (const id of ["api-1", "api-2"]) await consul.agent.service.deregister(id);
     await follows(direct.catalog, "gone", isNone);
@@ -401,6 +418,90 @@ t.test("with a real Consul", { skip: skipWithoutConsul() }, async (t) => {
     t.ok(instancesOf(now(), "api").every(({ meshPort }) => meshPort === app.port));
   });
   t.comment(`behind Consul by at most ${Math.max(...lags).toFixed(0)} ms in ${lags.length} changes`);
+});
+
+t.test("with ACLs and TLS", { skip: skipWithoutConsul() }, async (t) => {
+  const agent = await startConsulAgent({ hasAcls: true, hasTls: true });
+  const app = await startApp();
+  const caFile = agent.https?.caFile ?? "";
+  const url = agent.https?.url ?? "";
+  let root = "";
+  const put = async (path: string, body: object): Promise<{ SecretID: string; ID: string }> => {
+    const headers = { "X-Consul-Token": root };
+    const answer = await fetch(`${agent.url}/v1${path}`, {
+      method: "PUT",
+      headers,
+      body: JSON.stringify(body),
+    });
+    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
+    return (await answer.json()) as { SecretID: string; ID: string };
+  };
+  root = (await put("/acl/bootstrap", {})).SecretID;
+  const readRules = 'service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }';
+  const reading = { Name: "reading", Rules: readRules };
+  const policy = await put("/acl/policy", reading);
+  await put("/acl/policy", {
+    Name: "writing",
+    Rules: 'service_prefix "" { policy = "write" } node_prefix "" { policy = "read" }',
+  });
+  const reader = await put("/acl/token", { Policies: [{ Name: "reading" }] });
+  const writer = await put("/acl/token", { Policies: [{ Name: "writing" }] });
+  const closing: (() => Promise<void>)[] = [];
+  t.teardown(async () => {
+    for (const close of closing) await close().catch(() => undefined);
+    await app.close();
+    await agent.stop();
+  });
+  const enroll = async (name: string, token: string | undefined, at = url): Promise<ConsulRegistration> => {
+    const registration = await registerWithConsul({
+      ...{ url: at, token, caFile, inboundPort: app.port, clock: systemClock, log: () => undefined },
+      service: {
+        ...{ id: `${name}-1`, name, port: app.port, address: "127.0.0.1", meta: {}, tags: [] },
+        checks: [{ kind: "ttl", ttlMs: 6000 }],
+      },
+    });
+    closing.push(() => registration.deregister());
+    return registration;
+  };
+
+  await t.rejects(enroll("web", undefined), /permission denied.*service:write for web/i);
+  await t.rejects(enroll("web", reader.SecretID), /permission denied.*service:write for web/i);
+  await t.rejects(enroll("web", writer.SecretID, "http://127.0.0.1:1"), /ECONNREFUSED; is the agent running/);
+  await t.rejects(enroll("web", writer.SecretID, "127.0.0.1:8500"), /no Consul address/);
+
+  await enroll("web", writer.SecretID);
+  const warnings: string[] = [];
+  const log = { info: () => undefined, warn: (fields: object) => void warnings.push(JSON.stringify(fields)) };
+  const catalog = createConsulCatalog({ url, caFile, token: reader.SecretID, clock: systemClock, log });
+  closing.unshift(() => catalog.close());
+  const isWeb = (state: CatalogState): boolean => routable(state, "web").length === 1;
+  await becomes(catalog, "web over TLS", isWeb, 5000);
+
+  await t.test("a token that may read nothing any more: 200 with nothing in it", async (t) => {
+    await put(`/acl/policy/${policy.ID}`, { ...reading, ID: policy.ID, Rules: "" });
+    await enroll("other", writer.SecretID); // wakes the long poll on the list
+    await becomes(catalog, "stale", (state) => state.staleSince !== undefined, 5000);
+    await pause(700);
+    t.ok(isWeb(catalog.state.get() as CatalogState), "kept");
+    t.match(catalog.state.get()?.staleSince?.reason, /token|permission/);
+    await put(`/acl/policy/${policy.ID}`, { ...reading, ID: policy.ID });
+    await becomes(
+      catalog,
+      "fresh, with what came meanwhile",
+      (state) => state.staleSince === undefined && isWeb(state) && routable(state, "other").length === 1,
+      5000,
+    );
+  });
+
+  await t.test("a token that was deleted: 403", async (t) => {
+    const headers = { "X-Consul-Token": root };
+    const { AccessorID } = reader as unknown as { AccessorID: string };
+    await fetch(`${agent.url}/v1/acl/token/${AccessorID}`, { method: "DELETE", headers });
+    await enroll("third", writer.SecretID);
+    await becomes(catalog, "stale", (state) => /403/.test(state.staleSince?.reason ?? ""), 5000);
+    t.ok(isWeb(catalog.state.get() as CatalogState), "kept");
+    t.notMatch(JSON.stringify([warnings, catalog.state.get()?.staleSince]), reader.SecretID, "and not shown");
+  });
 });
 
 async function readConnect(url: string, name: string): Promise<unknown> {

@@ -14,14 +14,18 @@ const startTimeoutMs = 20_000;
 export interface ConsulAgentOptions {
   readonly nodeName?: string;
   readonly nodeMeta?: Readonly<Record<string, string>>;
-  /** Merged over the agent's configuration, for example `{ acl: { enabled: true } }`. */
-  readonly config?: Readonly<Record<string, unknown>>;
+  /** ACLs with default policy deny; bootstrap them with PUT /v1/acl/bootstrap. */
+  readonly hasAcls?: boolean;
+  /** HTTPS beside HTTP, with a CA of its own. */
+  readonly hasTls?: boolean;
 }
 
 export interface ConsulAgent {
   /** `http://127.0.0.1:<port>` */
   readonly url: string;
   readonly grpcPort: number;
+  /** `https://127.0.0.1:<port>` and the CA to trust there; undefined without `hasTls`. */
+  readonly https: { readonly url: string; readonly caFile: string } | undefined;
   /** Ends the process (SIGKILL when `hard`) and leaves folder and ports for restart(). */
   halt(hard?: boolean): Promise<void>;
   /** Starts it again: registrations survive in its folder, the servers' index begins anew. */
@@ -57,12 +61,18 @@ export async function startConsulAgent(options: ConsulAgentOptions = {}): Promis
   const binary = consulBinary();
   if (binary === undefined) throw new Error("no consul found: run test/support/install-peers.sh consul");
   const folder = mkdtempSync(path.join(os.tmpdir(), "remora-consul-"));
-  const [httpPort = 0, grpcPort = 0, server = 0, serfLan = 0, serfWan = 0] = await freePorts(5);
+  const [httpPort = 0, grpcPort = 0, server = 0, serfLan = 0, serfWan = 0, https = 0] = await freePorts(6);
+  const hasTls = options.hasTls === true;
+  const hasAcls = options.hasAcls === true;
   const config = {
-    ports: { http: httpPort, grpc: grpcPort, server, serf_lan: serfLan, serf_wan: serfWan, dns: -1 },
+    ports: {
+      ...{ http: httpPort, https: hasTls ? https : -1, grpc: grpcPort, server },
+      ...{ serf_lan: serfLan, serf_wan: serfWan, dns: -1 },
+    },
     connect: { enabled: true },
     node_meta: options.nodeMeta ?? {},
-    ...options.config,
+    ...(hasAcls ? { acl: { enabled: true, default_policy: "deny" } } : {}),
+    ...(hasTls ? createTlsFiles(binary, folder) : {}),
   };
   writeFileSync(path.join(folder, "agent.json"), JSON.stringify(config));
   const url = `http://127.0.0.1:${httpPort}`;
@@ -84,7 +94,7 @@ export async function startConsulAgent(options: ConsulAgentOptions = {}): Promis
     started.stdout.on("data", keep);
     started.stderr.on("data", keep);
     const deadline = Date.now() + startTimeoutMs;
-    while (!(await isServing(url))) {
+    while (!(await isServing(url, hasAcls))) {
       if (started.exitCode !== null || Date.now() > deadline) {
         started.kill("SIGKILL");
         throw new Error(`consul did not start:\n${output}`);
@@ -106,6 +116,9 @@ export async function startConsulAgent(options: ConsulAgentOptions = {}): Promis
   const agent: ConsulAgent = {
     url,
     grpcPort,
+    https: hasTls
+      ? { url: `https://127.0.0.1:${https}`, caFile: path.join(folder, "consul-agent-ca.pem") }
+      : undefined,
     halt,
     start,
     restart: async () => {
@@ -122,22 +135,39 @@ export async function startConsulAgent(options: ConsulAgentOptions = {}): Promis
   return agent;
 }
 
-/** Elected, and the server itself is in the catalog: from here on reads and registrations work. */
-function isServing(url: string): Promise<boolean> {
+/**
+ * Elected, and the server itself is in the catalog: from here on reads and registrations work. With ACLs nothing of the
+ * catalog can be seen yet.
+ */
+function isServing(url: string, hasAcls: boolean): Promise<boolean> {
+  const path = hasAcls ? "/v1/status/leader" : "/v1/health/service/consul";
+  const expected = hasAcls ? ":" : '"Service"';
   return new Promise((resolve) => {
-    const request = http.get(
-      `${url}/v1/health/service/consul`,
-      { agent: false, timeout: 1000 },
-      (response) => {
-        let body = "";
-        response.on("data", (chunk: Buffer) => (body += chunk.toString()));
-        response.on("end", () => resolve(response.statusCode === 200 && body.includes('"Service"')));
-        response.on("error", () => resolve(false));
-      },
-    );
+    const request = http.get(`${url}${path}`, { agent: false, timeout: 1000 }, (response) => {
+      let body = "";
+      response.on("data", (chunk: Buffer) => (body += chunk.toString()));
+      response.on("end", () => resolve(response.statusCode === 200 && body.includes(expected)));
+      response.on("error", () => resolve(false));
+    });
     request.on("timeout", () => request.destroy());
     request.on("error", () => resolve(false));
   });
+}
+
+/** The agent's settings for HTTPS, with files that Consul's own tool makes. */
+function createTlsFiles(binary: string, folder: string): Readonly<Record<string, string>> {
+  for (const args of [
+    ["tls", "ca", "create"],
+    ["tls", "cert", "create", "-server", "-additional-ipaddress=127.0.0.1"],
+  ]) {
+    const made = spawnSync(binary, args, { cwd: folder, encoding: "utf8" });
+    if (made.status !== 0) throw new Error(`consul ${args.join(" ")}: ${made.stderr}`);
+  }
+  return {
+    ca_file: path.join(folder, "consul-agent-ca.pem"),
+    cert_file: path.join(folder, "dc1-server-consul-0.pem"),
+    key_file: path.join(folder, "dc1-server-consul-0-key.pem"),
+  };
 }
 
 /** Free now; somebody else may take one before it is used, which the start then reports. */
