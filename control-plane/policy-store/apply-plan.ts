@@ -1,5 +1,6 @@
+import { createHash } from "node:crypto";
 import { stringify } from "yaml";
-import type { Kind } from "../../src/config/documents/document.js";
+import type { Document, Kind } from "../../src/config/documents/document.js";
 import { createdAnnotation } from "../../src/config/documents/metadata.js";
 import { canonicalJson } from "../../src/config/canonical-json.js";
 import { DocumentError, type DocumentProblem } from "./document-error.js";
@@ -52,13 +53,24 @@ export function planApply(
       next: {
         document,
         text: storedText(item, createdAtMs),
-        // Neither kind nor namespace has a dot, so no two documents share a file name.
-        file: current?.file ?? `${document.kind}.${namespace}.${name}.yaml`,
+        file: current?.file ?? fileNameOf(document),
         createdAtMs,
       },
       current,
     };
   });
+}
+
+/** File systems take names of 255 bytes; the temporary file's name is longer than the file's. */
+const maxFileName = 200;
+
+/** Neither kind nor namespace has a dot, so no two documents share a name; a long one is cut and told apart by its hash. */
+function fileNameOf(document: Document): string {
+  const { namespace, name } = document.metadata;
+  const stem = `${document.kind}.${namespace}.${name}`;
+  if (stem.length <= maxFileName) return `${stem}.yaml`;
+  const hash = createHash("sha256").update(name).digest("hex").slice(0, 16);
+  return `${stem.slice(0, maxFileName)}~${hash}.yaml`;
 }
 
 /** A service has one TrafficPolicy: of two, one would be without effect, and the operator should hear it now. */

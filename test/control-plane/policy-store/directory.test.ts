@@ -202,6 +202,16 @@ t.test("documents of a file written by hand are changed in place", async (t) => 
   t.same(readdirSync(directory), [], "the last document takes its file along");
 });
 
+t.test("documents whose names only differ in where the dashes are, or late, have a file each", async (t) => {
+  const { directory, store } = await storeIn(t);
+  const long = `${"a".repeat(60)}.`.repeat(4);
+  const named = ["a-b", "a.b", `${long}x`, `${long}y`].map((name) => route(name, 1));
+  const other = route("b", 1).replace("{name: b}", "{name: b, namespace: default-a}");
+  await store.apply([...named, other].join("---\n"), "f");
+  t.equal(readdirSync(directory).length, 5);
+  t.equal(store.documents.get().length, 5);
+});
+
 t.test("a copy of a document changes nothing and is named", async (t) => {
   const { directory, store, poll } = await storeIn(t, { "b.yaml": route("a", 1) });
   writeFileSync(path.join(directory, "a.yaml"), route("a", 2));

@@ -1,0 +1,74 @@
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import t from "tap";
+import { z } from "zod";
+import { clusterDefaults, retryDefaults } from "../../src/config/cluster-defaults.js";
+import { documentSchemas, kinds } from "../../src/config/documents/document.js";
+import { parseDocuments } from "../../control-plane/policy-store/parse-documents.js";
+import { formatDuration } from "../../src/time/duration.js";
+
+const text = readFileSync(path.join(import.meta.dirname, "../../../docs/policies.md"), "utf8");
+const examples = [...text.matchAll(/^```yaml\n(.*?)^```$/gms)].map((match) => match[1] ?? "");
+
+t.test("every example of docs/policies.md is accepted", async (t) => {
+  t.ok(examples.length >= 4, `${examples.length} examples`);
+  for (const example of examples) t.equal(parseDocuments(example, "docs/policies.md").length, 1);
+});
+
+t.test("the examples show every field that documents may have", async (t) => {
+  const ignored = new Set([
+    "status",
+    "creationTimestamp",
+    "generation",
+    "resourceVersion",
+    "uid",
+    "managedFields",
+  ]);
+  const shown = examples.join("\n");
+  for (const kind of kinds) {
+    const walk = (schema: z.core.JSONSchema.BaseSchema): void => {
+      for (const [name, field] of Object.entries(schema.properties ?? {})) {
+        if (typeof field === "boolean" || field.not !== undefined || ignored.has(name)) continue;
+        t.match(shown, new RegExp(`\\b${name}:`), `${kind}: ${name}`);
+        walk(field);
+      }
+      if (typeof schema.items === "object" && !Array.isArray(schema.items)) walk(schema.items);
+    };
+    walk(z.toJSONSchema(documentSchemas[kind], { io: "input" }));
+  }
+});
+
+t.test("the defaults in the table are those of the code", async (t) => {
+  const { breaker, loadBalancer, retryBudget } = clusterDefaults;
+  const defaults: Readonly<Record<string, string>> = {
+    "loadBalancer.policy": `\`${loadBalancer.policy}\``,
+    "loadBalancer.locality.panicThreshold": String(loadBalancer.panicThresholdPercent),
+    "connectionPool.connectTimeout": formatDuration(clusterDefaults.connectTimeoutMs),
+    "connectionPool.maxConnections": String(clusterDefaults.maxConnections),
+    "connectionPool.maxPendingRequests": String(clusterDefaults.maxPendingRequests),
+    "connectionPool.maxRequests": String(clusterDefaults.maxRequests),
+    "connectionPool.idleTimeout": formatDuration(clusterDefaults.poolIdleMs),
+    "outlierDetection.consecutive5xx": String(breaker.consecutiveFailures),
+    "outlierDetection.interval": formatDuration(breaker.windowMs),
+    "outlierDetection.baseEjectionTime": formatDuration(breaker.baseEjectionMs),
+    "outlierDetection.maxEjectionTime": `${breaker.maxEjectionMs / 1000}s`,
+    "outlierDetection.maxEjectionPercent": String(breaker.maxEjectionPercent),
+    "outlierDetection.successRate.minimumRatio": String(breaker.minSuccessRatio),
+    "outlierDetection.successRate.requestVolume": String(breaker.minRequests),
+    "retry.codes": retryDefaults.codes.join(", "),
+    "retry.attempts": String(retryDefaults.attempts),
+    "retry.backoff": `${formatDuration(retryDefaults.baseBackoffMs)} to ${formatDuration(retryDefaults.maxBackoffMs)}`,
+    "retry.methods": retryDefaults.methods.join(", "),
+    "retry.bufferLimit": `${retryDefaults.maxReplayBytes / 1024}KiB`,
+    "retryBudget.percent": String(retryBudget.percent),
+    "retryBudget.minRetriesPerSecond": String(retryBudget.minRetriesPerSecond),
+    "retryBudget.interval": formatDuration(retryBudget.windowMs),
+  };
+  const rows = new Map(
+    [...text.matchAll(/^\| `([a-zA-Z0-9.]+)` \| (.*?) \|/gm)].map((match) => [
+      match[1] ?? "",
+      match[2] ?? "",
+    ]),
+  );
+  for (const [field, value] of Object.entries(defaults)) t.equal(rows.get(field), value, field);
+});
