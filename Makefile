@@ -33,5 +33,8 @@ test: build ## Install what the tests need (a real Consul included) and run ever
 
 check: build lint fmt-check test ## What CI runs
 
+demo: build ## Show a small mesh at work, step by step (KEEP=1 leaves it running)
+	@node dist/examples/demo/demo.js
+
 clean: ## Remove what was built
 	@rm -rf dist .tap

@@ -91,11 +91,11 @@ export class SidecarTelemetry {
     return {
       active: cells.requestsActive,
       rejected: cells.pendingOverflow,
-      panics: new Counter(),
+      panics: cells.panics,
       retries: cells.retries,
-      successes: new Counter(),
+      successes: cells.retrySuccesses,
       overflows: cells.retryBudgetDenied,
-      exhausted: new Counter(),
+      exhausted: cells.retriesExhausted,
     };
   }
 

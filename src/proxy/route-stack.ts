@@ -2,7 +2,7 @@ import { checkHeaderModifier } from "../policy/header-modifier.js";
 import { redirectFor } from "../policy/redirect.js";
 import { retry } from "../policy/retry.js";
 import { attemptTimeout, routeTimeout } from "../policy/timeouts.js";
-import { applyUrlRewrite } from "../policy/url-rewrite.js";
+import { applyUrlRewrite, checkUrlRewrite } from "../policy/url-rewrite.js";
 import type {
   PathMatch,
   RedirectConfig,
@@ -29,6 +29,8 @@ export function routeStack(route: RouteConfig, options: RouteStackOptions): Serv
   const { requestHeaders, responseHeaders, action, timeoutMs, source } = route;
   if (requestHeaders !== undefined) checkHeaderModifier(requestHeaders, source);
   if (responseHeaders !== undefined) checkHeaderModifier(responseHeaders, source);
+  if (action.type === "redirect") checkUrlRewrite(action.redirect, source);
+  else if (action.rewrite !== undefined) checkUrlRewrite(action.rewrite, source);
   const common = [
     // The name of the route is what metrics and the access log know the request by.
     named(route.name),
