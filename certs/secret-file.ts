@@ -15,13 +15,17 @@ const maxBytes = 4 * 1024 * 1024;
  * Replaces `file` with `text` so that a reader, or a crash, sees the old content or the new one and never a part. Nobody
  * but the owner can read it at any moment when `mode` is 0600, the default.
  */
-export async function writeFileAtomic(file: string, text: string, mode = 0o600): Promise<void> {
+export async function writeFileAtomic(
+  file: string,
+  content: string | Uint8Array,
+  mode = 0o600,
+): Promise<void> {
   const temporary = `${file}.${randomUUID()}.tmp`;
   try {
     const handle = await open(temporary, "wx", mode);
     try {
       await handle.chmod(mode); // the process' umask may have taken bits away
-      await handle.writeFile(text);
+      await handle.writeFile(content);
       await handle.sync();
     } finally {
       await handle.close();

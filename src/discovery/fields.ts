@@ -119,6 +119,13 @@ export class Fields {
     );
   }
 
+  /** Empty when absent. */
+  bytes(name: string): Buffer {
+    const value = this.#get(name) ?? Buffer.alloc(0);
+    if (!(value instanceof Uint8Array)) throw this.error(name, "not bytes");
+    return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+  }
+
   /** One of the names; the first is the one that an absent field stands for, if `absent` says so. */
   oneOf<T extends string>(name: string, allowed: readonly T[], absent?: T): T {
     const value = this.#get(name) ?? absent;
@@ -134,7 +141,16 @@ export class Fields {
     const any = this.message(name);
     const found = any.string("type_url");
     if (found !== type.typeUrl) throw this.error(name, `is ${found || "empty"}, expected ${type.typeUrl}`);
-    return Fields.decode(type, any.#bytes("value"), this.#place, this.#join(name));
+    return Fields.decode(type, any.bytes("value"), this.#place, this.#join(name));
+  }
+
+  /** The bytes inside a list of google.protobuf.Any, all of this type. */
+  anys(name: string, typeUrl: string): Buffer[] {
+    return this.messages(name).map((any) => {
+      const found = any.string("type_url");
+      if (found !== typeUrl) throw any.error("", `is ${found || "empty"}, expected ${typeUrl}`);
+      return any.bytes("value");
+    });
   }
 
   /** Our message in the Metadata field `metadata`. */
@@ -151,12 +167,6 @@ export class Fields {
     const value = this.#get(name) ?? [];
     if (!Array.isArray(value)) throw this.error(name, "not a list");
     return value;
-  }
-
-  #bytes(name: string): Buffer {
-    const value = this.#get(name) ?? Buffer.alloc(0);
-    if (!(value instanceof Uint8Array)) throw this.error(name, "not bytes");
-    return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   }
 
   #inRange(name: string, value: unknown, min: number, max: number): number {

@@ -1,4 +1,5 @@
 import type { ClusterConfig, InboundConfig, Snapshot, VirtualHost } from "../config/snapshot.js";
+import { assertConsistent } from "../config/assert-consistent.js";
 import { ConfigError } from "../errors/config-error.js";
 import { decodeCluster, encodeCluster } from "./cluster-resource.js";
 import { decodeEndpoints, encodeEndpoints } from "./endpoint-resource.js";
@@ -92,6 +93,7 @@ export function assembleSnapshot(binding: SnapshotResource, parts: DecodedResour
     clusters: parts.clusters.map(({ value }) => value),
     endpoints: new Map(endpoints.map(({ name, value }) => [name, value.endpoints])),
   };
+  assertConsistent(snapshot);
   return snapshot;
 }
 

@@ -1,0 +1,126 @@
+import { setVersion, typeUrls } from "../../src/discovery/resource.js";
+import type { ResourceSet, XdsResource } from "../../src/discovery/resource.js";
+
+type Resources = ReadonlyMap<string, XdsResource>;
+
+/** What a client has asked for of one resource type, what it was sent and what it said to that. */
+export class Subscription {
+  readonly typeUrl: string;
+  /** "all": everything there is, without naming it. */
+  #names: ReadonlySet<string> | "all";
+  /** Of the last response; "" before the first. */
+  #nonce = "";
+  /** What the client has if it accepts the last response. */
+  #sent: { readonly version: string; readonly resources: Resources } | undefined;
+  /** What the client is known to have. */
+  #acked: Resources = new Map();
+  #isAnswered = true;
+  #memo: Memo | undefined;
+  #refused: { readonly version: string; readonly reason: string } | undefined;
+
+  constructor(typeUrl: string, names: readonly string[]) {
+    this.typeUrl = typeUrl;
+    const isAll = names.includes("*") || (names.length === 0 && isWhole(typeUrl));
+    this.#names = isAll ? "all" : new Set(names);
+  }
+
+  get nonce(): string {
+    return this.#nonce;
+  }
+
+  /** Why the client does not have `wanted`; undefined when it has, or has not said. */
+  refusalOf(wanted: Wanted): string | undefined {
+    return this.#refused?.version === wanted.version ? this.#refused.reason : undefined;
+  }
+
+  /** The client has accepted exactly this. */
+  hasAccepted(wanted: Wanted): boolean {
+    return this.#isAnswered && this.#sent?.version === wanted.version && this.refusalOf(wanted) === undefined;
+  }
+
+  /** What the client should have. With `isKeeping`, also what it has and should no longer have. */
+  wanted(set: ResourceSet, isKeeping = false): Wanted {
+    const names = this.#names;
+    const held = isKeeping ? this.#sent?.resources : undefined;
+    const memo = this.#memo;
+    // Asked many times per request; the answer takes a hash over everything.
+    if (memo?.set === set && memo.names === names && memo.held === held) return memo.wanted;
+    const resources = new Map([...set.resources].filter(([name]) => names === "all" || names.has(name)));
+    const isSet = resources.size === set.resources.size;
+    const size = resources.size;
+    for (const [name, each] of held ?? []) if (!resources.has(name)) resources.set(name, each);
+    const version = isSet && resources.size === size ? set.version : setVersion(resources.values());
+    this.#memo = { set, names, held, wanted: { version, resources } };
+    return this.#memo.wanted;
+  }
+
+  /**
+   * The resources to send so that the client comes to have `wanted`; undefined when nothing is to be sent: it was sent,
+   * or it was refused before. What was refused is never sent again.
+   */
+  pending(wanted: Wanted): readonly XdsResource[] | undefined {
+    if (this.#sent?.version === wanted.version || this.refusalOf(wanted) !== undefined) return undefined;
+    const all = [...wanted.resources.values()];
+    // Of listeners and clusters, absence from a response is deletion (xDS protocol, "deleting resources").
+    if (isWhole(this.typeUrl)) return all;
+    const changed = all.filter(({ name, hash }) => this.#acked.get(name)?.hash !== hash);
+    if (changed.length > 0) return changed;
+    // Something was taken away, or taken back before it was accepted: the client finds out by itself.
+    if (this.#isAnswered) this.#sent = wanted;
+    return undefined;
+  }
+
+  markSent(wanted: Wanted, nonce: string): void {
+    this.#sent = wanted;
+    this.#nonce = nonce;
+    this.#isAnswered = false;
+  }
+
+  /** The last response was accepted. */
+  accept(): void {
+    this.#isAnswered = true;
+    this.#acked = this.#sent?.resources ?? new Map();
+    this.#refused = undefined;
+  }
+
+  /** The last response was refused, or `wanted` cannot be sent at all. */
+  refuse(reason: string, wanted = this.#sent): void {
+    this.#isAnswered = true;
+    if (wanted !== undefined) this.#refused = { version: wanted.version, reason };
+  }
+
+  /** Returns false when the client wants nothing of this type any more. */
+  rename(names: readonly string[]): boolean {
+    // No names means all only before any name was given (xDS protocol, "wildcard").
+    if (names.length === 0) return this.#names === "all";
+    this.#names = names.includes("*") ? "all" : new Set(names);
+    const wanted = this.#names;
+    if (wanted === "all") return true;
+    const keep = (resources: Resources): Resources =>
+      new Map([...resources].filter(([name]) => wanted.has(name)));
+    this.#acked = keep(this.#acked);
+    if (this.#sent !== undefined) {
+      const resources = keep(this.#sent.resources);
+      this.#sent = { version: setVersion(resources.values()), resources };
+    }
+    return true;
+  }
+}
+
+/** What a client should have of one type. */
+export interface Wanted {
+  readonly version: string;
+  readonly resources: Resources;
+}
+
+interface Memo {
+  readonly set: ResourceSet;
+  readonly names: ReadonlySet<string> | "all";
+  readonly held: Resources | undefined;
+  readonly wanted: Wanted;
+}
+
+/** Types whose responses always carry everything. */
+function isWhole(typeUrl: string): boolean {
+  return typeUrl === typeUrls.listener || typeUrl === typeUrls.cluster || typeUrl === typeUrls.snapshot;
+}

@@ -1,0 +1,61 @@
+import type { Protocol } from "../config/snapshot.js";
+import type { Fields } from "./fields.js";
+
+/** Who a sidecar says it is when it opens its config stream. */
+export interface SidecarNode {
+  /** Unique per sidecar and stable over its restarts. */
+  readonly id: string;
+  readonly service: string;
+  readonly namespace: string;
+  readonly protocol: Protocol;
+  /** `<service>.<namespace>`; empty = every service of the mesh. */
+  readonly upstreams: readonly string[];
+  readonly zone: string;
+}
+
+const maxTextLength = 255;
+const maxUpstreams = 1000;
+
+/** As envoy.config.core.v3.Node: cluster is the service, what Envoy does not know is metadata. */
+export function encodeNode(node: SidecarNode): object {
+  const { id, service, namespace, protocol, upstreams, zone } = node;
+  const values = upstreams.map((stringValue) => ({ stringValue }));
+  return {
+    id,
+    cluster: service,
+    locality: { zone },
+    metadata: {
+      fields: {
+        namespace: { stringValue: namespace },
+        protocol: { stringValue: protocol },
+        upstreams: { listValue: { values } },
+      },
+    },
+    userAgentName: "remora",
+  };
+}
+
+/**
+ * Reads a node that need not be a sidecar: a proxyless gRPC client has no metadata of ours and gets the namespace
+ * `default` and every service. Throws ConfigError.
+ */
+export function decodeNode(node: Fields): SidecarNode {
+  const metadata = node.optionalMessage("metadata")?.optionalMessage("fields");
+  const text = (name: string): string | undefined => metadata?.optionalMessage(name)?.string("stringValue");
+  const upstreams = metadata?.optionalMessage("upstreams")?.message("listValue").messages("values") ?? [];
+  if (upstreams.length > maxUpstreams) throw node.error("metadata.upstreams", `more than ${maxUpstreams}`);
+  const protocol = (["http", "http2", "grpc", "tcp"] as const).find((each) => each === text("protocol"));
+  const read: SidecarNode = {
+    id: node.requiredString("id"),
+    service: node.requiredString("cluster"),
+    namespace: text("namespace") ?? "default",
+    protocol: protocol ?? "http",
+    upstreams: upstreams.map((value) => value.requiredString("stringValue")),
+    zone: node.optionalMessage("locality")?.string("zone") ?? "",
+  };
+  const { id, service, namespace, zone } = read;
+  if ([id, service, namespace, zone, ...read.upstreams].some((each) => each.length > maxTextLength)) {
+    throw node.error("", `a name is longer than ${maxTextLength} characters`);
+  }
+  return read;
+}
