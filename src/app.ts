@@ -1,0 +1,282 @@
+import { parseSpiffeId } from "../certs/spiffe-id.js";
+import { startAdminServer, type AdminServer } from "./admin/admin-server.js";
+import type { ListenerView } from "./admin/admin-view.js";
+import type { Bootstrap } from "./config/bootstrap.js";
+import { ControlPlaneLink } from "./control-plane-link.js";
+import { openControlPlaneChannel, type ControlPlaneChannel } from "./discovery/channel.js";
+import { keepIdentity, type IdentityKeeper } from "./discovery/identity-keeper.js";
+import type { RenewalEvent } from "./identity/renewal.js";
+import { InboundSide } from "./inbound-side.js";
+import type { LatestValue } from "./lifecycle/latest-value.js";
+import { OutboundSide } from "./outbound-side.js";
+import { DataPlane } from "./proxy/data-plane.js";
+import { announce, type Announcement } from "./registration/announcer.js";
+import { adminView } from "./sidecar-admin.js";
+import { SidecarTelemetry } from "./sidecar-telemetry.js";
+import type { Log, Missing, Sidecar, SidecarPorts } from "./sidecar.js";
+import { watchEventLoop } from "./telemetry/event-loop.js";
+import { sleep, systemClock, type Clock } from "./time/clock.js";
+import { TimerWheel } from "./time/timer-wheel.js";
+import { upstreamTransport } from "./upstream-transport.js";
+
+export interface SidecarOptions {
+  readonly bootstrap: Bootstrap;
+  readonly log: Log;
+  /** Read and set by the admin API. */
+  readonly logLevel: { get(): string; set(level: string): boolean };
+  /** The admin API was asked to end the process. */
+  readonly onQuit: () => void;
+  readonly clock?: Clock;
+}
+
+/**
+ * Starts a sidecar: the one place where its parts meet. Resolves when its listeners are bound; traffic flows once `missing`
+ * is empty. Throws ConfigError, with everything closed again, when it cannot.
+ */
+export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
+  const { bootstrap, log, clock = systemClock } = options;
+  // Events can come before there is a sidecar to take them: the first renewal is hours away, its level is not news.
+  let onEvent: (event: RenewalEvent) => void = () => {};
+  const keeper = await keepIdentity({
+    ...bootstrap,
+    clock,
+    onEvent: (event) => onEvent(event),
+    onSaveFailed: (error) =>
+      log("error", "the new certificate is in use but could not be saved", { error: text(error) }),
+  });
+  const sidecar = new RunningSidecar(options, clock, keeper);
+  onEvent = (event) => sidecar.renewalEvent(event);
+  try {
+    await sidecar.start();
+  } catch (error) {
+    await sidecar.close();
+    throw error;
+  }
+  return sidecar;
+}
+
+class RunningSidecar implements Sidecar {
+  readonly identity: string;
+  readonly missing: LatestValue<Missing>;
+  readonly #options: SidecarOptions;
+  readonly #bootstrap: Bootstrap;
+  readonly #log: Log;
+  readonly #clock: Clock;
+  readonly #keeper: IdentityKeeper;
+  readonly #nodeId: string;
+  readonly #telemetry: SidecarTelemetry;
+  readonly #plane: DataPlane;
+  readonly #inbound: InboundSide;
+  readonly #outbound: OutboundSide;
+  readonly #channel: ControlPlaneChannel;
+  readonly #link: ControlPlaneLink;
+  readonly #eventLoop: { close(): void };
+  #admin: AdminServer | undefined;
+  #announcement: Announcement | undefined;
+  #isDraining = false;
+  #isClosed = false;
+
+  constructor(options: SidecarOptions, clock: Clock, keeper: IdentityKeeper) {
+    const { bootstrap, log } = options;
+    const certificates = keeper.source;
+    const identity = certificates.get()?.id ?? "";
+    const { trustDomain } = parseSpiffeId(identity);
+    const wheel = new TimerWheel(clock);
+    const telemetry = new SidecarTelemetry(bootstrap, identity, trustDomain, clock);
+    this.#options = options;
+    this.#bootstrap = bootstrap;
+    this.#log = log;
+    this.#clock = clock;
+    this.#keeper = keeper;
+    this.#telemetry = telemetry;
+    this.identity = identity;
+    this.#nodeId = nodeId(bootstrap);
+    const transport = {
+      certificates,
+      trustDomain,
+      clock,
+      wheel,
+      metrics: (name: string) => telemetry.cluster(name),
+    };
+    this.#plane = new DataPlane({
+      clock,
+      wheel,
+      cluster: ({ name }) => ({
+        clock,
+        meters: telemetry.clusterMeters(name),
+        metrics: telemetry.cluster(name),
+        transport: (cluster, endpoint) => upstreamTransport(cluster, endpoint, transport),
+        onBreaker: (cluster, { address, port }, event) => {
+          telemetry.breakerChanged(cluster, event);
+          const { reason, forMs } = event;
+          const level = event.state === "open" ? "warn" : "info";
+          log(level, `breaker ${event.state}`, {
+            cluster,
+            endpoint: `${address}:${port}`,
+            reason,
+            forMs: Math.round(forMs),
+          });
+        },
+      }),
+    });
+    telemetry.exposeClusters(() => this.#plane.clusters());
+    const side = {
+      bootstrap,
+      certificates,
+      identity,
+      trustDomain,
+      plane: this.#plane,
+      telemetry,
+      clock,
+      wheel,
+      log,
+    };
+    this.#inbound = new InboundSide(side);
+    this.#outbound = new OutboundSide({ ...side, nodeId: this.#nodeId });
+    this.#channel = openControlPlaneChannel({ controlPlane: bootstrap.controlPlane, certificates, clock });
+    this.#link = new ControlPlaneLink({
+      bootstrap,
+      nodeId: this.#nodeId,
+      channel: this.#channel,
+      plane: this.#plane,
+      metrics: telemetry.metrics,
+      clock,
+      log,
+    });
+    this.missing = this.#link.missing;
+    this.#eventLoop = watchEventLoop(clock, telemetry.metrics);
+  }
+
+  get ports(): SidecarPorts {
+    return {
+      inbound: this.#inbound.port,
+      outbound: this.#outbound.port,
+      admin: this.#admin?.port ?? 0,
+      upstreams: this.#outbound.upstreamPorts,
+    };
+  }
+
+  /** Ports first: a port in use is the operator's mistake and should show before anything else happens. */
+  async start(): Promise<void> {
+    await this.#inbound.open();
+    await this.#outbound.open();
+    this.#admin = await startAdminServer({
+      view: this.#adminView(),
+      metrics: this.#telemetry.registry,
+      clock: this.#clock,
+      port: this.#bootstrap.adminPort,
+    });
+    this.#telemetry.exposeProcess({
+      isLive: () => !this.#isDraining,
+      notAfterMs: () => this.#keeper.source.get()?.notAfterMs ?? 0,
+    });
+    await this.#link.start();
+  }
+
+  async announce(): Promise<void> {
+    this.#announcement ??= await announce({
+      bootstrap: this.#bootstrap,
+      nodeId: this.#nodeId,
+      inboundPort: this.#inbound.port,
+      client: this.#channel.client,
+      clock: this.#clock,
+      log: (message) => this.#log("warn", message),
+    });
+  }
+
+  async withdraw(): Promise<void> {
+    this.#isDraining = true;
+    const announcement = this.#announcement;
+    this.#announcement = undefined;
+    if (announcement === undefined) return;
+    await announcement.withdraw();
+    // Peers that have not heard of it yet still send requests: they are served.
+    await sleep(this.#clock, this.#bootstrap.drainDelayMs);
+  }
+
+  async drainInbound(): Promise<void> {
+    this.#isDraining = true;
+    await this.#inbound.drain(this.#bootstrap.drainTimeoutMs);
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#isDraining = true;
+    const announcement = this.#announcement;
+    this.#announcement = undefined;
+    await announcement?.withdraw();
+    this.#inbound.close();
+    this.#outbound.close();
+    await this.#link.close();
+    this.#keeper.close();
+    this.#eventLoop.close();
+    this.#plane.close();
+    this.#channel.close();
+    await this.#admin?.close();
+    await this.#telemetry.close();
+  }
+
+  renewalEvent(event: RenewalEvent): void {
+    if (event.kind === "renewed") {
+      const { serial, notAfterMs } = event.svid;
+      this.#log("info", "certificate renewed", { serial, notAfter: isoTime(notAfterMs) });
+    } else if (event.kind === "failed") {
+      this.#telemetry.metrics.certificateRenewalFailures.cell({}).value++;
+      const { attempt, retryInMs } = event;
+      this.#log("warn", "certificate renewal failed", {
+        error: text(event.error),
+        attempt,
+        retryInMs: Math.round(retryInMs),
+      });
+    } else if (event.level !== "ok") {
+      const level = event.level === "warning" ? "warn" : "error";
+      this.#log(level, `certificate life: ${event.level}; renewal has not succeeded`, {
+        notAfter: isoTime(event.notAfterMs),
+      });
+    }
+  }
+
+  #adminView(): ReturnType<typeof adminView> {
+    return adminView({
+      bootstrap: this.#bootstrap,
+      nodeId: this.#nodeId,
+      plane: this.#plane,
+      certificates: this.#keeper.source,
+      missing: this.missing,
+      listeners: () => this.#listenerViews(),
+      staleSinceMs: () => this.#link.staleSinceMs,
+      isDraining: () => this.#isDraining,
+      drain: () => void this.drainInbound(),
+      quit: this.#options.onQuit,
+      logLevel: this.#options.logLevel,
+      clock: this.#clock,
+    });
+  }
+
+  #listenerViews(): readonly ListenerView[] {
+    const { inbound, outbound, admin, upstreams } = this.ports;
+    return [
+      { name: "inbound", address: `${this.#bootstrap.inboundAddress}:${inbound}` },
+      ...(outbound === undefined ? [] : [{ name: "outbound", address: `127.0.0.1:${outbound}` }]),
+      ...[...upstreams].map(([service, port]) => ({
+        name: `upstream:${service}`,
+        address: `127.0.0.1:${port}`,
+      })),
+      { name: "admin", address: `127.0.0.1:${admin}` },
+    ];
+  }
+}
+
+/** Stable over restarts on one machine, unique in the mesh. */
+function nodeId({ service, namespace, advertiseAddress, appPort }: Bootstrap): string {
+  return `${service}.${namespace}-${advertiseAddress.replaceAll(":", "_")}-${appPort}`;
+}
+
+function isoTime(wallMs: number): string {
+  return new Date(wallMs).toISOString();
+}
+
+function text(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
