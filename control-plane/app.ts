@@ -26,8 +26,9 @@ import { PolicyStore } from "./policy-store/directory.js";
 import { createRegistrationHandler } from "./registration/registration-handler.js";
 import { requireIdentity } from "./require-identity.js";
 import { withDefaults, type ControlPlaneSettings } from "./settings.js";
+import { openSidecarStreams } from "./sidecar-streams.js";
 import { createLogger, logEnrollment, logRenewal, type Logger } from "./telemetry/log.js";
-import { createControlPlaneMetrics } from "./telemetry/metrics.js";
+import { createControlPlaneMetrics, readMetrics } from "./telemetry/metrics.js";
 
 /** A running control plane. */
 export interface ControlPlane {
@@ -94,16 +95,18 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   const { catalog } = registry;
   const source = new MeshSource({ trustDomain, catalog: catalog.state, documents: store.documents, clock });
 
+  const metrics = createControlPlaneMetrics();
+  const streams = openSidecarStreams({ source, peerOf, clock, log, metrics });
   const overview = createOverview({
     trustDomain,
     startedAtMs: clock.wallMs(),
     catalog,
     store,
     certificates: ca.own.certificates,
-    sidecars: () => [],
+    sidecars: streams.views,
     clock,
   });
-  const metrics = createControlPlaneMetrics(overview.metricSources);
+  readMetrics(metrics.registry, overview.metricSources);
 
   const listener = createGrpcListener({
     listen: listenAt,
@@ -119,7 +122,9 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   // Before the listener: streams that end by our own closing are no news to the registry or to anybody.
   closers.push(() => source.close());
   closers.push(() => registry.close());
+  closers.push(() => streams.ads.close());
   const { server } = listener;
+  server.addService(streams.ads.definition, streams.ads.implementation);
   const onEvent = (event: EnrollmentEvent): void => {
     logEnrollment(log, event);
     if (event.kind === "issued") metrics.certificatesIssued.inc({ by: event.by });

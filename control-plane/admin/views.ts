@@ -47,15 +47,18 @@ export interface SidecarView {
   readonly id: string;
   readonly service: string;
   readonly namespace: string;
+  /** address:port of its connection. */
   readonly address: string;
   readonly connectedAtMs: number;
-  /** SYNCED: has confirmed the newest. STALE: was sent it, not confirmed yet. NACK: refused it. NOT SENT: nothing was sent. */
+  /** SYNCED: it has confirmed the newest. STALE: not yet. NACK: it has refused it. NOT SENT: there was nothing to send yet. */
   readonly state: "SYNCED" | "STALE" | "NACK" | "NOT SENT";
-  /** Version of the newest snapshot for it. */
+  /** Version of the snapshot that was sent last. */
   readonly version: string | null;
   /** Version that it confirmed last. */
   readonly ackedVersion: string | null;
   readonly nackReason: string | null;
+  /** Unix milliseconds. */
+  readonly lastAckAtMs: number | null;
   /** Unix milliseconds. */
   readonly certificateNotAfterMs: number | null;
 }

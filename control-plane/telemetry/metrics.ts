@@ -26,14 +26,38 @@ export interface MetricSources {
 }
 
 /**
- * Every metric of the control plane. `pilot_*` are Istio's names, so that its control-plane dashboard shows them.
- * The registry belongs to one control plane: two in one process do not share it.
+ * The metrics of one control plane; two in one process share nothing. `pilot_*` are Istio's names, so that its
+ * control-plane dashboard shows them.
  */
-export function createControlPlaneMetrics(sources: MetricSources): ControlPlaneMetrics {
+export function createControlPlaneMetrics(): ControlPlaneMetrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]): Counter<L> =>
     new Counter({ name, help, labelNames: [...labelNames], registers: [registry] });
+  return {
+    registry,
+    xdsPushes: counter("pilot_xds_pushes", "Configuration sent, by resource type.", ["type"]),
+    xdsRejects: counter("pilot_total_xds_rejects", "Configuration refused by sidecars, by resource type.", [
+      "type",
+    ]),
+    certificatesIssued: counter("remora_cp_certificates_issued_total", "Certificates issued to sidecars.", [
+      "by",
+    ]),
+    certificatesRefused: counter(
+      "remora_cp_certificates_refused_total",
+      "Certificate requests refused: bad tokens, bad requests, too many.",
+      [],
+    ),
+    connectionsRefused: counter(
+      "remora_cp_connections_refused_total",
+      "Connections refused before any gRPC call: no TLS 1.3, or a client certificate of another CA.",
+      [],
+    ),
+  };
+}
+
+/** Adds the metrics that are read at the scrape. */
+export function readMetrics(registry: Registry, sources: MetricSources): void {
   const gauge = (name: string, help: string, read: () => number): void => {
     new Gauge({
       name,
@@ -68,24 +92,4 @@ export function createControlPlaneMetrics(sources: MetricSources): ControlPlaneM
       for (const [status, count] of sources.instances()) this.set({ status }, count);
     },
   });
-  return {
-    registry,
-    xdsPushes: counter("pilot_xds_pushes", "Configuration sent, by resource type.", ["type"]),
-    xdsRejects: counter("pilot_total_xds_rejects", "Configuration refused by sidecars, by resource type.", [
-      "type",
-    ]),
-    certificatesIssued: counter("remora_cp_certificates_issued_total", "Certificates issued to sidecars.", [
-      "by",
-    ]),
-    certificatesRefused: counter(
-      "remora_cp_certificates_refused_total",
-      "Certificate requests refused: bad tokens, bad requests, too many.",
-      [],
-    ),
-    connectionsRefused: counter(
-      "remora_cp_connections_refused_total",
-      "Connections refused before any gRPC call: no TLS 1.3, or a client certificate of another CA.",
-      [],
-    ),
-  };
 }

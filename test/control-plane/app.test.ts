@@ -8,9 +8,13 @@ import {
   startControlPlane,
   type ControlPlane,
   type ControlPlaneSettings,
+  type SidecarView,
 } from "../../control-plane/index.js";
+import type { Snapshot } from "../../src/config/snapshot.js";
+import { createAdsClient, type AdsState } from "../../src/discovery/ads-client.js";
 import { openControlPlaneChannel } from "../../src/discovery/channel.js";
 import { enroll, renew } from "../../src/discovery/enroll.js";
+import type { SidecarNode } from "../../src/discovery/node.js";
 import type { Svid } from "../../src/identity/svid.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import { registerEmbedded } from "../../src/registration/embedded.js";
@@ -135,6 +139,19 @@ void t.test("documents are applied, shown and deleted", async (t) => {
   });
 });
 
+const declaration = {
+  id: "web-1",
+  service: "web",
+  namespace: "default",
+  address: "127.0.0.1",
+  meshPort: 15006,
+  appPort: 8080,
+  protocol: "http",
+  weight: 1,
+  zone: "",
+  meta: [],
+};
+
 async function join(mesh: ControlPlane, service: string): Promise<Svid> {
   const body = JSON.stringify({ service, ttl: "1m" });
   const { status, json } = await ask(mesh, "POST", "/v1/tokens", { body });
@@ -165,6 +182,113 @@ void t.test("tokens are made as asked, and only sensible ones", async (t) => {
   t.match((await ask(mesh, "GET", "/metrics")).text, /remora_cp_certificates_issued_total\{by="token"\} 1/);
 });
 
+interface Sidecar {
+  readonly svid: Svid;
+  readonly snapshots: LatestValue<Snapshot | undefined>;
+  readonly states: LatestValue<AdsState | undefined>;
+}
+
+/** A joined sidecar's config stream; `refuse` says why a push is not taken. */
+async function stream(
+  t: Test,
+  mesh: ControlPlane,
+  node: Partial<SidecarNode>,
+  options: { svid?: Svid; refuse?: (snapshot: Snapshot) => string | undefined } = {},
+): Promise<Sidecar> {
+  const svid = options.svid ?? (await join(mesh, node.service ?? "web"));
+  const certificates = new LatestValue<Svid | undefined>(svid);
+  const channel = openControlPlaneChannel({ controlPlane: mesh.listenAddress, certificates, clock });
+  const snapshots = new LatestValue<Snapshot | undefined>(undefined);
+  const states = new LatestValue<AdsState | undefined>(undefined);
+  const client = createAdsClient({
+    client: channel.client,
+    clock,
+    node: {
+      id: "web-1",
+      service: "web",
+      namespace: "default",
+      protocol: "http",
+      upstreams: [],
+      zone: "",
+      ...node,
+    },
+    onSnapshot: (snapshot) => {
+      const reason = options.refuse?.(snapshot);
+      if (reason !== undefined) throw new Error(reason);
+      snapshots.set(snapshot);
+    },
+    onState: (state) => states.set(state),
+  });
+  t.teardown(() => {
+    client.close();
+    channel.close();
+  });
+  return { svid, snapshots, states };
+}
+
+const soon = () => AbortSignal.timeout(10_000);
+
+void t.test("a sidecar gets its configuration, and everybody can see how far it is", async (t) => {
+  const mesh = await start(t, path.join(t.testdir(), "data"));
+  const sidecarOf = async (id: string, accept: (sidecar: SidecarView) => boolean): Promise<SidecarView> => {
+    for (const signal = soon(); ; signal.throwIfAborted()) {
+      const { json } = await ask(mesh, "GET", "/v1/sidecars");
+      const found = (json["sidecars"] as readonly SidecarView[]).find((sidecar) => sidecar.id === id);
+      if (found !== undefined && accept(found)) return found;
+    }
+  };
+  const web = await stream(t, mesh, { upstreams: ["api.default"] });
+  await web.snapshots.until((snapshot) => snapshot !== undefined, soon());
+  t.match(web.snapshots.get()?.virtualHosts, [{ name: "api.default" }]);
+
+  // An instance of api appears, then a policy for it: both arrive by themselves.
+  const certificates = new LatestValue<Svid | undefined>(await join(mesh, "api"));
+  const channel = openControlPlaneChannel({ controlPlane: mesh.listenAddress, certificates, clock });
+  t.teardown(() => channel.close());
+  const instance = { ...declaration, id: "api-1", service: "api", meshPort: 15106 };
+  const registration = registerEmbedded({ client: channel.client, instance, clock });
+  const endpoints = () => web.snapshots.get()?.endpoints.get("api.default") ?? [];
+  await web.snapshots.until(() => endpoints().length > 0, soon());
+  t.match(endpoints(), [{ address: "127.0.0.1", port: 15106, meshed: true, instance: "api-1" }]);
+  t.match(web.snapshots.get()?.clusters, [{ identities: ["spiffe://mesh.local/ns/default/svc/api"] }]);
+  await ask(mesh, "POST", "/v1/documents", { body: policy("4s") });
+  await web.snapshots.until((snapshot) => snapshot?.clusters[0]?.connectTimeoutMs === 4000, soon());
+  t.match(await ask(mesh, "GET", "/v1/documents"), {
+    json: { documents: [{ conditions: [{}, { status: "True" }] }] },
+  });
+
+  t.match(await sidecarOf("web-1", ({ state }) => state === "SYNCED"), {
+    service: "web",
+    address: /^127\.0\.0\.1:\d+$/,
+    version: web.snapshots.get()?.version,
+    ackedVersion: web.snapshots.get()?.version,
+    nackReason: null,
+    certificateNotAfterMs: web.svid.notAfterMs,
+  });
+
+  const refuse = (): string => "too green for me";
+  await stream(t, mesh, { id: "web-2" }, { svid: web.svid, refuse });
+  t.match(await sidecarOf("web-2", ({ state }) => state === "NACK"), { nackReason: /too green for me/ });
+  const metrics = (await ask(mesh, "GET", "/metrics")).text;
+  t.match(metrics, /^pilot_xds 2$/m);
+  t.match(metrics, /^pilot_xds_pushes\{type="eds"\} [1-9]/m);
+  t.match(metrics, /^pilot_total_xds_rejects\{type="[a-z]+"\} 1$/m);
+
+  await registration.close();
+  await web.snapshots.until(() => endpoints().length === 0, soon());
+  t.pass("gone again");
+});
+
+void t.test("nobody gets the configuration of another service", async (t) => {
+  const mesh = await start(t, path.join(t.testdir(), "data"));
+  const svid = await join(mesh, "web");
+  const spy = await stream(t, mesh, { service: "payments" }, { svid });
+  const state = await spy.states.until((state) => state?.lastError !== undefined, soon());
+  t.match(state?.lastError, /certificate belongs to web\.default: it cannot be "payments\.default"/);
+  t.equal(spy.snapshots.get(), undefined);
+  t.match((await ask(mesh, "GET", "/v1/sidecars")).json, { sidecars: [] });
+});
+
 void t.test("a restart keeps identities and documents, and does not empty the mesh", async (t) => {
   const dataDir = path.join(t.testdir(), "data");
   const first = await start(t, dataDir);
@@ -173,19 +297,7 @@ void t.test("a restart keeps identities and documents, and does not empty the me
   const certificates = new LatestValue<Svid | undefined>(svid);
   const channel = openControlPlaneChannel({ controlPlane: first.listenAddress, certificates, clock });
   t.teardown(() => channel.close());
-  const instance = {
-    id: "web-1",
-    service: "web",
-    namespace: "default",
-    address: "127.0.0.1",
-    meshPort: 15006,
-    appPort: 8080,
-    protocol: "http",
-    weight: 1,
-    zone: "",
-    meta: [],
-  };
-  const registration = registerEmbedded({ client: channel.client, instance, clock });
+  const registration = registerEmbedded({ client: channel.client, instance: declaration, clock });
   t.teardown(() => registration.close());
   await registration.isRegistered.until((yes) => yes, AbortSignal.timeout(5000));
   t.match((await ask(first, "GET", "/v1/services")).json, {

@@ -1,0 +1,117 @@
+import { isIP } from "node:net";
+import { typeUrls } from "../src/discovery/resource.js";
+import type { Clock } from "../src/time/clock.js";
+import type { SidecarView } from "./admin/views.js";
+import { MeshCompiler } from "./compiler/compile.js";
+import type { MeshModel } from "./compiler/mesh-model.js";
+import type { MeshSource } from "./compiler/mesh-source.js";
+import type { MeshNode } from "./compiler/node.js";
+import type { PeerOf } from "./peer.js";
+import type { Logger } from "./telemetry/log.js";
+import type { ControlPlaneMetrics } from "./telemetry/metrics.js";
+import { createAdsService, type AdsCall, type AdsService, type SidecarSession } from "./xds/ads-server.js";
+
+export interface SidecarStreamsOptions {
+  readonly source: MeshSource;
+  readonly peerOf: PeerOf;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Pick<ControlPlaneMetrics, "xdsPushes" | "xdsRejects">;
+}
+
+/** The config streams of all sidecars. */
+export interface SidecarStreams {
+  readonly ads: AdsService;
+  readonly views: () => readonly SidecarView[];
+}
+
+/** Serves each sidecar the snapshot that the newest model gives for what its certificate says it is. */
+export function openSidecarStreams(options: SidecarStreamsOptions): SidecarStreams {
+  const { source, peerOf, clock, log, metrics } = options;
+  /** End of life of the certificate, by address:port of the connection. */
+  const notAfterMs = new Map<string, number>();
+  const ads = createAdsService({
+    snapshotFor: snapshots(source),
+    changes: (listener) => source.model.watch(listener),
+    authorize: (call, node) => {
+      const peer = peerOf(call);
+      if (peer.certificateNotAfterMs !== undefined) remember(notAfterMs, call, peer.certificateNotAfterMs);
+      return mayBe(node, peer.identity);
+    },
+    clock,
+    log: (level, message, fields) => log[level](fields ?? {}, message),
+    onPush: (typeUrl) => metrics.xdsPushes.inc({ type: shortType(typeUrl) }),
+    onRefusal: (typeUrl) => metrics.xdsRejects.inc({ type: shortType(typeUrl) }),
+  });
+  return { ads, views: () => ads.sessions().map((session) => viewSession(session, notAfterMs)) };
+}
+
+/** What all nodes of one model share is compiled once. */
+function snapshots(
+  source: MeshSource,
+): (node: MeshNode) => ReturnType<MeshCompiler["snapshotFor"]> | undefined {
+  let known: { readonly model: MeshModel; readonly compiler: MeshCompiler } | undefined;
+  return (node) => {
+    const model = source.model.get();
+    if (model === undefined) return undefined;
+    if (known?.model !== model) known = { model, compiler: new MeshCompiler(model) };
+    return known.compiler.snapshotFor(node);
+  };
+}
+
+/** A sidecar may only ask for what its certificate is: else it would learn the routes and endpoints of others. */
+function mayBe(
+  node: MeshNode,
+  identity: { readonly service: string; readonly namespace: string } | undefined,
+): string | undefined {
+  if (identity === undefined) return "a client certificate is needed";
+  if (node.service === identity.service && node.namespace === identity.namespace) return undefined;
+  const asked = JSON.stringify(`${node.service}.${node.namespace}`.slice(0, 200));
+  return `the certificate belongs to ${identity.service}.${identity.namespace}: it cannot be ${asked}`;
+}
+
+function remember(notAfterMs: Map<string, number>, call: AdsCall, endMs: number): void {
+  const peer = call.getPeer();
+  notAfterMs.set(peer, endMs);
+  call.once("close", () => notAfterMs.delete(peer));
+}
+
+function viewSession(session: SidecarSession, notAfterMs: ReadonlyMap<string, number>): SidecarView {
+  const { node, peer, sentVersion, ackedVersion } = session;
+  return {
+    id: node.id,
+    service: node.service,
+    namespace: node.namespace,
+    address: withBrackets(peer),
+    connectedAtMs: session.connectedAtMs,
+    state: sentVersion === undefined && session.state === "STALE" ? "NOT SENT" : session.state,
+    version: sentVersion ?? null,
+    ackedVersion: ackedVersion ?? null,
+    nackReason: session.nackReason ?? null,
+    lastAckAtMs: session.lastAckAtMs ?? null,
+    certificateNotAfterMs: notAfterMs.get(peer) ?? null,
+  };
+}
+
+/** grpc-js writes IPv6 peers without brackets. */
+function withBrackets(peer: string): string {
+  const colon = peer.lastIndexOf(":");
+  const host = peer.slice(0, colon);
+  return isIP(host) === 6 ? `[${host}]${peer.slice(colon)}` : peer;
+}
+
+/** Labels of Istio's pilot_xds_pushes. */
+function shortType(typeUrl: string): string {
+  switch (typeUrl) {
+    case typeUrls.cluster:
+      return "cds";
+    case typeUrls.endpoint:
+      return "eds";
+    case typeUrls.listener:
+      return "lds";
+    case typeUrls.route:
+      return "rds";
+    default:
+      return "other";
+  }
+}
