@@ -188,16 +188,11 @@ class ConsulCatalog {
   /** undefined for the services that got connections of their own: the first ones to come. */
   #pollEveryMs(name: string): number | undefined {
     const held = Math.floor(((this.#options.maxConnections ?? 160) - 1 - plainConnections) / 2);
-    if (this.#watches.size <= held) return undefined;
     let position = 0;
-    for (const key of this.#watches.keys()) {
-      if (key === name) break;
-      if (++position >= held) {
-        const polled = (this.#watches.size - held) * 2;
-        return Math.max(minPollMs, (polled * 1000) / maxPollsPerSecond);
-      }
-    }
-    return undefined;
+    for (const key of this.#watches.keys()) if (key === name || ++position >= held) break;
+    if (position < held) return undefined;
+    const polled = (this.#watches.size - held) * 2;
+    return Math.max(minPollMs, (polled * 1000) / maxPollsPerSecond);
   }
 
   #report(path: string, error: Error | undefined): void {

@@ -16,8 +16,8 @@ export type Fault =
 
 export interface ConsulFront {
   readonly url: string;
-  /** Requests so far. */
-  readonly requests: () => number;
+  /** Requests so far whose path and query match. */
+  requests(where?: RegExp): number;
   /** Applies to every request whose path matches, those that wait already included: they are ended. */
   misbehave(fault: Fault, path?: RegExp): void;
   close(): Promise<void>;
@@ -26,12 +26,12 @@ export interface ConsulFront {
 export async function startConsulFront(agentUrl: string): Promise<ConsulFront> {
   let fault: Fault = { kind: "none" };
   let path = /./;
-  let requests = 0;
+  const requested: string[] = [];
   /** Long polls under way: a new fault answers them too, as a gateway that changes its mind would. */
   const waiting = new Set<() => void>();
 
   const server = http.createServer((request, response) => {
-    requests++;
+    requested.push(request.url ?? "");
     const now = path.test(request.url ?? "") ? fault : ({ kind: "none" } as const);
     const isListing = request.url?.includes("/catalog/services") === true;
     if (now.kind === "status") return void response.writeHead(now.status).end(now.body);
@@ -71,7 +71,7 @@ export async function startConsulFront(agentUrl: string): Promise<ConsulFront> {
   await once(server, "listening");
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    requests: () => requests,
+    requests: (where = /./) => requested.filter((url) => where.test(url)).length,
     misbehave: (next, where = /./) => {
       fault = next;
       path = where;
