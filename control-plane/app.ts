@@ -21,6 +21,7 @@ import { MeshSource } from "./compiler/mesh-source.js";
 import { lockDataDir } from "./data-dir.js";
 import { createGrpcListener } from "./grpc-listener.js";
 import { createOverview } from "./overview.js";
+import { createOwnPorts } from "./own-ports.js";
 import { peerOf } from "./peer.js";
 import { PolicyStore } from "./policy-store/directory.js";
 import { createRegistrationHandler } from "./registration/registration-handler.js";
@@ -87,11 +88,18 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   const ca = await startCa({ settings, dataDir: dataDir.path, trustDomain, clock, log });
   closers.push(() => ca.own.close());
 
+  const ownPorts = createOwnPorts();
   const store = await PolicyStore.open(settings.policiesDir ?? path.join(dataDir.path, "policies"), {
     clock,
   });
   closers.push(() => store.close());
-  const registry = await openCatalog({ consul: settings.consul, dataDir: dataDir.path, clock, log });
+  const registry = await openCatalog({
+    consul: settings.consul,
+    dataDir: dataDir.path,
+    clock,
+    log,
+    refuse: ownPorts.refuse,
+  });
   const { catalog } = registry;
   const source = new MeshSource({ trustDomain, catalog: catalog.state, documents: store.documents, clock });
 
@@ -136,9 +144,10 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   );
   server.addService(
     registrationService,
-    createRegistrationHandler({ catalog: registry.embedded, peerOf, clock }),
+    createRegistrationHandler({ catalog: registry.embedded, peerOf, clock, refuse: ownPorts.refuse }),
   );
   const listenAddress = await listener.start();
+  ownPorts.add(listenAddress);
 
   const token = await loadOrCreateAdminToken(dataDir.path);
   const routes = adminRoutes({
@@ -151,6 +160,7 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   const adminServer = new AdminServer(token, routes, (error) => log.error({ err: error }, "admin API"));
   closers.push(() => adminServer.close());
   const adminAddress = await adminServer.start(adminAt);
+  ownPorts.add(adminAddress);
   log.info({ listenAddress, adminAddress, trustDomain, registry: catalog.kind }, "control plane started");
   closers.push(() => log.info("control plane stops"));
   return { listenAddress, adminAddress, adminTokenFile: token.file, trustDomain };

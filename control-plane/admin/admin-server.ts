@@ -84,6 +84,8 @@ export class AdminServer {
     try {
       send(response, await this.#answer(request));
     } catch (error: unknown) {
+      // The client has gone in the middle of its request: nobody is left to answer, and nothing failed here.
+      if (request.errored !== null) return;
       send(response, this.#errorReply(error));
     }
   }

@@ -13,6 +13,8 @@ export interface EmbeddedCatalogOptions {
   readonly settleMs?: number;
   /** Instances of all services together; further ones are refused. Default 10000. */
   readonly maxInstances?: number;
+  /** Instances of one service, so that one identity cannot use up the room of all. Default 1000. */
+  readonly maxServiceInstances?: number;
 }
 
 /** The control plane's own registry: an instance is there as long as its sidecar's registration stream is. */
@@ -22,7 +24,7 @@ export interface EmbeddedCatalog extends Catalog {
    * Adds an instance. An instance of the same service with the same id is replaced, for its stream may be half dead;
    * `onReplaced` then tells its owner.
    *
-   * @returns undefined when the registry is full.
+   * @returns undefined when the registry, or its share of one service, is full.
    */
   add(service: ServiceName, instance: Instance, onReplaced: () => void): Registration | undefined;
 }
@@ -52,7 +54,7 @@ interface Entry {
 }
 
 export function createEmbeddedCatalog(options: EmbeddedCatalogOptions): EmbeddedCatalog {
-  const { clock, settleMs = 5000, maxInstances = 10_000 } = options;
+  const { clock, settleMs = 5000, maxInstances = 10_000, maxServiceInstances = 1000 } = options;
   const missing = new Set(options.known);
   /** Key: `<service>.<namespace>`; inner key: instance id, in order of arrival. */
   const services = new Map<string, { readonly name: ServiceName; readonly entries: Map<string, Entry> }>();
@@ -97,7 +99,8 @@ export function createEmbeddedCatalog(options: EmbeddedCatalogOptions): Embedded
       const key = `${name.service}.${name.namespace}`;
       const service = services.get(key) ?? { name, entries: new Map<string, Entry>() };
       const previous = service.entries.get(instance.id);
-      if (previous === undefined && count >= maxInstances) return undefined;
+      const isFull = count >= maxInstances || service.entries.size >= maxServiceInstances;
+      if (previous === undefined && isFull) return undefined;
       const entry: Entry = { instance, onReplaced };
       services.set(key, service);
       service.entries.set(instance.id, entry);

@@ -4,6 +4,7 @@ import type { ConsulSettings } from "../settings.js";
 import type { Logger } from "../telemetry/log.js";
 import type { Catalog } from "./catalog.js";
 import { createConsulCatalog } from "./consul.js";
+import type { RefuseAddress } from "./consul-health.js";
 import { createEmbeddedCatalog, type EmbeddedCatalog } from "./embedded.js";
 import { keepKnownInstances, readKnownInstances } from "./known-instances.js";
 
@@ -21,10 +22,11 @@ export async function openCatalog(options: {
   readonly dataDir: string;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly refuse: RefuseAddress;
 }): Promise<OpenCatalog> {
-  const { consul, clock, log } = options;
+  const { consul, clock, log, refuse } = options;
   if (consul !== undefined) {
-    const catalog = createConsulCatalog({ ...consul, clock, log: log.child({ part: "consul" }) });
+    const catalog = createConsulCatalog({ ...consul, clock, refuse, log: log.child({ part: "consul" }) });
     return { catalog, embedded: undefined, close: () => catalog.close() };
   }
   const file = path.join(options.dataDir, "known-instances.json");

@@ -3,6 +3,7 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 import type { InstanceUpdate, RegistrationAck } from "../../src/registration/registration-service.js";
 import type { Clock } from "../../src/time/clock.js";
 import { parseStatus, readDeclaration } from "../catalog/declaration.js";
+import type { RefuseAddress } from "../catalog/consul-health.js";
 import type { EmbeddedCatalog, Registration } from "../catalog/embedded.js";
 import type { PeerOf } from "../peer.js";
 
@@ -11,6 +12,8 @@ export interface RegistrationHandlerOptions {
   readonly catalog: EmbeddedCatalog | undefined;
   readonly peerOf: PeerOf;
   readonly clock: Clock;
+  /** Why no instance may be at this address, or undefined: the control plane's own ports are none. */
+  readonly refuse: RefuseAddress;
 }
 
 type RegisterStream = ServerDuplexStream<InstanceUpdate, RegistrationAck>;
@@ -22,8 +25,8 @@ const declareTimeoutMs = 10_000;
 export function createRegistrationHandler(options: RegistrationHandlerOptions): {
   readonly Register: (call: RegisterStream) => void;
 } {
-  const { catalog, peerOf, clock } = options;
-  if (catalog === undefined) return { Register: refuse };
+  const { catalog, peerOf, clock, refuse } = options;
+  if (catalog === undefined) return { Register: refuseAll };
   return {
     Register(call) {
       let registration: Registration | undefined;
@@ -52,6 +55,11 @@ export function createRegistrationHandler(options: RegistrationHandlerOptions): 
         const { service, namespace } = identity;
         const instance = readDeclaration(update.instance, status, { service, namespace, address });
         if (typeof instance === "string") return instance;
+        const ports = [instance.meshPort ?? 0, instance.port];
+        const refusal = ports
+          .map((port) => refuse(instance.address, port))
+          .find((reason) => reason !== undefined);
+        if (refusal !== undefined) return refusal;
         instanceId = instance.id;
         return catalog.add({ service, namespace }, instance, () => {
           registration = undefined;
@@ -92,7 +100,7 @@ export function createRegistrationHandler(options: RegistrationHandlerOptions): 
   };
 }
 
-function refuse(call: RegisterStream): void {
+function refuseAll(call: RegisterStream): void {
   const details = "the registry is Consul: register there, or start the sidecar with --no-register";
   call.emit("error", { code: grpcStatus.FAILED_PRECONDITION, details });
 }

@@ -12,12 +12,13 @@ import {
 } from "../../control-plane/index.js";
 import type { Snapshot } from "../../src/config/snapshot.js";
 import { createAdsClient, type AdsState } from "../../src/discovery/ads-client.js";
-import { openControlPlaneChannel } from "../../src/discovery/channel.js";
+import { openControlPlaneChannel, type ControlPlaneChannel } from "../../src/discovery/channel.js";
 import { enroll, renew } from "../../src/discovery/enroll.js";
 import type { SidecarNode } from "../../src/discovery/node.js";
 import type { Svid } from "../../src/identity/svid.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import { registerEmbedded } from "../../src/registration/embedded.js";
+import type { MetaEntry } from "../../src/registration/registration-service.js";
 import { systemClock as clock } from "../../src/time/clock.js";
 
 interface Reply {
@@ -149,7 +150,7 @@ const declaration = {
   protocol: "http",
   weight: 1,
   zone: "",
-  meta: [],
+  meta: [] as readonly MetaEntry[],
 };
 
 async function join(mesh: ControlPlane, service: string): Promise<Svid> {
@@ -288,6 +289,50 @@ void t.test("nobody gets the configuration of another service", async (t) => {
   t.equal(spy.snapshots.get(), undefined);
   t.match((await ask(mesh, "GET", "/v1/sidecars")).json, { sidecars: [] });
 });
+
+void t.test("a registry that cannot be read empties nothing and takes no registration", async (t) => {
+  const mesh = await start(t, path.join(t.testdir(), "data"), { consul: { url: "http://127.0.0.1:1" } });
+  t.match(await ask(mesh, "GET", "/ready", { token: "" }), {
+    status: 503,
+    text: /registry could not be read yet/,
+  });
+  t.match((await ask(mesh, "GET", "/v1/status")).json, { registry: { kind: "consul", isRead: false } });
+  const certificates = new LatestValue<Svid | undefined>(await join(mesh, "web"));
+  const channel = openControlPlaneChannel({ controlPlane: mesh.listenAddress, certificates, clock });
+  t.teardown(() => channel.close());
+  t.match(await refusal(t, channel, declaration), /the registry is Consul: register there/);
+  const web = await stream(t, mesh, {}, { svid: certificates.get() as Svid });
+  await web.states.until((state) => state?.connected === true, soon());
+  t.match((await ask(mesh, "GET", "/v1/sidecars")).json, {
+    sidecars: [{ state: "NOT SENT", version: null }],
+  });
+  t.equal(web.snapshots.get(), undefined);
+});
+
+void t.test("no instance is one of the control plane's own ports", async (t) => {
+  const mesh = await start(t, path.join(t.testdir(), "data"));
+  const certificates = new LatestValue<Svid | undefined>(await join(mesh, "web"));
+  const channel = openControlPlaneChannel({ controlPlane: mesh.listenAddress, certificates, clock });
+  t.teardown(() => channel.close());
+  for (const address of [mesh.adminAddress, mesh.listenAddress]) {
+    const port = Number(address.split(":")[1]);
+    t.match(
+      await refusal(t, channel, { ...declaration, appPort: port }),
+      /is a port of the control plane itself/,
+    );
+    t.match(
+      await refusal(t, channel, { ...declaration, meshPort: port }),
+      /is a port of the control plane itself/,
+    );
+  }
+});
+
+function refusal(t: Test, channel: ControlPlaneChannel, instance: typeof declaration): Promise<string> {
+  return new Promise((onProblem) => {
+    const registration = registerEmbedded({ client: channel.client, instance, clock, onProblem });
+    t.teardown(() => registration.close());
+  });
+}
 
 void t.test("a restart keeps identities and documents, and does not empty the mesh", async (t) => {
   const dataDir = path.join(t.testdir(), "data");

@@ -57,7 +57,10 @@ async function startListener(t: Test, leafTtlMs = 60_000) {
     enrollmentService,
     createEnrollmentHandler({ issuer, tokens, peerOf, clock, onEvent: (event) => events.push(event) }),
   );
-  listener.server.addService(registrationService, createRegistrationHandler({ catalog, peerOf, clock }));
+  listener.server.addService(
+    registrationService,
+    createRegistrationHandler({ catalog, peerOf, clock, refuse: () => undefined }),
+  );
   const controlPlane = await listener.start();
   t.teardown(async () => {
     own.close();

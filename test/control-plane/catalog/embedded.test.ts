@@ -95,6 +95,15 @@ void t.test("it is bounded", async (t) => {
   first?.remove();
   t.ok(catalog.add(web, instance("c"), () => undefined));
 
+  const shared = createEmbeddedCatalog({ clock: new FakeClock(), maxServiceInstances: 1 });
+  shared.add(web, instance("a"), () => undefined);
+  t.equal(
+    shared.add(web, instance("b"), () => undefined),
+    undefined,
+    "one service cannot take all the room",
+  );
+  t.ok(shared.add({ ...web, service: "api" }, instance("b"), () => undefined));
+
   const many = createEmbeddedCatalog({ clock: new FakeClock() });
   for (let n = 0; n < 1100; n++)
     many.add({ service: `s${n}`, namespace: "default" }, instance("a"), () => undefined)?.remove();

@@ -1,0 +1,38 @@
+import { isIP } from "node:net";
+import type { RefuseAddress } from "./catalog/consul-health.js";
+
+/** The control plane's own ports, once they are open. */
+export interface OwnPorts {
+  /** @param address host:port as bound. */
+  add(address: string): void;
+  /** A mesh name that leads to our own admin API would hand it the requests of others (Consul CVE-2022-29153). */
+  readonly refuse: RefuseAddress;
+}
+
+export function createOwnPorts(): OwnPorts {
+  const own: { readonly host: string; readonly port: number }[] = [];
+  return {
+    add(address) {
+      const colon = address.lastIndexOf(":");
+      own.push({
+        host: address.slice(0, colon).replace(/[[\]]/g, ""),
+        port: Number(address.slice(colon + 1)),
+      });
+    },
+    refuse(address, port) {
+      const isOwn = own.some((one) => one.port === port && covers(one.host, plain(address)));
+      return isOwn ? `${address}:${port} is a port of the control plane itself` : undefined;
+    },
+  };
+}
+
+/** A listener on every address of the machine is reached over loopback; its other addresses are not known here. */
+function covers(host: string, address: string): boolean {
+  if (host === address) return true;
+  const isEverywhere = host === "0.0.0.0" || host === "::";
+  return isEverywhere && (address === "::1" || (isIP(address) === 4 && address.startsWith("127.")));
+}
+
+function plain(address: string): string {
+  return address.toLowerCase().replace(/^::ffff:/, "");
+}
