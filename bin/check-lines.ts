@@ -1,0 +1,198 @@
+/** What `remora check` looks at, judged. Pure: the mesh as it was read in, lines for people and programs out. */
+import type { CertificateSummary } from "../certs/inspect.js";
+import type { DocumentView, SidecarView } from "../control-plane/admin/views.js";
+import type { MeshReport } from "./mesh-report.js";
+import { age } from "./output/age.js";
+
+export interface CheckLine {
+  /** warning: works, but somebody should look at it; only failed makes the command fail. */
+  readonly state: "ok" | "warning" | "failed";
+  readonly text: string;
+  /** What to do; present unless ok. */
+  readonly fix?: string;
+}
+
+export interface CheckSection {
+  readonly title: string;
+  readonly lines: readonly CheckLine[];
+}
+
+/** Everything that the checks judge. */
+export interface CheckSubject extends MeshReport {
+  readonly url: string;
+  readonly roots: readonly CertificateSummary[];
+  readonly documents: readonly DocumentView[];
+  /** Version of this command. */
+  readonly version: string;
+  readonly nowMs: number;
+}
+
+const dayMs = 86_400_000;
+const hourMs = 3_600_000;
+/** Replacing a root is work on every machine: it is planned, not done in a hurry. */
+const rootWarningMs = 90 * dayMs;
+
+export function checkMesh(subject: CheckSubject): readonly CheckSection[] {
+  return [
+    { title: "control plane", lines: controlPlaneLines(subject) },
+    { title: "policies", lines: policyLines(subject) },
+    { title: "sidecars", lines: sidecarLines(subject) },
+    { title: "services", lines: serviceLines(subject) },
+    { title: "versions", lines: [versionLine(subject)] },
+  ];
+}
+
+/** The only section there is when the control plane cannot be asked. @param message `cause; fix` */
+export function checkUnreachable(message: string): readonly CheckSection[] {
+  const at = message.indexOf("; ");
+  const text = at === -1 ? message : message.slice(0, at);
+  const fix = at === -1 ? "see the log of the control plane" : message.slice(at + 2);
+  return [{ title: "control plane", lines: [{ state: "failed", text, fix }] }];
+}
+
+/** Has none of the checks failed? */
+export function isPassed(sections: readonly CheckSection[]): boolean {
+  return sections.every(({ lines }) => lines.every(({ state }) => state !== "failed"));
+}
+
+function controlPlaneLines({ url, controlPlane, roots, nowMs }: CheckSubject): readonly CheckLine[] {
+  const { registry } = controlPlane;
+  const lines: CheckLine[] = [ok(`control plane at ${url} answers`), ...roots.map(rootLine)];
+  if (!registry.isRead)
+    lines.push(failed(`the ${registry.kind} registry was not read yet`, registryFix(registry.kind)));
+  else if (registry.stale !== null)
+    lines.push(
+      failed(
+        `the ${registry.kind} registry cannot be read since ${age(nowMs - registry.stale.sinceMs)}: ${registry.stale.reason}`,
+        registryFix(registry.kind),
+      ),
+    );
+  else lines.push(ok(`the ${registry.kind} registry is readable: ${registry.services} services`));
+  for (const { service, reason } of registry.refused)
+    lines.push(warning(`service ${service} is left out: ${reason}`, "rename it in the registry"));
+  return lines;
+}
+
+function registryFix(kind: string): string {
+  return kind === "consul"
+    ? "see the log of the control plane, and whether `consul members` works there"
+    : "wait until the sidecars that were known before the restart are back";
+}
+
+function rootLine({ state, secondsLeft, notAfter }: CertificateSummary): CheckLine {
+  const leftMs = secondsLeft * 1000;
+  if (state !== "valid")
+    return failed(
+      `the root CA is ${state} (until ${notAfter})`,
+      "make a new CA and let every sidecar join again",
+    );
+  if (leftMs < rootWarningMs)
+    return warning(`the root CA is valid for ${age(leftMs)} only`, "plan its replacement");
+  return ok(`the root CA is valid for ${age(leftMs)}`);
+}
+
+function policyLines({ controlPlane, documents }: CheckSubject): readonly CheckLine[] {
+  const broken = controlPlane.problems.map(({ message }) =>
+    failed(message, "correct the file, or apply a correct one with remora apply -f"),
+  );
+  const notes = documents.flatMap(({ kind, namespace, name, conditions }) =>
+    conditions
+      .filter(({ type, status }) => (type === "PartiallyInvalid") === (status === "True"))
+      .map(({ message }) =>
+        warning(
+          `${kind}/${namespace}/${name}: ${message}`,
+          `see remora get ${kind} ${name} -n ${namespace} -o yaml`,
+        ),
+      ),
+  );
+  const all = [...broken, ...notes];
+  return all.length > 0 ? all : [ok(`${controlPlane.documents} policies, none with a problem`)];
+}
+
+function sidecarLines({ sidecars, nowMs }: CheckSubject): readonly CheckLine[] {
+  if (sidecars.length === 0)
+    return [
+      warning("no sidecar is connected", "start one: remora run --service NAME --port PORT -- COMMAND"),
+    ];
+  return sidecars.flatMap((sidecar) => [syncLine(sidecar), ...certificateLines(sidecar, nowMs)]);
+}
+
+function syncLine({ id, state, nackReason, ackedVersion }: SidecarView): CheckLine {
+  switch (state) {
+    case "SYNCED":
+      return ok(`${id} has the newest configuration`);
+    case "STALE":
+      return failed(
+        `${id} has not confirmed the newest configuration`,
+        "run remora check again; if it stays, see its log",
+      );
+    case "NOT SENT":
+      return failed(
+        `${id} has no configuration yet`,
+        "run remora check again; if it stays, see the control plane's log",
+      );
+    case "NACK": {
+      const kept = ackedVersion === null ? "and has none" : "and keeps the one before";
+      return failed(
+        `${id} refuses its configuration ${kept}: ${nackReason ?? "no reason given"}`,
+        "correct the policy that it names, or update the sidecar",
+      );
+    }
+  }
+}
+
+function certificateLines({ id, certificateNotAfterMs }: SidecarView, nowMs: number): readonly CheckLine[] {
+  if (certificateNotAfterMs === null) return [];
+  const leftMs = certificateNotAfterMs - nowMs;
+  const fix = "see its log for why it was not renewed";
+  if (leftMs <= 0) return [failed(`the certificate of ${id} has expired`, fix)];
+  if (leftMs < hourMs) return [warning(`the certificate of ${id} is valid for ${age(leftMs)} only`, fix)];
+  return [];
+}
+
+function serviceLines({ services, sidecars }: CheckSubject): readonly CheckLine[] {
+  if (services.length === 0) return [warning("no service is registered", "start one with remora run")];
+  const connected = new Set(sidecars.map(({ id }) => id));
+  const lines = services.flatMap(({ name, namespace, instances }) => {
+    const key = `${name}.${namespace}`;
+    if (instances.length === 0) return [warning(`${key} has no instance`, "start one with remora run")];
+    const bare = instances.filter(({ isMeshed }) => !isMeshed);
+    const lost = instances.filter(({ isMeshed, id }) => isMeshed && !connected.has(id));
+    const down = instances.filter(({ status }) => status === "critical" || status === "maintenance");
+    return [
+      ...bare.map(({ id, address, port }) =>
+        warning(
+          `${key}: instance ${id} at ${address}:${port} has no sidecar: it is reached in plaintext, and only when a policy permits it`,
+          `start it with remora run --service ${name} --namespace ${namespace} --port ${port} -- COMMAND`,
+        ),
+      ),
+      ...lost.map(({ id }) =>
+        warning(
+          `${key}: the sidecar of ${id} is not connected to this control plane`,
+          "see its log, and its --control-plane",
+        ),
+      ),
+      ...(down.length === instances.length
+        ? [
+            failed(
+              `${key} has no instance that takes requests (${down.map(({ id, status }) => `${id} ${status}`).join(", ")})`,
+              "see why its health checks fail",
+            ),
+          ]
+        : []),
+    ];
+  });
+  return lines.length > 0 ? lines : [ok(`${services.length} services, every instance with a sidecar`)];
+}
+
+function versionLine({ version, controlPlane }: CheckSubject): CheckLine {
+  if (version === controlPlane.version) return ok(`command and control plane have version ${version}`);
+  return warning(
+    `this command has version ${version}, the control plane ${controlPlane.version}`,
+    "install the same version on both sides",
+  );
+}
+
+const ok = (text: string): CheckLine => ({ state: "ok", text });
+const warning = (text: string, fix: string): CheckLine => ({ state: "warning", text, fix });
+const failed = (text: string, fix: string): CheckLine => ({ state: "failed", text, fix });

@@ -1,0 +1,116 @@
+/** Every command of `remora`, in the order of its help. */
+import { command, type CommandDeclaration } from "./command.js";
+import {
+  caInitSettings,
+  certInspectSettings,
+  certIssueSettings,
+  certVerifySettings,
+  versionSettings,
+} from "./settings/ca-settings.js";
+import * as client from "./settings/client-settings.js";
+import { controlPlaneSettings } from "./settings/control-plane-settings.js";
+import { runSettings, sidecarSettings } from "./settings/sidecar-settings.js";
+
+const kind = { form: "<kind>", help: "HTTPRoute or TrafficPolicy", choices: ["httproute", "trafficpolicy"] };
+
+export const commands: readonly CommandDeclaration[] = [
+  command({
+    name: "run",
+    summary: "start a command with a sidecar beside it, as long as the command lives",
+    settings: runSettings,
+    operands: [{ form: "<command...>", help: "the command and its arguments, after --" }],
+    load: async () => (await import("./commands/run.js")).run,
+  }),
+  command({
+    name: "sidecar",
+    summary: "run a sidecar for an application that somebody else starts",
+    settings: sidecarSettings,
+    load: async () => (await import("./commands/sidecar.js")).sidecar,
+  }),
+  command({
+    name: "control-plane",
+    summary: "run a control plane",
+    settings: controlPlaneSettings,
+    load: async () => (await import("./commands/control-plane.js")).controlPlane,
+  }),
+  command({
+    name: "token create",
+    summary: "create a join token for a new sidecar",
+    settings: client.tokenCreateSettings,
+    load: async () => (await import("./commands/token-create.js")).tokenCreate,
+  }),
+  command({
+    name: "apply",
+    summary: "create or change policies; of a file with a mistake nothing is applied",
+    settings: client.applySettings,
+    load: async () => (await import("./commands/apply.js")).apply,
+  }),
+  command({
+    name: "get",
+    summary: "show policies and what became of them",
+    settings: client.getSettings,
+    operands: [kind, { form: "[name]", help: "one document" }],
+    load: async () => (await import("./commands/get.js")).get,
+  }),
+  command({
+    name: "delete",
+    summary: "delete policies",
+    settings: client.deleteSettings,
+    operands: [
+      { ...kind, form: "[kind]" },
+      { form: "[name]", help: "the document" },
+    ],
+    load: async () => (await import("./commands/delete.js")).deleteDocuments,
+  }),
+  command({
+    name: "status",
+    summary: "show the sidecars, what configuration they have, and the registry",
+    settings: client.statusSettings,
+    load: async () => (await import("./commands/status.js")).status,
+  }),
+  command({
+    name: "check",
+    summary: "check that everything is well, and say what to do where it is not",
+    settings: client.checkSettings,
+    load: async () => (await import("./commands/check.js")).check,
+  }),
+  command({
+    name: "ca init",
+    summary: "make a certificate authority",
+    settings: caInitSettings,
+    load: async () => (await import("./commands/ca-init.js")).caInit,
+  }),
+  command({
+    name: "cert issue",
+    summary: "issue a certificate without a control plane",
+    settings: certIssueSettings,
+    load: async () => (await import("./commands/cert-issue.js")).certIssue,
+  }),
+  command({
+    name: "cert inspect",
+    summary: "show the certificates in a PEM file",
+    settings: certInspectSettings,
+    operands: [{ form: "<file>", help: "PEM file" }],
+    load: async () => (await import("./commands/cert-inspect.js")).certInspect,
+  }),
+  command({
+    name: "cert verify",
+    summary: "check a certificate chain against a trust bundle",
+    settings: certVerifySettings,
+    operands: [{ form: "<file>", help: "PEM file, leaf first" }],
+    load: async () => (await import("./commands/cert-verify.js")).certVerify,
+  }),
+  command({
+    name: "version",
+    summary: "show the version",
+    settings: versionSettings,
+    load: async () => (await import("./commands/version.js")).showVersion,
+  }),
+  command({
+    name: "completion",
+    summary: "print a completion script for a shell",
+    settings: {},
+    operands: [{ form: "<shell>", help: "bash, zsh or fish", choices: ["bash", "zsh", "fish"] }],
+    load: async () => (await import("./commands/completion.js")).completion(commands),
+  }),
+];

@@ -1,0 +1,32 @@
+import { once } from "node:events";
+import { startControlPlane } from "../../control-plane/app.js";
+import type { CommandBody } from "../command.js";
+import { readConsulToken } from "../consul-token.js";
+import { defaultDataDir } from "../default-folders.js";
+import { exitCodes } from "../failure.js";
+import type { controlPlaneSettings } from "../settings/control-plane-settings.js";
+
+/** `remora control-plane`: until SIGTERM or SIGINT. */
+export const controlPlane: CommandBody<typeof controlPlaneSettings> = async (
+  settings,
+  _operands,
+  terminal,
+) => {
+  const { listen, admin, policies, trustDomain, leafTtl, consul, datacenter, logLevel } = settings;
+  const token = await readConsulToken(settings.consulTokenFile);
+  const running = await startControlPlane({
+    dataDir: settings.dataDir ?? defaultDataDir(terminal),
+    listen,
+    admin,
+    policiesDir: policies,
+    trustDomain,
+    leafTtlMs: leafTtl,
+    logLevel,
+    consul:
+      consul === undefined ? undefined : { url: consul, token, caFile: settings.consulCaFile, datacenter },
+  });
+  await Promise.race([once(process, "SIGTERM"), once(process, "SIGINT")]);
+  // The next one ends the process at once: what is on disk is whole at any moment.
+  await running.close();
+  return exitCodes.ok;
+};

@@ -1,0 +1,64 @@
+import { openAdminClient } from "../admin-client.js";
+import type { CommandBody } from "../command.js";
+import { exitCodes } from "../failure.js";
+import { readMesh, type MeshReport } from "../mesh-report.js";
+import { age } from "../output/age.js";
+import { paintFor, type Paint } from "../output/paint.js";
+import { printJson, printLines } from "../output/print.js";
+import { printable, table } from "../output/table.js";
+import type { statusSettings } from "../settings/client-settings.js";
+
+/** `remora status` */
+export const status: CommandBody<typeof statusSettings> = async (settings, _operands, terminal) => {
+  const client = await openAdminClient(settings, terminal);
+  const report = await readMesh(client);
+  if (settings.output === "json") {
+    printJson(terminal, report);
+    return exitCodes.ok;
+  }
+  const nowMs = terminal.clock.wallMs();
+  printLines(terminal, controlPlaneLines(client.url, report, nowMs, paintFor(terminal)));
+  terminal.out(sidecarTable(report, nowMs));
+  return exitCodes.ok;
+};
+
+function controlPlaneLines(
+  url: string,
+  { controlPlane }: MeshReport,
+  nowMs: number,
+  paint: Paint,
+): readonly string[] {
+  const { version, trustDomain, startedAtMs, registry, documents, problems } = controlPlane;
+  const since = registry.stale === null ? "" : age(nowMs - registry.stale.sinceMs);
+  const state = !registry.isRead
+    ? paint.yellow("not read yet")
+    : registry.stale === null
+      ? "current"
+      : paint.yellow(`stale for ${since}: ${printable(registry.stale.reason)}`);
+  const counts = `${registry.services} services, ${registry.instances} instances`;
+  return [
+    `control plane  ${url}, version ${version}, trust domain ${trustDomain}, up ${age(nowMs - startedAtMs)}`,
+    `registry       ${registry.kind}, ${state}, ${counts}`,
+    ...registry.refused.map(({ service, reason }) =>
+      paint.yellow(`  refused      ${printable(`${service}: ${reason}`)}`),
+    ),
+    `policies       ${documents} in force, ${problems.length} problems`,
+    ...problems.map(({ message }) => paint.red(`  problem      ${printable(message)}`)),
+    "",
+  ];
+}
+
+function sidecarTable({ sidecars }: MeshReport, nowMs: number): string {
+  if (sidecars.length === 0)
+    return "no sidecar is connected; start one with remora run --service NAME --port PORT -- COMMAND\n";
+  const rows = sidecars.map((sidecar) => [
+    sidecar.id,
+    `${sidecar.service}.${sidecar.namespace}`,
+    sidecar.address,
+    (sidecar.ackedVersion ?? "").slice(0, 12),
+    sidecar.state,
+    age(nowMs - sidecar.connectedAtMs),
+    sidecar.nackReason ?? "",
+  ]);
+  return table(["NAME", "SERVICE", "ADDRESS", "CONFIG", "STATE", "CONNECTED", "REASON"], rows);
+}

@@ -1,0 +1,47 @@
+import path from "node:path";
+import { writeFileAtomic } from "../../certs/secret-file.js";
+import { formatDuration } from "../../src/time/duration.js";
+import { openAdminClient } from "../admin-client.js";
+import type { CommandBody } from "../command.js";
+import { CommandError, exitCodes } from "../failure.js";
+import { printJson, printLines } from "../output/print.js";
+import type { tokenCreateSettings } from "../settings/client-settings.js";
+
+/** `remora token create`. Standard output has the token alone, so that scripts can keep it. */
+export const tokenCreate: CommandBody<typeof tokenCreateSettings> = async (settings, _operands, terminal) => {
+  const { service, namespace, ttl, uses, out, output } = settings;
+  const client = await openAdminClient(settings, terminal);
+  const wish = { service, namespace, ttl: formatDuration(ttl), uses };
+  const reply = (await client.post("/v1/tokens", JSON.stringify(wish))) as TokenReply;
+  const expires = new Date(reply.expiresAtMs).toISOString();
+  if (out !== undefined) await keep(out, reply.token);
+  const facts = { service, namespace, uses, expires };
+  if (output === "json")
+    printJson(terminal, { ...facts, ...(out === undefined ? { token: reply.token } : { file: out }) });
+  else if (out === undefined) printLines(terminal, [reply.token]);
+  else
+    printLines(terminal, [
+      `${out}: join token for ${service}.${namespace}, ${uses} use(s), until ${expires}`,
+    ]);
+  return exitCodes.ok;
+};
+
+/** The part of the answer to POST /v1/tokens that is used here. */
+interface TokenReply {
+  readonly token: string;
+  readonly expiresAtMs: number;
+}
+
+async function keep(file: string, token: string): Promise<void> {
+  try {
+    await writeFileAtomic(path.resolve(file), `${token}\n`);
+  } catch (error: unknown) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new CommandError(
+      `--out: cannot write ${file} (${code}); choose a folder that this user may write to`,
+      {
+        cause: error,
+      },
+    );
+  }
+}

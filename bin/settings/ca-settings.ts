@@ -1,0 +1,49 @@
+/** Settings of the commands that work on certificates without a control plane. */
+import { config, output } from "./common-settings.js";
+import { duration, serviceName, text, trustDomain } from "./parsers.js";
+import { defaulted, optional, required } from "./setting.js";
+
+const caDir = optional(text, {
+  placeholder: "DIR",
+  help: "folder of the CA",
+  defaultText: "<data-dir>/ca, data-dir being REMORA_DATA_DIR or ~/.remora/control-plane",
+});
+
+const domain = defaulted(trustDomain, "mesh.local", {
+  placeholder: "DOMAIN",
+  help: "trust domain of the mesh; it cannot be changed later",
+});
+
+export const caInitSettings = { dir: caDir, trustDomain: domain, output, config };
+
+export const certIssueSettings = {
+  service: required(serviceName, { placeholder: "NAME", help: "service that the certificate is for" }),
+  namespace: defaulted(serviceName, "default", {
+    placeholder: "NAMESPACE",
+    short: "-n",
+    help: "namespace of the service",
+  }),
+  caDir,
+  outDir: defaulted(text, ".", { placeholder: "DIR", help: "where key, certificate and bundle go" }),
+  ttl: defaulted(duration({ leastMs: 2000, mostMs: 604_800_000 }), "24h", {
+    placeholder: "DURATION",
+    help: "life of the certificate",
+  }),
+  output,
+  config,
+};
+
+export const certInspectSettings = { output };
+
+export const certVerifySettings = {
+  bundle: required(text, { placeholder: "FILE", help: "PEM file with the roots to trust" }),
+  trustDomain: optional(trustDomain, {
+    placeholder: "DOMAIN",
+    help: "trust domain that the certificate must belong to",
+    defaultText: "the one of the bundle",
+  }),
+  output,
+  config,
+};
+
+export const versionSettings = { output };

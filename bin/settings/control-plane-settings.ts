@@ -1,0 +1,48 @@
+import { config } from "./common-settings.js";
+import { duration, hostPort, oneOf, text, trustDomain, url } from "./parsers.js";
+import { defaulted, optional } from "./setting.js";
+
+export const controlPlaneSettings = {
+  dataDir: optional(text, {
+    placeholder: "DIR",
+    help: "folder (0700) for CA, tokens and policies; one control plane at a time",
+    defaultText: "~/.remora/control-plane",
+  }),
+  listen: defaulted(hostPort, "127.0.0.1:15012", {
+    placeholder: "HOST:PORT",
+    help: "where sidecars connect (gRPC over TLS)",
+  }),
+  admin: defaulted(hostPort, "127.0.0.1:15014", {
+    placeholder: "HOST:PORT",
+    help: "where the admin API listens",
+  }),
+  policies: optional(text, {
+    placeholder: "DIR",
+    help: "folder of policy documents",
+    defaultText: "<data-dir>/policies",
+  }),
+  trustDomain: defaulted(trustDomain, "mesh.local", {
+    placeholder: "DOMAIN",
+    help: "trust domain of the mesh; fixed when the CA is made",
+  }),
+  leafTtl: defaulted(duration({ leastMs: 2000, mostMs: 604_800_000 }), "24h", {
+    placeholder: "DURATION",
+    help: "life of a sidecar's certificate",
+  }),
+  consul: optional(url, {
+    placeholder: "URL",
+    help: "Consul agent to read the registry from",
+    defaultText: "the embedded registry",
+  }),
+  consulTokenFile: optional(text, { placeholder: "FILE", help: "file with Consul's ACL token" }),
+  consulCaFile: optional(text, {
+    placeholder: "FILE",
+    help: "PEM file of the CA that signed the agent's certificate",
+  }),
+  datacenter: optional(text, { placeholder: "NAME", help: "Consul datacenter", defaultText: "the agent's" }),
+  logLevel: defaulted(oneOf("debug", "info", "warn", "error"), "info", {
+    placeholder: "LEVEL",
+    help: "least level that is logged",
+  }),
+  config,
+};

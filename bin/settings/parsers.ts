@@ -1,0 +1,133 @@
+/** Text -> value for every kind of setting. Each throws Error: what is wrong with the text, and what it may be. */
+import { isIP } from "node:net";
+import { isServiceName, isTrustDomain } from "../../certs/spiffe-id.js";
+import type { AppCheck, UpstreamBinding } from "../../src/config/bootstrap.js";
+import { didYouMean } from "../../src/config/did-you-mean.js";
+import { formatDuration, parseDuration } from "../../src/time/duration.js";
+import type { Parse } from "./setting.js";
+
+/** Any text but the empty one: a path, a word. */
+export function text(value: string): string {
+  if (value === "") throw new Error("is empty; give a value");
+  return value;
+}
+
+/** One of several words. */
+export function oneOf<const T extends string>(...choices: readonly T[]): Parse<T> {
+  const parse = (value: string): T => {
+    if ((choices as readonly string[]).includes(value)) return value as T;
+    const known = choices.join(", ");
+    throw new Error(`${quote(value)} is not one of ${known}${didYouMean(value, choices)}`);
+  };
+  return Object.assign(parse, { choices });
+}
+
+/** A TCP port; 0 only where any free one will do. */
+export function port(options: { readonly allowsZero: boolean }): Parse<number> {
+  const least = options.allowsZero ? 0 : 1;
+  return (value) => {
+    const number = /^\d{1,5}$/.test(value) ? Number(value) : -1;
+    if (number >= least && number <= 65_535) return number;
+    throw new Error(`${quote(value)} is not a port; give a number from ${least} to 65535`);
+  };
+}
+
+/** `off`, or a port with 0 for any free one. */
+export function portOrOff(value: string): number | "off" {
+  return value === "off" ? "off" : port({ allowsZero: true })(value);
+}
+
+/** `HOST:PORT`, IPv6 in brackets; returned as it was written. */
+export function hostPort(value: string): string {
+  const match = /^(?:\[[0-9a-fA-F:.%]+\]|[^\s:[\]/@]+):(\d{1,5})$/.exec(value);
+  if (match !== null && Number(match[1]) <= 65_535) return value;
+  throw new Error(`${quote(value)} is not HOST:PORT; write it like 127.0.0.1:15012`);
+}
+
+/** A duration such as `30s`, `1m30s`, `250ms`; in milliseconds. */
+export function duration(range: { readonly leastMs: number; readonly mostMs: number }): Parse<number> {
+  const { leastMs, mostMs } = range;
+  return (value) => {
+    const ms = parseDuration(value);
+    if (ms === undefined)
+      throw new Error(`${quote(value)} is not a duration; write it like 30s, 250ms or 1m30s`);
+    if (ms >= leastMs && ms <= mostMs) return ms;
+    throw new Error(`${value} is out of range; give ${formatDuration(leastMs)} to ${formatDuration(mostMs)}`);
+  };
+}
+
+/** Name of a service or a namespace. */
+export function serviceName(value: string): string {
+  if (isServiceName(value)) return value;
+  throw new Error(
+    `${quote(value)} cannot be a name in the mesh; use a-z, 0-9, dash, dot and underscore, at most 63 characters`,
+  );
+}
+
+/** Trust domain of SPIFFE ids. */
+export function trustDomain(value: string): string {
+  if (isTrustDomain(value)) return value;
+  throw new Error(`${quote(value)} is no trust domain; use a-z, 0-9, dot, dash and underscore`);
+}
+
+/** An http or https URL without a path of its own. */
+export function url(value: string): string {
+  const parsed = URL.canParse(value) ? new URL(value) : undefined;
+  if (parsed !== undefined && /^https?:$/.test(parsed.protocol)) return value.replace(/\/$/, "");
+  throw new Error(`${quote(value)} is no address; write it like http://127.0.0.1:8500`);
+}
+
+/** An IP literal. */
+export function ipAddress(value: string): string {
+  if (isIP(value) !== 0) return value;
+  throw new Error(`${quote(value)} is not an IP address; write it like 10.0.0.7`);
+}
+
+/** A whole number. */
+export function wholeNumber(least: number, most: number): Parse<number> {
+  return (value) => {
+    const number = /^\d{1,9}$/.test(value) ? Number(value) : -1;
+    if (number >= least && number <= most) return number;
+    throw new Error(`${quote(value)} is out of range; give a whole number from ${least} to ${most}`);
+  };
+}
+
+/** `NAME=VALUE` */
+export function keyValue(value: string): readonly [string, string] {
+  const at = value.indexOf("=");
+  if (at > 0) return [value.slice(0, at), value.slice(at + 1)];
+  throw new Error(`${quote(value)} is not NAME=VALUE; write it like version=2`);
+}
+
+/** `NAME:LOCALPORT` */
+export function upstream(value: string): UpstreamBinding {
+  const match = /^([^:]+):(\d{1,5})$/.exec(value);
+  const [, service = "", digits = ""] = match ?? [];
+  if (match === null || Number(digits) > 65_535)
+    throw new Error(`${quote(value)} is not NAME:LOCALPORT; write it like api:9001`);
+  return { service: serviceName(service), port: Number(digits) };
+}
+
+/** Local checks cost nothing; two lost ones in a row are noticed within five seconds. */
+const checkTiming = { intervalMs: 2000, timeoutMs: 1000 };
+
+/** `http:/path`, `tcp` or `ttl:15s` */
+export function appCheck(value: string): AppCheck {
+  if (value === "tcp") return { kind: "tcp", ...checkTiming };
+  const path = /^http:(\/\S*)$/.exec(value)?.[1];
+  if (path !== undefined) return { kind: "http", path, ...checkTiming };
+  const ttl = /^ttl:(.+)$/.exec(value)?.[1];
+  if (ttl !== undefined) return { kind: "ttl", ttlMs: duration({ leastMs: 1000, mostMs: 86_400_000 })(ttl) };
+  throw new Error(`${quote(value)} is no check; write http:/health, tcp or ttl:15s`);
+}
+
+/** The protocols of the design; this version carries one of them. */
+export function protocol(value: string): "http" {
+  const known = oneOf("http", "http2", "grpc", "tcp")(value);
+  if (known === "http") return known;
+  throw new Error(`${known} is not carried by this version; use http`);
+}
+
+function quote(value: string): string {
+  return JSON.stringify(value.slice(0, 100));
+}

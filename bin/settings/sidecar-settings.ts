@@ -1,0 +1,105 @@
+import { config } from "./common-settings.js";
+import * as parse from "./parsers.js";
+import { defaulted, list, optional, required, toggle } from "./setting.js";
+
+const anyPort = parse.port({ allowsZero: true });
+const hour = 3_600_000;
+
+/** Settings of `remora sidecar`, and of `remora run`, which differs only in its outbound port. */
+export const sidecarSettings = {
+  service: required(parse.serviceName, { placeholder: "NAME", help: "service that the application is" }),
+  port: required(parse.port({ allowsZero: false }), {
+    placeholder: "PORT",
+    help: "port on 127.0.0.1 that the application listens at",
+  }),
+  namespace: defaulted(parse.serviceName, "default", {
+    placeholder: "NAMESPACE",
+    short: "-n",
+    help: "namespace of the service",
+  }),
+  upstream: list(parse.upstream, {
+    placeholder: "NAME:LOCALPORT",
+    help: "opens 127.0.0.1:LOCALPORT to service NAME or NAME.NAMESPACE; 0 = any free port",
+  }),
+  outbound: optional(parse.portOrOff, {
+    placeholder: "PORT",
+    help: "port on 127.0.0.1 that routes by host name; 0 = any free port, off = none",
+    defaultText: "off",
+  }),
+  inbound: defaulted(anyPort, "0", { placeholder: "PORT", help: "mTLS port for peers; 0 = any free port" }),
+  admin: defaulted(anyPort, "0", { placeholder: "PORT", help: "admin API on 127.0.0.1; 0 = any free port" }),
+  controlPlane: defaulted(parse.hostPort, "127.0.0.1:15012", {
+    placeholder: "HOST:PORT",
+    help: "control plane",
+  }),
+  tokenFile: optional(parse.text, {
+    placeholder: "FILE",
+    help: "file with the join token; needed until there is a certificate in the state folder",
+  }),
+  protocol: defaulted(Object.assign(parse.protocol, { choices: ["http"] }), "http", {
+    placeholder: "PROTOCOL",
+    help: "what the application speaks; this version carries http",
+  }),
+  advertise: optional(parse.ipAddress, {
+    placeholder: "IP",
+    help: "address that peers reach this machine at",
+    defaultText: "the one that the control plane is reached from",
+  }),
+  zone: defaulted((value: string) => value, "", { placeholder: "ZONE", help: "zone of this machine" }),
+  meta: list(parse.keyValue, { placeholder: "NAME=VALUE", help: "metadata of the instance in the registry" }),
+  consul: optional(parse.url, {
+    placeholder: "URL",
+    help: "local Consul agent to register with",
+    defaultText: "the embedded registry",
+  }),
+  consulTokenFile: optional(parse.text, { placeholder: "FILE", help: "file with Consul's ACL token" }),
+  consulCaFile: optional(parse.text, {
+    placeholder: "FILE",
+    help: "PEM file of the CA that signed the agent's certificate",
+  }),
+  noRegister: toggle({ help: "somebody else registers the instance" }),
+  check: list(parse.appCheck, {
+    placeholder: "CHECK",
+    help: "Consul's check of the application: http:/path, tcp (default) or ttl:15s",
+  }),
+  tag: list(parse.text, { placeholder: "TAG", help: "tag of the instance in Consul" }),
+  stateDir: optional(parse.text, {
+    placeholder: "DIR",
+    help: "folder (0700) for key, certificate and last configuration",
+    defaultText: "~/.remora/<service>.<namespace>-<port>",
+  }),
+  accessLog: defaulted(parse.oneOf("off", "text", "json"), "off", {
+    placeholder: "FORMAT",
+    help: "access log: off, text or json",
+  }),
+  accessLogFile: defaulted(parse.text, "-", {
+    placeholder: "FILE",
+    help: "where it goes; - is standard output",
+  }),
+  drainTimeout: defaulted(parse.duration({ leastMs: 0, mostMs: hour }), "30s", {
+    placeholder: "DURATION",
+    help: "longest wait for requests under way when stopping",
+  }),
+  drainDelay: defaulted(parse.duration({ leastMs: 0, mostMs: hour }), "5s", {
+    placeholder: "DURATION",
+    help: "wait between leaving the registry and refusing requests",
+  }),
+  readyTimeout: defaulted(parse.duration({ leastMs: 100, mostMs: hour }), "30s", {
+    placeholder: "DURATION",
+    help: "longest wait for certificate and first configuration",
+  }),
+  logLevel: defaulted(parse.oneOf("debug", "info", "warn", "error"), "info", {
+    placeholder: "LEVEL",
+    help: "least level that is logged",
+  }),
+  config,
+};
+
+/** Settings of `remora run`: applications find the mesh by HTTP_PROXY without asking for it. */
+export const runSettings = {
+  ...sidecarSettings,
+  outbound: defaulted(parse.portOrOff, "0", {
+    placeholder: "PORT",
+    help: "port on 127.0.0.1 that routes by host name, given as HTTP_PROXY; 0 = any free port, off = none",
+  }),
+};
