@@ -69,8 +69,10 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     socket.once("close", () => sockets.delete(socket));
   });
   tls.on("tlsClientError", (error, socket) => {
-    options.onRefused(error.message, socket.remoteAddress ?? "unknown");
     socket.destroy();
+    // Port checks leave in the middle of the handshake: nobody was refused.
+    if ((error as NodeJS.ErrnoException).code === "ECONNRESET") return;
+    options.onRefused(error.message, socket.remoteAddress ?? "unknown");
   });
   tls.on("secureConnection", (socket) => {
     // Before anything else can fail on it.

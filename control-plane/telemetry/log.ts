@@ -34,6 +34,8 @@ export function logRenewal(log: Logger, event: RenewalEvent): void {
         "own certificate not renewed",
       );
     case "level":
-      return log.warn({ level: event.level }, "life of the own certificate");
+      return event.level === "ok"
+        ? log.info("own certificate has most of its life before it")
+        : log.warn({ life: event.level }, "own certificate nears its end");
   }
 }

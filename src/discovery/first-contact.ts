@@ -37,7 +37,8 @@ export async function fetchPinnedRoot(
       );
     return { rootPem: toPem("CERTIFICATE", root), trustDomain: trustDomainOf(root) };
   } finally {
-    socket.destroy();
+    // After the last flight of the handshake is out: else the server sees a client that broke off.
+    socket.end(() => socket.destroy());
   }
 }
 
