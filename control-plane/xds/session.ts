@@ -54,14 +54,17 @@ export class XdsSession {
     const { typeUrl, nonce, names, refusal } = request;
     if (!order.includes(typeUrl)) return "stale"; // a type of others
     const known = this.#subscriptions.get(typeUrl);
-    if (known === undefined || nonce === "") {
-      this.#subscriptions.set(typeUrl, new Subscription(typeUrl, names));
+    if (known === undefined) {
+      this.#subscriptions.set(typeUrl, new Subscription(typeUrl, names, nonce));
       return "subscribed";
     }
-    if (nonce !== known.nonce) return "stale"; // a later response is on its way: its answer counts
-    if (refusal === undefined) known.accept();
-    else known.refuse(refusal);
-    if (!known.rename(names)) this.#subscriptions.delete(typeUrl);
+    // Other names before the first response has arrived: that one may still be on its way, and is answered later.
+    const isEarly = nonce === "";
+    if (!isEarly && nonce !== known.nonce) return "stale"; // a later response is on its way: its answer counts
+    if (!isEarly && refusal === undefined) known.accept();
+    if (!isEarly && refusal !== undefined) known.refuse(refusal);
+    known.rename(names);
+    if (isEarly) return "subscribed";
     if (this.state() === "SYNCED") this.#ackedVersion = this.#target?.version;
     return refusal === undefined ? "accepted" : "refused";
   }

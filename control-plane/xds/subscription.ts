@@ -9,7 +9,7 @@ export class Subscription {
   /** "all": everything there is, without naming it. */
   #names: ReadonlySet<string> | "all";
   /** Of the last response; "" before the first. */
-  #nonce = "";
+  #nonce: string;
   /** What the client has if it accepts the last response. */
   #sent: { readonly version: string; readonly resources: Resources } | undefined;
   /** What the client is known to have. */
@@ -18,8 +18,10 @@ export class Subscription {
   #memo: Memo | undefined;
   #refused: { readonly version: string; readonly reason: string } | undefined;
 
-  constructor(typeUrl: string, names: readonly string[]) {
+  /** @param nonce that the client holds, from a subscription before this one. */
+  constructor(typeUrl: string, names: readonly string[], nonce: string) {
     this.typeUrl = typeUrl;
+    this.#nonce = nonce;
     const isAll = names.includes("*") || (names.length === 0 && isWhole(typeUrl));
     this.#names = isAll ? "all" : new Set(names);
   }
@@ -33,9 +35,12 @@ export class Subscription {
     return this.#refused?.version === wanted.version ? this.#refused.reason : undefined;
   }
 
-  /** The client has accepted exactly this. */
+  /** The client has said that it has this. */
   hasAccepted(wanted: Wanted): boolean {
-    return this.#isAnswered && this.#sent?.version === wanted.version && this.refusalOf(wanted) === undefined;
+    if (!this.#isAnswered || this.refusalOf(wanted) !== undefined) return false;
+    if (this.#sent?.version === wanted.version) return true;
+    // Something was taken away, or taken back before it was accepted: then there is nothing to send.
+    return !isWhole(this.typeUrl) && this.#changed(wanted).length === 0;
   }
 
   /** What the client should have. With `isKeeping`, also what it has and should no longer have. */
@@ -60,14 +65,10 @@ export class Subscription {
    */
   pending(wanted: Wanted): readonly XdsResource[] | undefined {
     if (this.#sent?.version === wanted.version || this.refusalOf(wanted) !== undefined) return undefined;
-    const all = [...wanted.resources.values()];
     // Of listeners and clusters, absence from a response is deletion (xDS protocol, "deleting resources").
-    if (isWhole(this.typeUrl)) return all;
-    const changed = all.filter(({ name, hash }) => this.#acked.get(name)?.hash !== hash);
-    if (changed.length > 0) return changed;
-    // Something was taken away, or taken back before it was accepted: the client finds out by itself.
-    if (this.#isAnswered) this.#sent = wanted;
-    return undefined;
+    if (isWhole(this.typeUrl)) return [...wanted.resources.values()];
+    const changed = this.#changed(wanted);
+    return changed.length === 0 ? undefined : changed;
   }
 
   markSent(wanted: Wanted, nonce: string): void {
@@ -89,21 +90,26 @@ export class Subscription {
     if (wanted !== undefined) this.#refused = { version: wanted.version, reason };
   }
 
-  /** Returns false when the client wants nothing of this type any more. */
-  rename(names: readonly string[]): boolean {
+  #changed(wanted: Wanted): readonly XdsResource[] {
+    return [...wanted.resources.values()].filter(({ name, hash }) => this.#acked.get(name)?.hash !== hash);
+  }
+
+  /** The client wants these from now on. */
+  rename(names: readonly string[]): void {
     // No names means all only before any name was given (xDS protocol, "wildcard").
-    if (names.length === 0) return this.#names === "all";
-    this.#names = names.includes("*") ? "all" : new Set(names);
-    const wanted = this.#names;
-    if (wanted === "all") return true;
+    if (names.length === 0 && this.#names === "all") return;
+    if (names.includes("*")) {
+      this.#names = "all";
+      return;
+    }
+    const wanted = new Set(names);
+    this.#names = wanted;
     const keep = (resources: Resources): Resources =>
       new Map([...resources].filter(([name]) => wanted.has(name)));
     this.#acked = keep(this.#acked);
-    if (this.#sent !== undefined) {
-      const resources = keep(this.#sent.resources);
-      this.#sent = { version: setVersion(resources.values()), resources };
-    }
-    return true;
+    if (this.#sent === undefined) return;
+    const resources = keep(this.#sent.resources);
+    this.#sent = { version: setVersion(resources.values()), resources };
   }
 }
 
