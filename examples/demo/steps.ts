@@ -144,7 +144,7 @@ const refused: Step = {
     // A certificate of another authority, for the very identity that would be let in.
     const caDir = path.join(dir, "stranger");
     await run(["ca", "init", "--dir", caDir, "--trust-domain", "mesh.local"]);
-    await run(["cert", "issue", "--ca-dir", caDir, "--service", "web", "--out", caDir]);
+    await run(["cert", "issue", "--ca-dir", caDir, "--service", "web", "--out-dir", caDir]);
     const file = (name: string): Promise<string> => readFile(path.join(caDir, name), "utf8");
     const [cert, key] = await Promise.all([file("web.crt"), file("web.key")]);
     const stranger = tls.connect({
