@@ -83,7 +83,7 @@ function optionOf(key: string, setting: Setting<unknown>): Option {
   const text = notes.length === 0 ? help : `${help} (${notes.join("; ")})`;
   const option = new Option(kind === "switch" ? flags : `${flags} <${placeholder}>`, text);
   // Our parser judges the values, whichever place they come from; commander only collects them.
-  option.argChoices = [...choices];
+  if (choices.length > 0) option.argChoices = [...choices];
   if (kind === "list")
     option.argParser((value: string, previous: string[] | undefined) => [...(previous ?? []), value]);
   return option;

@@ -144,8 +144,9 @@ const refused: Step = {
     // A certificate of another authority, for the very identity that would be let in.
     const caDir = path.join(dir, "stranger");
     await run(["ca", "init", "--dir", caDir, "--trust-domain", "mesh.local"]);
-    await run(["cert", "issue", "--ca-dir", caDir, "--service", "web", "--out-dir", caDir]);
-    const file = (name: string): Promise<string> => readFile(path.join(caDir, name), "utf8");
+    const outDir = path.join(dir, "stranger-web");
+    await run(["cert", "issue", "--ca-dir", caDir, "--service", "web", "--out-dir", outDir]);
+    const file = (name: string): Promise<string> => readFile(path.join(outDir, name), "utf8");
     const [cert, key] = await Promise.all([file("web.crt"), file("web.key")]);
     const stranger = tls.connect({
       host: "127.0.0.1",
