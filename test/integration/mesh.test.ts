@@ -1,0 +1,136 @@
+/** Real processes through the command line: a mesh under steady load while everything that can change in it changes. */
+import { readFile } from "node:fs/promises";
+import t, { type Test } from "tap";
+import { metric, readAdmin, startMesh, type CliMesh, type Place } from "../support/cli-mesh.js";
+import type { CliProcess } from "../support/cli-process.js";
+import { call, startLoad, type LoadResult } from "../support/http-load.js";
+import { until } from "../support/until.js";
+
+type Running = Place & { process: CliProcess };
+
+interface WebAndApis {
+  readonly mesh: CliMesh;
+  readonly web: Running;
+  readonly apis: readonly Running[];
+  /** Local port of web to api. */
+  readonly api: number;
+}
+
+async function webAndApis(t: Test, apis: number, flags: readonly string[] = []): Promise<WebAndApis> {
+  const mesh = await startMesh(t, { controlPlane: flags });
+  const names = Array.from({ length: apis }, (_, n) => `api-${n + 1}`);
+  const [web, ...started] = await Promise.all([
+    mesh.join({ name: "web", service: "web", upstreams: ["api"] }),
+    ...names.map((name) => mesh.join({ name, service: "api" })),
+  ]);
+  await mesh.untilKnown(web, "api", started);
+  return { mesh, web, apis: started, api: web.upstreams.get("api") ?? 0 };
+}
+
+/** Ids in the ledger of all instances, one for each time that a POST was executed. */
+async function executed({ ledger }: CliMesh): Promise<readonly string[]> {
+  return (await readFile(ledger, "utf8")).split("\n").filter((line) => line !== "");
+}
+
+/** Ends an instance as `kill` or a service manager does, and starts it again at the same place. */
+async function restart(
+  mesh: CliMesh,
+  web: Place,
+  apis: readonly Running[],
+  instance: Running,
+): Promise<void> {
+  const { code } = await instance.process.stop();
+  if (code !== 0) throw new Error(`${instance.name}: exit ${code}`);
+  await mesh.untilKnown(
+    web,
+    "api",
+    apis.filter((other) => other !== instance),
+  );
+  instance.process = mesh.run(instance);
+  await mesh.untilKnown(web, "api", apis);
+}
+
+/** What no other rule matches: a service with routes answers 404 to everything else (Gateway API). */
+const anyPath = `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: api}
+spec:
+  parentRefs: [{group: "", kind: Service, name: api}]
+  rules:
+  - backendRefs: [{name: api}]
+    retry: {codes: [503], attempts: 3, backoff: 10ms}
+`;
+
+const policies = (from: number, count: number): string =>
+  Array.from(
+    { length: count },
+    (_, n) => `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: api-${from + n}}
+spec:
+  parentRefs: [{group: "", kind: Service, name: api}]
+  rules:
+  - matches: [{path: {type: PathPrefix, value: /p${from + n}}}]
+    backendRefs: [{name: api}]
+    timeouts: {request: ${10 + n}s}
+`,
+  ).join("---\n");
+
+t.test("no request fails while endpoints, certificates and policies change", async (t) => {
+  const { mesh, web, apis, api } = await webAndApis(t, 3, ["--leaf-ttl", "4s"]);
+  await mesh.apply(anyPath);
+  const serials = new Set<unknown>();
+  const load = startLoad(200, (n) =>
+    n % 2 === 0
+      ? { port: api, path: `/p${n % 100}/x` }
+      : { port: api, path: "/", method: "POST", body: `post-${n}` },
+  );
+  let isOver = false;
+  const restarts = (async () => {
+    let count = 0;
+    while (!isOver) {
+      await restart(mesh, web, apis, apis[count % apis.length] as Running);
+      count++;
+    }
+    return count;
+  })();
+  const pushes = (async () => {
+    for (let from = 0; from < 100; from += 10) {
+      await mesh.apply(policies(from, 10));
+      serials.add(await servedSerial(web));
+    }
+  })();
+  const watch = (async () => {
+    while (!isOver) {
+      serials.add(await servedSerial(web));
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+  })();
+  await Promise.all([until("20 s of load", () => load.sent >= 4000, 60_000), pushes]);
+  isOver = true;
+  const [restarted] = await Promise.all([restarts, watch]);
+  const result = await load.stop();
+
+  t.same(result.failures.slice(0, 20), [], `${result.sent} requests, ${restarted} restarts`);
+  t.ok(restarted >= 3, `${restarted} rolling restarts`);
+  t.ok(serials.size >= 6, `${serials.size} certificates of web`);
+  await exactlyOnce(t, mesh, result, "post-");
+  await until("the last policy in force", async () => {
+    const { body } = await call({ port: web.admin, path: "/config_dump" });
+    return body.includes("HTTPRoute/default/api-99");
+  });
+  t.equal(await metric(web.admin, "remora_xds_nacks_total"), 0);
+});
+
+async function servedSerial(web: Place): Promise<unknown> {
+  const { certificates } = (await readAdmin(web.admin, "/certs")) as {
+    certificates: readonly { cert_chain: readonly { serial_number: string }[] }[];
+  };
+  return certificates[0]?.cert_chain[0]?.serial_number;
+}
+
+async function exactlyOnce(t: Test, mesh: CliMesh, { sent }: LoadResult, prefix: string): Promise<void> {
+  const ids = (await executed(mesh)).filter((id) => id.startsWith(prefix));
+  t.equal(new Set(ids).size, ids.length, "no POST was executed twice");
+  t.equal(ids.length, Math.floor(sent / 2), "every POST was executed");
+}
