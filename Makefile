@@ -36,5 +36,10 @@ check: build lint fmt-check test ## What CI runs
 demo: build ## Show a small mesh at work, step by step (KEEP=1 leaves it running)
 	@node dist/examples/demo/demo.js
 
+bench: build ## Measure Remora against HAProxy, nginx, Consul's proxy and http-proxy (BENCH_SECONDS, BENCH_ROUNDS, BENCH_ONLY)
+	@test/support/install-peers.sh bench >/dev/null || true # what is missing becomes a row that says so
+	@test/support/install-peers.sh consul >/dev/null || true
+	@node dist/bench/bench.js
+
 clean: ## Remove what was built
 	@rm -rf dist .tap

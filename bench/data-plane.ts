@@ -1,0 +1,32 @@
+import type { Identities } from "./identities.js";
+import type { Processes } from "./processes.js";
+
+/** What a data plane is started with. */
+export interface Surroundings {
+  /** Folder of its own, removed after the run. */
+  readonly dir: string;
+  readonly processes: Processes;
+  /** Port on 127.0.0.1 of the application. */
+  readonly appPort: number;
+  readonly identities: Identities;
+}
+
+/** Two running sidecars: load -> outbound -> mTLS -> inbound -> application. */
+export interface Pair {
+  /** Port on 127.0.0.1 that the load goes to. */
+  readonly port: number;
+  /** Process ids. */
+  readonly outboundPid: number;
+  readonly inboundPid: number;
+}
+
+/** Something that carries requests between two services. */
+export interface DataPlane {
+  readonly name: string;
+  /** What stands beside its figures. */
+  readonly note: string;
+  /** Throws when it is not on this machine. */
+  version(processes: Processes): Promise<string>;
+  /** Resolves once requests pass. Throws when the data plane is missing or does not start. */
+  start(surroundings: Surroundings): Promise<Pair>;
+}

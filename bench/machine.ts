@@ -1,0 +1,31 @@
+import { readFile } from "node:fs/promises";
+import os from "node:os";
+
+/** Where a benchmark ran. */
+export interface Machine {
+  readonly cpu: string;
+  readonly cores: number;
+  readonly memoryBytes: number;
+  /** Kernel release and architecture. */
+  readonly kernel: string;
+  /** Empty when the system does not say. */
+  readonly system: string;
+  readonly node: string;
+  readonly openssl: string;
+  /** One minute's load average before the run. */
+  readonly loadAverage: number;
+}
+
+export async function describeMachine(): Promise<Machine> {
+  const release = await readFile("/etc/os-release", "utf8").catch(() => "");
+  return {
+    cpu: os.cpus()[0]?.model.trim() || os.arch(),
+    cores: os.availableParallelism(),
+    memoryBytes: os.totalmem(),
+    kernel: `${os.type()} ${os.release()} ${os.arch()}`,
+    system: /^PRETTY_NAME="?([^"\n]*)/m.exec(release)?.[1] ?? "",
+    node: process.version,
+    openssl: process.versions.openssl ?? "",
+    loadAverage: os.loadavg()[0] ?? 0,
+  };
+}
