@@ -14,7 +14,13 @@ export interface RetryRules {
   readonly maxReplayBytes: number;
 }
 
-/** Without configuration: only what the upstream provably never saw is sent again, once. */
+/** RFC 9110 §9.2.2: idempotent methods. */
+const idempotent: ReadonlySet<string> = new Set(retryDefaults.methods);
+
+/**
+ * Without configuration: what the upstream provably never saw is sent again, once; and idempotent requests that lost the
+ * race against the close of a kept-alive connection, which happens with every healthy server (RFC 9112 §9.3.1).
+ */
 export function retryRules(config: RetryConfig | undefined): RetryRules {
   const { attempts, baseBackoffMs, maxBackoffMs, maxReplayBytes } = config ?? retryDefaults;
   return {
@@ -61,7 +67,7 @@ export function isRetryable(rules: RetryRules, outcome: number | ErrorCode, meth
     case "always":
       return true;
     case "if-idempotent":
-      return rules.methods.has(method);
+      return rules.methods.has(method) || (outcome === "keepalive_race" && idempotent.has(method));
     case "never":
       return false;
   }

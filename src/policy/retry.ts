@@ -161,8 +161,11 @@ class RetriedCall implements Call, Reply, TimerTarget {
   end(error: ProxyError | null): void {
     switch (this.#phase) {
       case "trying":
-        if (error !== null && this.#mayRetry(error.code, undefined)) return this.#wait();
-        return this.#finish(error);
+        if (error === null || !this.#mayRetry(error.code, undefined)) return this.#finish(error);
+        // Connections as old as the one that was closed are about to be closed, too.
+        if (error.code === "keepalive_race" || error.code === "upstream_unprocessed")
+          this.#request.needsFreshConnection = true;
+        return this.#wait();
       case "discarding":
         return this.#wait();
       case "cancelled":

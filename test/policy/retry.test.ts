@@ -58,6 +58,11 @@ t.test("decision: by outcome, method and configuration", async (t) => {
     [{ outcome: "connect_failed", method: "POST" }, undefined, "retry 10"],
     [{ outcome: "upstream_unprocessed", method: "POST" }, undefined, "retry 10"],
     [{ outcome: "upstream_reset" }, undefined, "final"],
+    [{ outcome: "keepalive_race" }, undefined, "retry 10"],
+    [{ outcome: "keepalive_race", method: "POST" }, undefined, "final"],
+    [{ outcome: "keepalive_race", retries: 1 }, undefined, "exhausted"],
+    [{ outcome: "keepalive_race", canReplay: false }, undefined, "final"],
+    [{ outcome: "keepalive_race" }, { ...config, methods: [] }, "retry 10"],
     [{ outcome: 503 }, undefined, "final"],
     [{ outcome: "connect_failed", retries: 1 }, undefined, "exhausted"],
     [{ outcome: "upstream_reset" }, config, "retry 10"],
@@ -88,6 +93,23 @@ t.test("decision: by outcome, method and configuration", async (t) => {
   const never = (Object.keys(errorTable) as ErrorCode[]).filter((code) => errorTable[code].retry === "never");
   for (const outcome of never)
     t.equal(shouldRetry(retryRules(config), { ...base, outcome }).type, "final", outcome);
+});
+
+t.test("a lost keep-alive race is retried on a fresh connection", async (t) => {
+  for (const code of ["keepalive_race", "upstream_unprocessed", "connect_failed"] as const) {
+    const isFresh: boolean[] = [];
+    const note: Step = (attempt) => isFresh.push(attempt.request.needsFreshConnection);
+    const { clock, service, reply } = setup({
+      steps: [
+        (attempt) => (note(attempt), attempt.fail(code)),
+        (attempt) => (note(attempt), attempt.respond(200)),
+      ],
+    });
+    service.call(scriptedRequest(), reply);
+    clock.advance(1000);
+    t.equal(reply.outcome, "200", code);
+    t.strictSame(isFresh, [false, code !== "connect_failed"], code);
+  }
 });
 
 t.test("a refused connection is retried once, for any method, after a jittered pause", async (t) => {
