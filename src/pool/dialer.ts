@@ -1,5 +1,6 @@
 import net, { type Socket } from "node:net";
 import tls, { type TLSSocket } from "node:tls";
+import type { ErrorCode } from "../errors/error-table.js";
 import { ProxyError } from "../errors/proxy-error.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
 
@@ -25,86 +26,92 @@ export interface DialSecurity {
 
 /** TCP without TLS: the local application, and endpoints without a sidecar where policy permits it. */
 export function plainDialer(target: DialTarget, wheel: TimerWheel): Dialer {
-  return {
-    dial(onConnected, onFailed) {
-      const socket = net.connect({ host: target.address, port: target.port, noDelay: true });
-      return watch(socket, "connect", target, wheel, () => undefined, onConnected, onFailed);
-    },
+  const { address: host, port } = target;
+  const how: Way<Socket> = {
+    ready: "connect",
+    open: () => net.connect({ host, port, noDelay: true }),
+    refusal: () => undefined,
   };
+  return { dial: (onConnected, onFailed) => dial(how, target, wheel, onConnected, onFailed) };
 }
 
 /** mTLS to a sidecar, whose identity is verified before the first byte is sent. */
 export function meshDialer(target: DialTarget, wheel: TimerWheel, security: DialSecurity): Dialer {
-  return {
-    dial(onConnected, onFailed) {
+  const { address: host, port } = target;
+  const how: Way<TLSSocket> = {
+    ready: "secureConnect",
+    open: () => {
       const options = security.options();
-      if (options === undefined) {
-        queueMicrotask(() =>
-          onFailed(new ProxyError("upstream_tls_failed", "this sidecar has no certificate yet")),
-        );
-        return { cancel() {} };
-      }
-      const socket = tls.connect({ ...options, host: target.address, port: target.port });
+      if (options === undefined) throw new Error("this sidecar has no certificate yet");
+      const socket = tls.connect({ ...options, host, port });
       socket.setNoDelay(true);
-      return watch(
-        socket,
-        "secureConnect",
-        target,
-        wheel,
-        () => security.refusal(socket),
-        onConnected,
-        onFailed,
-      );
+      return socket;
     },
+    refusal: security.refusal,
   };
+  return { dial: (onConnected, onFailed) => dial(how, target, wheel, onConnected, onFailed) };
 }
 
-function watch(
-  socket: Socket,
-  ready: "connect" | "secureConnect",
+interface Way<S extends Socket> {
+  /** The event after which bytes can be sent. */
+  readonly ready: "connect" | "secureConnect";
+  /** May throw, for example over a port that is none: a registry said so. */
+  readonly open: () => S;
+  readonly refusal: (socket: S) => string | undefined;
+}
+
+function dial<S extends Socket>(
+  { ready, open, refusal }: Way<S>,
   target: DialTarget,
   wheel: TimerWheel,
-  refusal: () => string | undefined,
   onConnected: (socket: Socket) => void,
   onFailed: (error: ProxyError) => void,
 ): { cancel(): void } {
   const peer = `${target.address}:${target.port}`;
   let isSettled = false;
+  let socket: S | null = null;
   const settle = (): boolean => {
     if (isSettled) return false;
     isSettled = true;
     timer.cancel();
     return true;
   };
-  const fail = (error: ProxyError): void => {
+  const fail = (code: ErrorCode, detail: string, cause?: unknown): void => {
     if (!settle()) return;
-    socket.destroy();
-    onFailed(error);
+    socket?.destroy();
+    onFailed(new ProxyError(code, `${peer}: ${detail}`, { cause }));
   };
   const timer = wheel.add(target.connectTimeoutMs, {
-    onTimer: () =>
-      fail(new ProxyError("connect_timeout", `${peer}: no connection within ${target.connectTimeoutMs} ms`)),
+    onTimer: () => fail("connect_timeout", `no connection within ${target.connectTimeoutMs} ms`),
   });
   const onError = (cause: NodeJS.ErrnoException): void => {
     const isTls = ready === "secureConnect" && cause.syscall !== "connect";
-    const code = isTls ? "upstream_tls_failed" : "connect_failed";
-    fail(new ProxyError(code, `${peer}: ${cause.code ?? cause.message}`, { cause }));
+    fail(isTls ? "upstream_tls_failed" : "connect_failed", cause.code ?? cause.message, cause);
   };
-  const onClose = (): void => fail(new ProxyError("connect_failed", `${peer}: closed during the handshake`));
-  socket.on("error", onError);
-  socket.on("close", onClose);
-  socket.once(ready, () => {
-    if (isSettled) return;
-    const reason = refusal();
-    if (reason !== undefined) return fail(new ProxyError("upstream_identity_mismatch", `${peer}: ${reason}`));
+  const onClose = (): void => fail("connect_failed", "closed during the handshake");
+  const onReady = (): void => {
+    if (isSettled || socket === null) return;
+    let reason: string | undefined;
+    try {
+      reason = refusal(socket);
+    } catch (cause) {
+      return fail("upstream_identity_mismatch", "the certificate cannot be checked", cause);
+    }
+    if (reason !== undefined) return fail("upstream_identity_mismatch", reason);
     settle();
     onConnected(socket);
     socket.off("error", onError);
     socket.off("close", onClose);
-  });
+  };
+  try {
+    socket = open();
+    socket.on("error", onError).on("close", onClose).once(ready, onReady);
+  } catch (cause) {
+    queueMicrotask(() => onError(cause as Error));
+  }
   return {
     cancel() {
-      if (settle()) socket.destroy();
+      if (settle()) socket?.destroy();
     },
   };
 }

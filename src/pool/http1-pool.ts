@@ -9,8 +9,8 @@ import type { Dialer } from "./dialer.js";
 
 /** A connection as the pool sees it; http1/ makes them. */
 export interface PooledConnection {
-  readonly isClosed: boolean;
-  readonly isIdle: boolean;
+  /** It has carried a request before: the peer may be closing it. */
+  readonly isUsed: boolean;
   idleSinceMs: number;
   /** The peer's own keep-alive time, milliseconds; -1 = unknown. */
   readonly keepAliveHintMs: number;
@@ -51,6 +51,7 @@ export class Http1Pool implements EndpointTransport, ConnectionOwner {
   readonly #dials = new Set<{ cancel(): void }>();
   #sweepTimer: WheelTimer | null = null;
   #isRetired = false;
+  #isClosed = false;
   /** Connections opened since the start. */
   opened = 0;
 
@@ -63,12 +64,19 @@ export class Http1Pool implements EndpointTransport, ConnectionOwner {
   }
 
   call(request: RequestContext, reply: Reply): Call {
+    if (this.#isClosed) {
+      reply.end(closedError);
+      return endedCall;
+    }
     if (!request.needsFreshConnection) {
-      const connection = this.#idle.pop();
+      const connection = this.#takeIdle();
       if (connection !== undefined) return connection.send(request, reply);
+    } else if (!this.#canDial) {
+      // Room for a fresh one.
+      this.#idle[0]?.destroy(retiredError);
     }
     const { maxPendingRequests, maxConnections, name } = this.#options;
-    const canDial = this.#connections.size + this.#dials.size < maxConnections;
+    const canDial = this.#canDial;
     if (!canDial && this.#waiting.size >= maxPendingRequests) {
       const text = `${name}: ${maxConnections} connections busy and ${maxPendingRequests} requests waiting`;
       reply.end(new ProxyError("concurrency_limit", text));
@@ -87,17 +95,20 @@ export class Http1Pool implements EndpointTransport, ConnectionOwner {
 
   close(): void {
     this.#isRetired = true;
+    this.#isClosed = true;
     this.#sweepTimer?.cancel();
     for (const dial of this.#dials) dial.cancel();
     this.#dials.clear();
-    for (const pending of [...this.#waiting]) pending.cancel(retiredError);
+    for (const pending of [...this.#waiting]) pending.cancel(closedError);
     for (const connection of [...this.#connections]) connection.destroy(retiredError);
   }
 
   connectionIdle(connection: PooledConnection): void {
-    const next = this.#nextWaiting();
+    const next = this.#nextWaiting(connection.isUsed);
     if (next !== undefined) return next.start(connection);
-    if (this.#isRetired) return connection.destroy(retiredError);
+    // Whoever waits now wants a fresh connection: this one makes room for it, or is not wanted any more.
+    if (this.#isRetired || (this.#waiting.size > this.#dials.size && !this.#canDial))
+      return connection.destroy(retiredError);
     connection.idleSinceMs = this.#options.clock.monotonicMs();
     this.#idle.push(connection);
     if (this.#sweepTimer === null) this.#sweepLater(this.#options.poolIdleMs);
@@ -110,8 +121,25 @@ export class Http1Pool implements EndpointTransport, ConnectionOwner {
     this.#dialForWaiting();
   }
 
-  #nextWaiting(): PendingCall | undefined {
+  get #canDial(): boolean {
+    return this.#connections.size + this.#dials.size < this.#options.maxConnections;
+  }
+
+  /** The connection used last, unless the peer may be about to close it: the sweep comes late after a stall. */
+  #takeIdle(): PooledConnection | undefined {
+    if (this.#idle.length === 0) return undefined;
+    const nowMs = this.#options.clock.monotonicMs();
+    for (let last = this.#idle.pop(); last !== undefined; last = this.#idle.pop()) {
+      if (nowMs - last.idleSinceMs < this.#idleLimitMs(last)) return last;
+      last.destroy(retiredError);
+    }
+    return undefined;
+  }
+
+  /** The oldest that may use such a connection. */
+  #nextWaiting(isUsed: boolean): PendingCall | undefined {
     for (const pending of this.#waiting) {
+      if (isUsed && pending.needsFreshConnection) continue;
       this.#waiting.delete(pending);
       return pending;
     }
@@ -119,9 +147,7 @@ export class Http1Pool implements EndpointTransport, ConnectionOwner {
   }
 
   #dialForWaiting(): void {
-    const { maxConnections } = this.#options;
-    if (this.#waiting.size > this.#dials.size && this.#connections.size + this.#dials.size < maxConnections)
-      this.#dial();
+    if (this.#waiting.size > this.#dials.size && this.#canDial) this.#dial();
   }
 
   #dial(): void {
@@ -135,7 +161,8 @@ export class Http1Pool implements EndpointTransport, ConnectionOwner {
       },
       (error) => {
         this.#dials.delete(dial);
-        this.#nextWaiting()?.refuse(error);
+        // One dial, one request; but a dial that outlived its request costs no other one, whose own is under way.
+        if (this.#waiting.size > this.#dials.size) this.#nextWaiting(false)?.refuse(error);
         this.#dialForWaiting();
       },
     );
@@ -166,6 +193,8 @@ export class Http1Pool implements EndpointTransport, ConnectionOwner {
 }
 
 const retiredError = new ProxyError("upstream_closed", "connection pool closed");
+/** For requests that were never sent. */
+const closedError = new ProxyError("upstream_unprocessed", "connection pool closed");
 
 /** A request that waits for a connection, then the call on it. */
 class PendingCall implements Call {
@@ -178,6 +207,10 @@ class PendingCall implements Call {
     this.#waiting = waiting;
     this.#request = request;
     this.#reply = reply;
+  }
+
+  get needsFreshConnection(): boolean {
+    return this.#request.needsFreshConnection;
   }
 
   start(connection: PooledConnection): void {
