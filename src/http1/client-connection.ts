@@ -1,7 +1,8 @@
 import type { Socket } from "node:net";
 import { ProxyError } from "../errors/proxy-error.js";
 import type { RequestContext } from "../stack/request-context.js";
-import type { Call, Reply } from "../stack/service.js";
+import { endedCall, type Call, type Reply } from "../stack/service.js";
+import { isEndedByReset, unreadBytes } from "./broken-socket.js";
 import { ChunkedDecoder } from "./chunked-decoder.js";
 import { HeadReader } from "./head-reader.js";
 import { IncomingBody, type BodyInlet } from "./incoming-body.js";
@@ -54,13 +55,18 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
   idleSinceMs = 0;
   /** The server's own hint (Keep-Alive: timeout=N), milliseconds; -1 = none. */
   keepAliveHintMs = -1;
+  readonly #pushSlice = (slice: Buffer): void => this.#body?.push(slice);
 
   constructor(socket: Socket, peer: string, limits: Http1Limits, owner: ClientConnectionOwner) {
     this.#socket = socket;
     this.#peer = peer;
     this.#limits = limits;
     this.#owner = owner;
-    this.#out = new OutputQueue(socket, () => this.#writer.room());
+    this.#out = new OutputQueue(
+      socket,
+      () => this.#writer.room(),
+      () => this.#writeFailed(),
+    );
     this.#writer = new MessageWriter(this.#out, this);
     this.#reader = new HeadReader(limits, "response");
     socket.on("data", (chunk: Buffer) => this.#read(chunk));
@@ -69,16 +75,23 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
     socket.on("close", () => this.#lost(null));
   }
 
-  get isClosed(): boolean {
-    return this.#isClosed;
-  }
-
-  get isIdle(): boolean {
-    return this.#reply === null && !this.#isClosed;
+  get isUsed(): boolean {
+    return this.#requests > 0;
   }
 
   /** Sends a request; only when idle. */
   send(request: RequestContext, reply: Reply): Call {
+    const body = request.body;
+    const isChunked = body !== null && body.length < 0;
+    let headText: string;
+    try {
+      headText = requestHeadText(request.head, isChunked, false);
+    } catch (error) {
+      // A head that must not be written costs this request, not the connection.
+      this.#owner.connectionIdle(this);
+      reply.end(asProxyError(error));
+      return endedCall;
+    }
     this.#request = request;
     this.#reply = reply;
     this.#response = null;
@@ -87,9 +100,7 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
     this.#bytesBefore = this.#out.flushedBytes;
     this.#requests++;
     const call = new ClientCall(this, reply);
-    const body = request.body;
-    const isChunked = body !== null && body.length < 0;
-    this.#writer.send(requestHeadText(request.head, isChunked, false), body, isChunked);
+    this.#writer.send(headText, body, isChunked);
     if (body === null) this.bodyWritten();
     return call;
   }
@@ -129,6 +140,11 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
   #read(chunk: Buffer): void {
     // Bytes that no request asked for: whoever gets this connection next must not take them for its answer.
     if (this.#reply === null) return this.#close();
+    if (this.#out.flushedBytes === this.#bytesBefore) {
+      return this.#fail(
+        new ProxyError("upstream_unprocessed", `${this.#peer}: sent a response before there was a request`),
+      );
+    }
     let at = 0;
     try {
       while (this.#response === null) {
@@ -186,7 +202,7 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
     const body = this.#body as IncomingBody;
     if (this.#bodyLeft === chunked) {
       const decoder = this.#decoder as ChunkedDecoder;
-      const at = decoder.feed(chunk, from, (slice) => body.push(slice));
+      const at = decoder.feed(chunk, from, this.#pushSlice);
       if (decoder.isDone) this.#bodyComplete(body, decoder.trailers);
       return at;
     }
@@ -229,11 +245,21 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
   }
 
   #peerEnded(): void {
-    if (this.#bodyLeft === untilClose && this.#body !== null) {
+    if (this.#bodyLeft === untilClose && this.#body !== null && !isEndedByReset(this.#socket)) {
       this.#bodyComplete(this.#body, null);
       return this.#complete();
     }
     this.#lost(null);
+  }
+
+  /** The upstream takes no more, but it may have answered. */
+  #writeFailed(): void {
+    for (const chunk of this.#reply === null ? [] : unreadBytes(this.#socket)) {
+      if (this.#isClosed) return;
+      this.#read(chunk);
+      // Not even when the response is complete.
+      this.#isReusable = false;
+    }
   }
 
   /** The connection broke. */
@@ -259,6 +285,10 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
         `${this.#peer}: ${how} before the request was sent`,
         options,
       );
+    }
+    // TLS 1.3 (RFC 8446 §4.4.2.4): a server's verdict on our certificate comes after our handshake is done.
+    if (this.#requests === 1 && this.#reader.isEmpty && /^ERR_SSL_.*ALERT/.test(how)) {
+      return new ProxyError("upstream_tls_failed", `${this.#peer}: ${how}`, options);
     }
     if (this.#requests > 1 && this.#reader.isEmpty && this.#informationals === 0) {
       return new ProxyError("keepalive_race", `${this.#peer}: ${how} on a kept-alive connection`, options);

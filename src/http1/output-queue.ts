@@ -18,13 +18,28 @@ export class OutputQueue {
   /** Bytes handed to the socket since it was opened. */
   flushedBytes = 0;
 
-  /** @param onRoom the socket has room again after write() had returned false. */
-  constructor(socket: Socket, onRoom: () => void) {
+  readonly #onWritten: ((error?: Error | null) => void) | undefined;
+
+  /**
+   * @param onRoom the socket has room again after it was full.
+   * @param onWriteError a write failed; the socket is still open, but will be destroyed on return.
+   */
+  constructor(socket: Socket, onRoom: () => void, onWriteError?: () => void) {
     this.#socket = socket;
+    if (onWriteError !== undefined) {
+      this.#onWritten = (error) => {
+        if (error !== null && error !== undefined) onWriteError();
+      };
+    }
     socket.on("drain", () => {
       this.#isBlocked = false;
       onRoom();
     });
+  }
+
+  /** The socket has not taken yet what it was handed: whoever can wait, waits for onRoom. */
+  get isFull(): boolean {
+    return this.#isBlocked;
   }
 
   /** Queues latin1 text: heads and chunk framing. */
@@ -84,13 +99,15 @@ export class OutputQueue {
   }
 
   #send(bytes: Buffer): void {
+    if (!this.#socket.writable) return;
     this.flushedBytes += bytes.length;
-    if (this.#socket.writable && !this.#socket.write(bytes)) this.#isBlocked = true;
+    if (!this.#socket.write(bytes, this.#onWritten)) this.#isBlocked = true;
   }
 
   #sendText(text: string): void {
+    if (!this.#socket.writable) return;
     this.flushedBytes += text.length;
-    if (this.#socket.writable && !this.#socket.write(text, "latin1")) this.#isBlocked = true;
+    if (!this.#socket.write(text, "latin1", this.#onWritten)) this.#isBlocked = true;
   }
 
   #schedule(): void {

@@ -4,7 +4,8 @@ import { RequestContext } from "../stack/request-context.js";
 import type { Service } from "../stack/service.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel, WheelTimer } from "../time/timer-wheel.js";
-import type { ResponseHead } from "../traffic/message.js";
+import { setHeader } from "../traffic/headers.js";
+import type { RequestHead, ResponseHead } from "../traffic/message.js";
 import { ChunkedDecoder } from "./chunked-decoder.js";
 import { HeadReader } from "./head-reader.js";
 import { IncomingBody, type BodyInlet } from "./incoming-body.js";
@@ -52,6 +53,9 @@ export const serverTimeouts: ServerTimeouts = {
   lingerMs: 2000,
 };
 
+/** Pipelined bytes that are kept while a request is under way; beyond them the socket is not read. */
+const maxSurplusBytes = 64 * 1024;
+
 /**
  * The server side of one HTTP/1.1 connection (RFC 9112): reads requests one after the other, calls the service, writes the
  * replies in order. Requests that arrive early (pipelined) wait unread.
@@ -77,28 +81,30 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
   #headSinceMs = -1;
   #timer: WheelTimer;
   isDraining = false;
+  readonly #pushSlice = (slice: Buffer): void => this.#body?.push(slice);
 
   constructor(socket: Socket, options: ServerConnectionOptions) {
     this.#socket = socket;
     this.#options = options;
-    this.#out = new OutputQueue(socket, () => this.#writer.room());
+    this.#out = new OutputQueue(socket, () => this.#room());
     this.#writer = new MessageWriter(this.#out, this);
     this.#reader = new HeadReader(options.limits, "request");
     this.#remoteAddress = `${socket.remoteAddress ?? ""}:${socket.remotePort ?? 0}`;
     this.#activeAtMs = options.clock.monotonicMs();
     socket.setNoDelay(true);
     socket.on("data", (chunk: Buffer) => this.#read(chunk));
-    // FIN: nobody will read a reply any more, so work under way is given up (behaviour.md, failure mode 35).
-    socket.on("end", () => this.#socket.destroy());
+    socket.on("end", () => this.#peerEnded());
     socket.on("error", () => this.#socket.destroy());
     socket.on("close", () => this.#closed());
     this.#timer = this.#watch(options.timeouts.headMs);
+    // Reset before it was handed over: its events are past.
+    if (socket.destroyed) setImmediate(() => this.#closed());
   }
 
   /** Lets the request under way finish, then closes; closes at once when there is none. */
   drain(): void {
     this.isDraining = true;
-    if (this.#state === "head" && this.#headSinceMs < 0) this.#linger();
+    if (this.#state === "head" && this.#headSinceMs < 0 && this.#surplus === null) this.#linger();
   }
 
   /** Ends everything now. */
@@ -108,6 +114,10 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
 
   get hasBodyLeft(): boolean {
     return this.#bodyLeft !== 0;
+  }
+
+  get isBodyWanted(): boolean {
+    return this.#body?.isAttached === true;
   }
 
   pauseReading(): void {
@@ -134,7 +144,7 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
 
   #read(chunk: Buffer): void {
     this.#activeAtMs = this.#options.clock.monotonicMs();
-    if (this.#surplus !== null) this.#keepSurplus(chunk);
+    if (this.#surplus !== null || (this.#state === "head" && this.#out.isFull)) this.#keepSurplus(chunk);
     else if (this.#state === "head") this.#readHead(chunk, 0);
     else if (this.#state === "exchange") this.#readBody(chunk, 0);
   }
@@ -145,7 +155,7 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
     try {
       at = this.#reader.push(chunk, from);
       if (at < 0) {
-        if (this.#headSinceMs < 0) this.#headBegan();
+        if (this.#headSinceMs < 0 && !this.#reader.isEmpty) this.#headBegan();
         return;
       }
       parsed = parseRequestHead(this.#reader.text, this.#options.limits);
@@ -177,6 +187,7 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
       this.#bodyLeft = framing.length;
       this.#body = new IncomingBody(framing.length, this);
     }
+    if (parsed.head.authority === "") this.#nameHost(parsed.head);
     const request = new RequestContext(
       parsed.head,
       this.#body,
@@ -192,6 +203,15 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
     if (this.#exchange === exchange) exchange.begin(this.#options.service.call(request, exchange));
   }
 
+  /** HTTP/1.0 without Host: whoever is meant, it was us who was asked, and HTTP/1.1 upstreams want a name. */
+  #nameHost(head: RequestHead): void {
+    const { localAddress = "", localPort = 0 } = this.#socket;
+    head.authority = localAddress.includes(":")
+      ? `[${localAddress}]:${localPort}`
+      : `${localAddress}:${localPort}`;
+    setHeader(head.headers, "Host", head.authority);
+  }
+
   #readBody(chunk: Buffer, from: number): void {
     const body = this.#body;
     const request = this.#request;
@@ -205,7 +225,7 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
     } else if (body !== null && this.#bodyLeft < 0) {
       const decoder = this.#decoder as ChunkedDecoder;
       try {
-        at = decoder.feed(chunk, at, (slice) => body.push(slice));
+        at = decoder.feed(chunk, at, this.#pushSlice);
       } catch (error) {
         return this.#badBody(body, asProxyError(error));
       }
@@ -227,11 +247,11 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
     body.complete(trailers);
   }
 
-  /** A pipelined request, or bytes after the end of the last one. */
+  /** A pipelined request, or bytes after the end of the last one. Reading goes on for a while: it alone hears a close. */
   #keepSurplus(bytes: Buffer): void {
     if (this.#state !== "exchange" && this.#state !== "head") return;
     this.#surplus = this.#surplus === null ? bytes : Buffer.concat([this.#surplus, bytes]);
-    this.#socket.pause();
+    if (this.#surplus.length >= maxSurplusBytes) this.#socket.pause();
   }
 
   /** The client broke the framing of its own body: nothing after it can be trusted. */
@@ -251,14 +271,17 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
     if (this.#state === "closed") return;
     if (this.#bodyLeft !== 0 || !keepAlive || this.isDraining) return this.#linger();
     this.#state = "head";
+    this.#activeAtMs = this.#options.clock.monotonicMs();
     // In a turn of its own: a long pipeline must not grow the stack.
     if (this.#surplus !== null) setImmediate(() => this.#readSurplus());
   }
 
   #readSurplus(): void {
     const surplus = this.#surplus;
-    if (this.#state !== "head" || surplus === null) return;
+    // A client that does not read its replies gets no further ones until it does: room() comes back here.
+    if (this.#state !== "head" || surplus === null || this.#out.isFull) return;
     this.#surplus = null;
+    this.#activeAtMs = this.#options.clock.monotonicMs();
     this.#socket.resume();
     this.#readHead(surplus, 0);
   }
@@ -294,11 +317,24 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
     this.#body = null;
     this.#timer.cancel();
     this.#out.flush();
-    this.#timer = this.#options.wheel.add(this.#options.timeouts.lingerMs, {
-      onTimer: () => this.#socket.destroy(),
+    const { lingerMs, streamIdleMs } = this.#options.timeouts;
+    this.#timer = this.#options.wheel.add(streamIdleMs, { onTimer: () => this.#socket.destroy() });
+    // The short time runs from when all is handed to the kernel: a slow reader must not lose the end of its reply.
+    this.#socket.end(() => {
+      if (this.#state === "lingering") this.#timer.restart(lingerMs);
     });
-    this.#socket.end();
     this.#socket.resume();
+  }
+
+  /** FIN: nobody waits for a reply any more, so work under way is given up. What was answered is still delivered. */
+  #peerEnded(): void {
+    if (this.#state === "exchange") this.#socket.destroy();
+    else this.#linger();
+  }
+
+  #room(): void {
+    if (this.#state === "head") this.#readSurplus();
+    else this.#writer.room();
   }
 
   #closed(): void {

@@ -1,4 +1,4 @@
-import type { ProxyError } from "../errors/proxy-error.js";
+import { ProxyError } from "../errors/proxy-error.js";
 import { endedCall, type Call, type Reply } from "../stack/service.js";
 import type { BodySource } from "../traffic/body.js";
 import { getHeader } from "../traffic/headers.js";
@@ -13,6 +13,8 @@ export interface ExchangeHost {
   readonly isDraining: boolean;
   /** Bytes of the request's body have not arrived yet. */
   readonly hasBodyLeft: boolean;
+  /** Somebody takes the request's body. */
+  readonly isBodyWanted: boolean;
   /** The reply was queued to its last byte. */
   exchangeEnded(exchange: ServerExchange, keepAlive: boolean): void;
   /** The reply cannot be completed: the client must not take what it has for all of it. */
@@ -27,6 +29,8 @@ export class ServerExchange implements Reply {
   readonly #parsed: ParsedRequest;
   #isDone = false;
   #keepAlive: boolean;
+  /** The client waits for 100 and has not got it. */
+  #owesContinue: boolean;
   /** The final head was written. */
   isStarted = false;
   call: Call = endedCall;
@@ -37,6 +41,7 @@ export class ServerExchange implements Reply {
     this.#writer = writer;
     this.#parsed = parsed;
     this.#keepAlive = parsed.keepAlive;
+    this.#owesContinue = parsed.expectsContinue;
   }
 
   /** The service's call, unless it ended before it returned. */
@@ -47,20 +52,27 @@ export class ServerExchange implements Reply {
   informational(head: ResponseHead): void {
     // RFC 9110 §15.2: never to an HTTP/1.0 client.
     if (this.#isDone || this.isStarted || this.#parsed.head.version === "1.0") return;
+    if (head.status === 100) {
+      // Once, and only to who asked: a retried attempt may bring it again.
+      if (!this.#owesContinue) return;
+      this.#owesContinue = false;
+    }
     this.#out.text(responseHeadText(head, { chunked: false, connection: "", upgrade: "" }));
   }
 
-  head(head: ResponseHead, body: BodySource | null): void {
+  head(head: ResponseHead, source: BodySource | null): void {
     if (this.#isDone) return;
     this.isStarted = true;
     const isOldClient = this.#parsed.head.version === "1.0";
+    const body = source !== null && this.#isBodiless(head) ? null : source;
     const isUnframed = body !== null && body.length < 0;
     const isChunked = isUnframed && !isOldClient;
     if ((isUnframed && isOldClient) || this.#host.isDraining) this.#keepAlive = false;
-    // A reply made while the client still waits for 100, or made here without reading the body: the rest is not read.
-    if (this.#host.hasBodyLeft && (this.#parsed.expectsContinue || head.status >= 400))
+    // A final reply while the client still waits for 100, or to a body that nobody reads on: the rest stays unread.
+    if (this.#host.hasBodyLeft && (this.#owesContinue || head.status >= 400 || !this.#host.isBodyWanted))
       this.#keepAlive = false;
     if (body === null) this.#frameEmpty(head);
+    if (source !== body) source?.cancel(bodyNotAllowed);
     const connection = !this.#keepAlive ? "close" : isOldClient ? "keep-alive" : "";
     this.#writer.send(
       responseHeadText(head, { chunked: isChunked, connection, upgrade: "" }),
@@ -73,8 +85,9 @@ export class ServerExchange implements Reply {
     if (this.#isDone) return;
     this.#isDone = true;
     this.call = endedCall;
-    if (error !== null || !this.isStarted) this.#host.exchangeBroken(this);
-    else this.#host.exchangeEnded(this, this.#keepAlive);
+    if (error === null && this.isStarted) return this.#host.exchangeEnded(this, this.#keepAlive);
+    this.#writer.cancel(error ?? noReply);
+    this.#host.exchangeBroken(this);
   }
 
   /** The connection is gone: ends the call, and nothing is written any more. */
@@ -85,9 +98,18 @@ export class ServerExchange implements Reply {
     this.call.cancel(error);
   }
 
+  /** What follows such a head is the next reply, whatever its fields say (RFC 9112 §6.3). */
+  #isBodiless(head: ResponseHead): boolean {
+    return this.#parsed.head.method === "HEAD" || head.status === 204 || head.status === 304;
+  }
+
   /** Without a body the length must still be told, or the client would wait for more (RFC 9112 §6.3). */
   #frameEmpty(head: ResponseHead): void {
-    if (this.#parsed.head.method === "HEAD" || head.status === 204 || head.status === 304) return;
+    if (this.#isBodiless(head)) return;
     if (getHeader(head.headers, "content-length") === undefined) head.headers.push("Content-Length", "0");
   }
 }
+
+/** Told to the source of a body that the method or status forbids: local replies to HEAD have one. */
+const bodyNotAllowed = new ProxyError("client_gone", "the response has no body");
+const noReply = new ProxyError("internal", "the call ended without a response");

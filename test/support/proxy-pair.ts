@@ -1,0 +1,207 @@
+/**
+ * The data path without its configuration: client -> server connection -> rescue -> pool [-> mTLS -> server connection ->
+ * rescue -> pool] -> upstream, in this process, on real sockets.
+ */
+import net, { type AddressInfo, type Server } from "node:net";
+import tls from "node:tls";
+import type { Test } from "tap";
+import {
+  createRootCa,
+  generateKeyPem,
+  issueLeaf,
+  loadAuthority,
+  publicKeySpki,
+  readPrivateKey,
+} from "../../certs/index.js";
+import type { ProxyError } from "../../src/errors/proxy-error.js";
+import { Http1ClientConnection } from "../../src/http1/client-connection.js";
+import { http1Limits } from "../../src/http1/limits.js";
+import type { ServerTimeouts } from "../../src/http1/server-connection.js";
+import { assembleSvid } from "../../src/identity/assemble-svid.js";
+import type { Svid } from "../../src/identity/svid.js";
+import { clientTlsOptions, serverTlsOptions } from "../../src/identity/tls-options.js";
+import { verifyPeer } from "../../src/identity/verify-peer.js";
+import { meshDialer, plainDialer, type Dialer } from "../../src/pool/dialer.js";
+import { Http1Pool, type PoolOptions } from "../../src/pool/http1-pool.js";
+import { Connections } from "../../src/proxy/connections.js";
+import { rescue } from "../../src/proxy/rescue.js";
+import { stack, type Layer, type Reply, type Service } from "../../src/stack/service.js";
+import { Counter, Gauge } from "../../src/telemetry/cells.js";
+import { systemClock } from "../../src/time/clock.js";
+import { TimerWheel } from "../../src/time/timer-wheel.js";
+import type { BodySource } from "../../src/traffic/body.js";
+import type { ResponseHead } from "../../src/traffic/message.js";
+import { Condition } from "./raw-client.js";
+
+export interface PairOptions {
+  readonly upstreamPort: number;
+  /** 1: client and upstream in plaintext. 2: with an mTLS hop between. Default 2. */
+  readonly hops?: 1 | 2;
+  readonly timeouts?: Partial<ServerTimeouts>;
+  readonly pool?: Partial<Pick<PoolOptions, "maxConnections" | "maxPendingRequests" | "poolIdleMs">>;
+  readonly connectTimeoutMs?: number;
+  /** Layers of the first hop, inside of rescue. */
+  readonly layers?: readonly Layer[];
+}
+
+/** Long enough for a slow machine, short enough that a timer of the proxy cannot hide a hang. */
+const calm: ServerTimeouts = { headMs: 5000, idleMs: 5000, streamIdleMs: 8000, lingerMs: 300 };
+
+const trustDomain = "remora.test";
+
+async function makeIdentities(): Promise<{ readonly web: Svid; readonly api: Svid }> {
+  const nowMs = Date.now();
+  const { certPem, keyPem } = await createRootCa({ trustDomain, nowMs });
+  const authority = loadAuthority(certPem, keyPem);
+  const leaf = async (service: string): Promise<Svid> => {
+    const key = await generateKeyPem();
+    const issued = issueLeaf(authority, {
+      identity: { namespace: "default", service },
+      publicKeySpki: publicKeySpki(readPrivateKey(key)),
+      nowMs,
+      ttlMs: 3_600_000,
+    });
+    return assembleSvid({ certChainPem: issued.certPem, keyPem: key, bundlePem: certPem });
+  };
+  return { web: await leaf("web"), api: await leaf("api") };
+}
+
+let identities: ReturnType<typeof makeIdentities> | undefined;
+
+export class ProxyPair {
+  readonly wheel = new TimerWheel(systemClock);
+  readonly pools: Http1Pool[] = [];
+  readonly listeners: Connections[] = [];
+  /** Requests that could not be read, of all hops. */
+  readonly refused: ProxyError[] = [];
+  /** Errors that calls of the first hop ended with. */
+  readonly errors: ProxyError[] = [];
+  /** Calls under way in all hops, and breaches of the contract of Reply. */
+  readonly calls = { active: 0, total: 0, breaches: [] as string[] };
+  readonly #servers: Server[] = [];
+  readonly #options: PairOptions;
+  readonly #condition = new Condition();
+  port = 0;
+
+  private constructor(options: PairOptions) {
+    this.#options = options;
+  }
+
+  static async open(t: Test, options: PairOptions): Promise<ProxyPair> {
+    const pair = new ProxyPair(options);
+    t.teardown(() => {
+      pair.close();
+      if (pair.calls.breaches.length > 0)
+        throw new Error(`contract of Reply broken: ${pair.calls.breaches.join("; ")}`);
+    });
+    const { upstreamPort, hops = 2, connectTimeoutMs = 2000, layers = [] } = options;
+    const toUpstream = plainDialer(
+      { address: "127.0.0.1", port: upstreamPort, connectTimeoutMs },
+      pair.wheel,
+    );
+    if (hops === 1) {
+      pair.port = await pair.#listen(net.createServer(), "connection", toUpstream, layers);
+      return pair;
+    }
+    const { web, api } = await (identities ??= makeIdentities());
+    const server = tls.createServer({ ...serverTlsOptions(api), ALPNProtocols: ["http/1.1"] });
+    const port = await pair.#listen(server, "secureConnection", toUpstream, []);
+    const options2 = { ...clientTlsOptions(web), ALPNProtocols: ["http/1.1"] };
+    const toPeer = meshDialer({ address: "127.0.0.1", port, connectTimeoutMs }, pair.wheel, {
+      options: () => options2,
+      refusal: (socket) => {
+        const peer = verifyPeer(socket, [api.id], trustDomain);
+        return peer.ok ? undefined : peer.reason;
+      },
+    });
+    pair.port = await pair.#listen(net.createServer(), "connection", toPeer, layers);
+    return pair;
+  }
+
+  /** Open connections of clients, at all hops. */
+  get clients(): number {
+    return this.listeners.reduce((sum, connections) => sum + connections.count, 0);
+  }
+
+  /** Open connections of the pools. */
+  get pooled(): number {
+    return this.pools.reduce((sum, pool) => sum + pool.connectionCount, 0);
+  }
+
+  /** Until no call is under way. */
+  idle(): Promise<void> {
+    return this.#condition.wait("all calls ended", () => this.calls.active === 0);
+  }
+
+  close(): void {
+    for (const server of this.#servers) server.close();
+    for (const connections of this.listeners) connections.destroy();
+    for (const pool of this.pools) pool.close();
+  }
+
+  async #listen(server: Server, event: string, dialer: Dialer, layers: readonly Layer[]): Promise<number> {
+    const { pool, timeouts } = this.#options;
+    const name = `hop ${this.pools.length}`;
+    const upstream = new Http1Pool({
+      name,
+      dialer,
+      connect: (socket, owner) => new Http1ClientConnection(socket, name, http1Limits, owner),
+      clock: systemClock,
+      wheel: this.wheel,
+      maxConnections: 1024,
+      maxPendingRequests: 1024,
+      poolIdleMs: 3000,
+      ...pool,
+    });
+    const connections = new Connections({
+      service: stack([rescue, this.#counted, ...layers], upstream),
+      clock: systemClock,
+      wheel: this.wheel,
+      timeouts: { ...calm, ...timeouts },
+      listener: { connections: new Counter(), connectionsActive: new Gauge() },
+      onRefused: (error) => this.refused.push(error),
+    });
+    server.on(event, (socket: net.Socket) => connections.add(socket, undefined));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    this.#servers.push(server);
+    this.pools.push(upstream);
+    this.listeners.push(connections);
+    return (server.address() as AddressInfo).port;
+  }
+
+  /** Counts calls, and checks what Reply promises: informational*, head?, end; end once and last. */
+  readonly #counted: Layer = (inner: Service) => ({
+    call: (request, reply) => {
+      this.calls.active++;
+      this.calls.total++;
+      return inner.call(request, this.#checked(`${request.head.method} ${request.head.target}`, reply));
+    },
+  });
+
+  #checked(name: string, reply: Reply): Reply {
+    let at: "start" | "head" | "ended" = "start";
+    const expect = (isRight: boolean, what: string): void => {
+      if (!isRight) this.calls.breaches.push(`${name}: ${what} after ${at}`);
+    };
+    return {
+      informational: (head: ResponseHead) => {
+        expect(at === "start", "informational");
+        reply.informational(head);
+      },
+      head: (head: ResponseHead, body: BodySource | null) => {
+        expect(at === "start", "head");
+        at = "head";
+        reply.head(head, body);
+      },
+      end: (error: ProxyError | null) => {
+        expect(at !== "ended", "end");
+        expect(error !== null || at === "head", "clean end");
+        at = "ended";
+        this.calls.active--;
+        if (error !== null) this.errors.push(error);
+        reply.end(error);
+        this.#condition.changed();
+      },
+    };
+  }
+}
