@@ -46,10 +46,10 @@ export async function openAdminClient(
   };
   return {
     url: base,
-    get: async (at) => JSON.parse(await call("GET", at)) as unknown,
+    get: async (at) => parseReply(await call("GET", at)),
     getText: (at) => call("GET", at),
-    post: async (at, body, headers) => JSON.parse(await call("POST", at, body, headers)) as unknown,
-    delete: async (at) => JSON.parse(await call("DELETE", at)) as unknown,
+    post: async (at, body, headers) => parseReply(await call("POST", at, body, headers)),
+    delete: async (at) => parseReply(await call("DELETE", at)),
   };
 }
 
@@ -96,6 +96,16 @@ async function readReply(response: IncomingMessage): Promise<string> {
   const status = response.statusCode ?? 0;
   if (status >= 200 && status < 300) return body;
   throw new AdminError(status, describeRefusal(status, body));
+}
+
+function parseReply(body: string): unknown {
+  try {
+    return JSON.parse(body) as unknown;
+  } catch (error: unknown) {
+    throw new CommandError("--admin-url: answers without JSON and is no control plane; correct the address", {
+      cause: error,
+    });
+  }
 }
 
 /** `{error, fix}`, or something that is no control plane. An error of several lines has its places already. */

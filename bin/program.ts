@@ -54,7 +54,10 @@ function addCommand(
         .helpCommand(false);
     if (known === undefined) refuseByThrowing(parent, word);
   }
-  const command = parent.command(last).description(declaration.summary).passThroughOptions();
+  const command = parent.command(last).description(declaration.summary);
+  // What follows the name of a program belongs to that program.
+  const takesProgram = declaration.operands.some(({ form }) => form.includes("..."));
+  command.passThroughOptions(takesProgram);
   refuseByThrowing(command, declaration.name);
   for (const { form, help } of declaration.operands) command.argument(form, help);
   for (const [key, setting] of Object.entries(declaration.settings))
