@@ -1,4 +1,4 @@
-import { Client } from "@grpc/grpc-js";
+import { Client, connectivityState } from "@grpc/grpc-js";
 import { parseSpiffeId } from "../../certs/spiffe-id.js";
 import type { CertificateSource, Svid } from "../identity/svid.js";
 import { LatestValue } from "../lifecycle/latest-value.js";
@@ -12,7 +12,10 @@ export interface ControlPlaneChannelOptions {
   readonly clock: Clock;
 }
 
-/** The sidecar's mTLS connection to its control plane, re-made at each certificate rotation. */
+/**
+ * The sidecar's mTLS connection to its control plane, re-made at each certificate rotation and when it cannot be
+ * established for long.
+ */
 export interface ControlPlaneChannel {
   /**
    * gRPC client on the newest certificate; undefined until there is one. When it changes, open streams anew on the new
@@ -25,19 +28,31 @@ export interface ControlPlaneChannel {
 /** Time for streams to move to the new client, milliseconds. */
 const graceMs = 10_000;
 
+/**
+ * grpc-js sets no limit to a connection attempt: one whose packets vanish in a black hole would keep the channel waiting
+ * for ever, although the control plane can be reached again. A channel without connection for so long is replaced.
+ */
+const connectLimitMs = 5000;
+const lookMs = 1000;
+
 /** Connects lazily, with the first call. The caller closes it. */
 export function openControlPlaneChannel(options: ControlPlaneChannelOptions): ControlPlaneChannel {
   const { controlPlane, certificates, clock } = options;
   const client = new LatestValue<Client | undefined>(undefined);
   const retiring = new Map<Client, Timer>();
+  let connectingSinceMs: number | undefined;
 
-  const renew = (svid: Svid | undefined): void => {
-    if (svid === undefined) return;
+  const replace = (svid: Svid | undefined): Client | undefined => {
+    if (svid === undefined) return undefined;
     const { trustDomain } = parseSpiffeId(svid.id);
     const credentials = controlPlaneCredentials(svid.bundlePem, trustDomain, svid);
-    const next = new Client(`dns:///${controlPlane}`, credentials, controlPlaneChannelOptions);
     const previous = client.get();
-    client.set(next);
+    connectingSinceMs = undefined;
+    client.set(new Client(`dns:///${controlPlane}`, credentials, controlPlaneChannelOptions));
+    return previous;
+  };
+  const renew = (svid: Svid | undefined): void => {
+    const previous = replace(svid);
     if (previous === undefined) return;
     retiring.set(
       previous,
@@ -47,6 +62,16 @@ export function openControlPlaneChannel(options: ControlPlaneChannelOptions): Co
       }),
     );
   };
+  const look = (): void => {
+    const nowMs = clock.monotonicMs();
+    if (!isConnecting(client.get())) connectingSinceMs = undefined;
+    else connectingSinceMs ??= nowMs;
+    // Jitter: after an outage of the network all sidecars are in the same situation.
+    if (connectingSinceMs !== undefined && nowMs - connectingSinceMs >= connectLimitMs * (1 + clock.random()))
+      replace(certificates.get())?.close();
+    watchdog = clock.timer(lookMs, look);
+  };
+  let watchdog = clock.timer(lookMs, look);
   const stop = certificates.watch(renew);
   renew(certificates.get());
 
@@ -54,6 +79,7 @@ export function openControlPlaneChannel(options: ControlPlaneChannelOptions): Co
     client,
     close() {
       stop();
+      watchdog.cancel();
       client.get()?.close();
       client.set(undefined);
       for (const [old, timer] of retiring) {
@@ -63,4 +89,10 @@ export function openControlPlaneChannel(options: ControlPlaneChannelOptions): Co
       retiring.clear();
     },
   };
+}
+
+/** Not idle, and without a connection. */
+function isConnecting(client: Client | undefined): boolean {
+  const state = client?.getChannel().getConnectivityState(false);
+  return state === connectivityState.CONNECTING || state === connectivityState.TRANSIENT_FAILURE;
 }

@@ -32,6 +32,9 @@ import {
   type InstanceDeclaration,
 } from "../../src/registration/registration-service.js";
 import { systemClock as clock } from "../../src/time/clock.js";
+import { startBlackHole } from "../support/black-hole.js";
+import { eventually } from "../support/eventually.js";
+import { FakeClock } from "../support/fake-clock.js";
 
 async function startListener(t: Test, leafTtlMs = 60_000) {
   const pem = await createRootCa({ trustDomain: "mesh.local", nowMs: clock.wallMs() });
@@ -374,6 +377,30 @@ void t.test("registration", async (t) => {
     await until(() => instances().some(({ status }) => status === "warning"));
     await registration.close();
     t.same(instances(), []);
+  });
+
+  await t.test("a connection attempt that nobody answers is given up for a new one", async (t) => {
+    const hole = await startBlackHole(parseHostPort(mesh.controlPlane, "").port);
+    t.teardown(() => hole.close());
+    hole.swallow();
+    const fake = new FakeClock();
+    const certificates = new LatestValue<Svid | undefined>(await mesh.join("web"));
+    const controlPlane = `127.0.0.1:${hole.port}`;
+    const channel = openControlPlaneChannel({ controlPlane, certificates, clock: fake });
+    t.teardown(() => channel.close());
+    const registration = registerEmbedded({ client: channel.client, instance: declaration("web-5"), clock });
+    t.teardown(() => registration.close());
+    await eventually("a swallowed attempt", () => hole.connections > 0);
+    const stuck = channel.client.get();
+    fake.advance(5000);
+    t.equal(channel.client.get(), stuck, "a slow one has its time");
+    hole.heal();
+    fake.advance(6000);
+    t.not(channel.client.get(), stuck);
+    await registration.isRegistered.until((yes) => yes, AbortSignal.timeout(5000));
+    const connected = channel.client.get();
+    fake.advance(60_000);
+    t.equal(channel.client.get(), connected, "a connection is kept");
   });
 
   await t.test("another service's name is refused", async (t) => {
