@@ -1,12 +1,9 @@
 /** Real processes through the command line: a mesh under steady load while everything that can change in it changes. */
 import { readFile } from "node:fs/promises";
 import t, { type Test } from "tap";
-import { metric, readAdmin, startMesh, type CliMesh, type Place } from "../support/cli-mesh.js";
-import type { CliProcess } from "../support/cli-process.js";
+import { metric, readAdmin, startMesh, type CliMesh, type Place, type Running } from "../support/cli-mesh.js";
 import { call, startLoad, type LoadResult } from "../support/http-load.js";
 import { until } from "../support/until.js";
-
-type Running = Place & { process: CliProcess };
 
 interface WebAndApis {
   readonly mesh: CliMesh;

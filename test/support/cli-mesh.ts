@@ -44,6 +44,9 @@ export interface Place {
   readonly env: Readonly<Record<string, string>>;
 }
 
+/** A place where a sidecar runs; the test sets another process when it starts it again. */
+export type Running = Place & { process: CliProcess };
+
 /** The application that the tests run in the mesh. */
 export const meshApp: readonly string[] = [
   process.execPath,
@@ -74,6 +77,7 @@ export class CliMesh {
   readonly policiesDir: string;
   readonly #options: MeshOptions;
   readonly #processes = new Set<CliProcess>();
+  #controlPlaneProcess: CliProcess | undefined;
   #listen = 0;
   #admin = 0;
   /** Below the ports that the system gives to clients, and apart from test files that run at the same time. */
@@ -112,8 +116,14 @@ export class CliMesh {
       ...["control-plane", "--data-dir", this.dataDir, "--listen", this.controlPlane],
       ...["--admin", `127.0.0.1:${this.#admin}`, ...(this.#options.controlPlane ?? [])],
     ]);
+    this.#controlPlaneProcess = started;
     await until("a control plane that is ready", () => isReady(started, this.#admin));
     return started;
+  }
+
+  /** Of the control plane that was started last. */
+  get controlPlaneProcess(): CliProcess | undefined {
+    return this.#controlPlaneProcess;
   }
 
   /** `remora <args>` with the flags that name this control plane. */
@@ -177,11 +187,11 @@ export class CliMesh {
   }
 
   /** Starts a sidecar at a new place, and waits until it is ready. */
-  async join(options: SidecarOptions): Promise<Place & { readonly process: CliProcess }> {
+  async join(options: SidecarOptions): Promise<Running> {
     const place = await this.place(options);
-    const started = this.run(place);
-    await until(`${place.name} is ready`, () => isReady(started, place.admin));
-    return { ...place, process: started };
+    const process = this.run(place);
+    await until(`${place.name} is ready`, () => isReady(process, place.admin));
+    return { ...place, process };
   }
 
   /** Waits until `caller` knows exactly these instances of a service. */
