@@ -33,7 +33,7 @@ export const certIssueSettings = {
   config,
 };
 
-export const certInspectSettings = { output };
+export const certInspectSettings = { output, config };
 
 export const certVerifySettings = {
   bundle: required(text, { placeholder: "FILE", help: "PEM file with the roots to trust" }),
@@ -46,4 +46,4 @@ export const certVerifySettings = {
   config,
 };
 
-export const versionSettings = { output };
+export const versionSettings = { output, config };

@@ -3,6 +3,9 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import t from "tap";
 import ts from "typescript";
+import { commands } from "../../bin/commands.js";
+import { flagOf } from "../../bin/settings/setting.js";
+import { parseDocuments } from "../../control-plane/policy-store/parse-documents.js";
 
 const root = path.resolve(import.meta.dirname, "../../..");
 const product = ["src", "control-plane", "certs", "bin"];
@@ -185,4 +188,40 @@ t.test("files that a document names exist", async (t) => {
       t.ok(existsSync(path.join(root, span)), `${file}: ${span}`);
     }
   }
+});
+
+/** Every call of `remora` in code blocks and `spans`: its words, without what follows `--`. */
+function remoraCalls(text: string): string[][] {
+  const blocks = [...text.matchAll(/^ *```sh\n([\s\S]*?)^ *```/gm)].map(([, block = ""]) => block);
+  const spans = [...text.replace(/^ *```[\s\S]*?^ *```/gm, "").matchAll(/`([^`\n]+)`/g)].map(
+    ([, span = ""]) => span,
+  );
+  return [...blocks.flatMap((block) => block.split("\n")), ...spans]
+    .flatMap((line) => line.split(/ #|&&|;|\|/))
+    .map((part) => part.trim().split(/\s+/))
+    .filter(([program]) => program === "remora")
+    .map(([, ...words]) => (words.includes("--") ? words.slice(0, words.indexOf("--")) : words));
+}
+
+t.test("commands and flags that a document shows exist", async (t) => {
+  for (const file of documents) {
+    for (const words of remoraCalls(read(file))) {
+      if (/^(?:<.*|--?[a-zA-Z]*)?$/.test(words[0] ?? "")) continue; // `remora`, `remora <command> --help`, `remora --help`
+      const line = `remora ${words.join(" ")}`;
+      const command = commands.find(({ name }) => name.split(" ").every((word, at) => words[at] === word));
+      const group = commands.some(({ name }) => name.startsWith(`${words[0]} `)) && words.length === 1;
+      if (group) continue;
+      t.ok(command, `${file}: ${line}`);
+      const settings = Object.entries(command?.settings ?? {});
+      const flags = new Set(["--help", ...settings.flatMap(([key, { short }]) => [flagOf(key), short])]);
+      for (const word of words)
+        if (/^--?[a-z]/.test(word)) t.ok(flags.has(word.split("=", 1)[0]), `${file}: ${line}: ${word}`);
+    }
+  }
+});
+
+t.test("documents in the quick start are accepted", async (t) => {
+  const texts = [...read("README.md").matchAll(/<<'YAML'\n([\s\S]*?)^YAML$/gm)].map(([, text = ""]) => text);
+  t.ok(texts.length > 0, "there is one");
+  for (const text of texts) t.ok(parseDocuments(text, "README.md").length > 0);
 });
