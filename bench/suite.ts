@@ -3,7 +3,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startApp } from "./app.js";
 import type { DataPlane, Pair } from "./data-plane.js";
-import { median, summarize, type Idle, type Round, type SideMeasurement } from "./figures.js";
+import { median, summarize, type Figures, type Idle, type Round, type SideMeasurement } from "./figures.js";
 import { makeIdentities } from "./identities.js";
 import { chooseLoad, type LoadGenerator } from "./load.js";
 import { describeMachine } from "./machine.js";
@@ -140,16 +140,20 @@ function rowOf({ plane, version, rounds, idle, problem }: Entry): Row {
   if (idle === undefined || rounds.length === 0)
     return { ...head, state: "not available", reason: problem ?? "no round was measured" };
   const figures = summarize(rounds, idle);
-  const reason =
-    problem ??
-    (figures.errors > 0
-      ? `${figures.errors} of ${figures.requests} requests failed`
-      : figures.requests === 0 || figures.bytes < figures.requests * replyBytes
-        ? `replies are incomplete: ${figures.bytes} bytes in ${figures.requests} replies`
-        : undefined);
+  const reason = problem ?? invalidity(figures, rounds);
   return reason === undefined
     ? { ...head, state: "measured", figures, rounds }
     : { ...head, state: "invalid", reason, figures, rounds };
+}
+
+/** Why figures compare with nothing; undefined when they do. */
+function invalidity(figures: Figures, rounds: readonly Round[]): string | undefined {
+  const { errors, requests, bytes } = figures;
+  if (errors > 0) return `${errors} of ${requests} requests failed`;
+  if (rounds.some(({ load, single }) => load.requests === 0 || single.requests === 0))
+    return "a run ended without a reply";
+  if (bytes < requests * replyBytes) return `replies are incomplete: ${bytes} bytes in ${requests} replies`;
+  return undefined;
 }
 
 function commandOf({ seconds, roundCount, only }: Options): string {

@@ -9,6 +9,10 @@ import { repository } from "../program-path.js";
 const command = path.join(repository, "dist/bin/remora.js");
 const controlPlaneTimeoutMs = 15_000;
 
+const policyTimeoutMs = 10_000;
+/** How the sidecar names the route that the policy makes. */
+const routeName = "httproute/default/api/";
+
 /** What a team would write: retries and a limit in time. Breaker, budget, balancer and metrics are on without being asked. */
 const policy = `apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -29,7 +33,7 @@ export const remora: DataPlane = {
     return (await processes.run(process.execPath, [command, "version"])).trim().split("\n")[0] ?? "";
   },
   async start({ dir, processes, appPort }) {
-    const [listen = 0, adminApi = 0, outbound = 0, inbound = 0] = await freePorts(4);
+    const [listen = 0, adminApi = 0, outbound = 0, inbound = 0, admin = 0] = await freePorts(5);
     const dataDir = path.join(dir, "control-plane");
     const policies = path.join(dir, "policies");
     await mkdir(policies, { recursive: true });
@@ -58,8 +62,14 @@ export const remora: DataPlane = {
       ]);
     };
     const inboundProcess = await sidecar("api", ["--inbound", `${inbound}`]);
-    const outboundProcess = await sidecar("web", ["--upstream", `api:${outbound}`]);
-    await untilServing(outbound, [controlPlane, inboundProcess, outboundProcess]);
+    const outboundProcess = await sidecar("web", ["--upstream", `api:${outbound}`, "--admin", `${admin}`]);
+    const sides = [controlPlane, inboundProcess, outboundProcess];
+    await untilServing(outbound, sides);
+    // Requests also pass without the policy: the figures would be those of a Remora that retries nothing.
+    await untilReady(sides, policyTimeoutMs, async () => {
+      const answer = await fetch(`http://127.0.0.1:${admin}/config_dump`);
+      if (!(await answer.text()).includes(routeName)) throw new Error(`${routeName} is not in force at web`);
+    });
     return { port: outbound, outboundPid: outboundProcess.pid, inboundPid: inboundProcess.pid };
   },
 };

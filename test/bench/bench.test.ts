@@ -55,7 +55,7 @@ t.test(
       BENCH_SECONDS: "0.3",
       BENCH_RESULTS: path.join(dir, "results"),
     }).ended;
-    t.equal(code, 0, "succeeds") || t.comment(output);
+    t.equal(code, 0, `succeeds: ${output}`);
     const [json = ""] = readdirSync(path.join(dir, "results")).filter((name) => name.endsWith("-http1.json"));
     const report = JSON.parse(readFileSync(path.join(dir, "results", json), "utf8")) as Report;
     t.same(
@@ -69,7 +69,10 @@ t.test(
       if (row.state !== "measured") continue;
       const { figures, name } = row;
       t.equal(figures.errors, 0, `${name}: no failed request`);
-      t.ok(figures.requests > 0 && figures.requestsPerSecond > 0, `${name}: requests`);
+      t.ok(
+        figures.requests > 0 && figures.requestsPerSecond > 0,
+        `${name}: requests: ${JSON.stringify(figures)}`,
+      );
       t.ok(
         figures.p50Us > 0 && figures.p99Us >= figures.p50Us && figures.singleP50Us > 0,
         `${name}: latency`,
