@@ -153,6 +153,16 @@ t.test("links between documents lead somewhere", async (t) => {
   }
 });
 
+t.test("ARCHITECTURE.md has every folder of src/ and control-plane/ in its code map", async (t) => {
+  const map = read("ARCHITECTURE.md");
+  const foldersOf = (folder: string): string[] =>
+    readdirSync(path.join(root, folder), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => name);
+  for (const name of foldersOf("src")) t.ok(map.includes(`| \`src/${name}/\` |`), `src/${name}`);
+  for (const name of foldersOf("control-plane")) t.ok(map.includes(`\`${name}/\``), `control-plane/${name}`);
+});
+
 t.test("make targets that a document names exist", async (t) => {
   const targets = new Set([...read("Makefile").matchAll(/^([a-z][a-z-]*):/gm)].map(([, name]) => name));
   for (const file of documents)
