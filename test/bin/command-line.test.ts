@@ -5,6 +5,9 @@ import net, { type AddressInfo } from "node:net";
 import path from "node:path";
 import t from "tap";
 import { commands } from "../../bin/commands.js";
+import { createOperatorLog } from "../../bin/operator-log.js";
+import { processTerminal } from "../../bin/terminal.js";
+import { FakeClock } from "../support/fake-clock.js";
 import { remora, type Ran } from "../support/scripted-terminal.js";
 
 const program = path.resolve(import.meta.dirname, "../../bin/remora.js");
@@ -260,4 +263,50 @@ t.test("real processes: linked, in use, unreachable", async (t) => {
   );
   t.equal(lost.code, 1);
   t.match(lost.error, /^remora: --admin-(url|token-file): .*; .*\n$/);
+});
+
+t.test("help loads no package but commander", async (t) => {
+  const found = new Set<string>();
+  const seen = new Set<string>();
+  // What is imported dynamically loads later: it stands in parentheses.
+  const walk = (file: string): void => {
+    if (seen.has(file)) return;
+    seen.add(file);
+    for (const [, name = ""] of readFileSync(file, "utf8").matchAll(
+      /^(?:import|export)(?: [^"(;=]*from)? "([^"]+)";/gm,
+    ))
+      if (name.startsWith(".")) walk(path.resolve(path.dirname(file), name));
+      else if (!name.startsWith("node:")) found.add(name);
+  };
+  walk(program);
+  t.same([...found], ["commander"]);
+  t.ok(seen.size > 10, "walked");
+});
+
+t.test("the operator's log: JSON lines for programs, text for people, its level can change", async (t) => {
+  const lines: string[] = [];
+  const clock = new FakeClock(Date.UTC(2026, 0, 2, 3, 4, 5, 6));
+  const terminal = {
+    ...processTerminal(),
+    clock,
+    error: (text: string) => void lines.push(text),
+    isErrorTty: false,
+  };
+  const { log, level } = createOperatorLog("warn", terminal);
+  log("info", "not told");
+  log("error", "refused", { reason: "a b", count: 2 });
+  t.equal(level.get(), "warn");
+  t.equal(level.set("loud"), false);
+  t.equal(level.set("debug"), true);
+  log("debug", "told");
+  createOperatorLog("info", { ...terminal, isErrorTty: true }).log("warn", "lost", {
+    peer: "10.0.0.1:1",
+    why: "no\x1b[2J",
+    at: undefined,
+  });
+  t.same(lines, [
+    '{"time":"2026-01-02T03:04:05.006Z","level":"error","msg":"refused","reason":"a b","count":2}\n',
+    '{"time":"2026-01-02T03:04:05.006Z","level":"debug","msg":"told"}\n',
+    "03:04:05.006 WARN  lost peer=10.0.0.1:1 why='no\\x1B[2J'\n",
+  ]);
 });
