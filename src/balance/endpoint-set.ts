@@ -102,9 +102,9 @@ export class EndpointSet<E extends Endpoint> {
     return true;
   }
 
-  /** The cluster is gone: running requests finish, nothing new is picked. */
+  /** The cluster is gone: running requests finish, and what they still retry finds an endpoint. */
   retire(): void {
-    this.update([]);
+    for (const endpoint of this.#endpoints) endpoint.transport.retire();
   }
 
   /** Closes every connection now. */

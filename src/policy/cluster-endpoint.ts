@@ -11,12 +11,23 @@ export class ClusterEndpoint implements Endpoint {
   latencyMs = 0;
   latencyAtMs = 0;
   readonly gate: EndpointBreaker;
-  readonly transport: EndpointTransport;
+  #transport: EndpointTransport;
 
   constructor(key: string, config: EndpointConfig, gate: EndpointBreaker, transport: EndpointTransport) {
     this.key = key;
     this.config = config;
     this.gate = gate;
-    this.transport = transport;
+    this.#transport = transport;
+  }
+
+  get transport(): EndpointTransport {
+    return this.#transport;
+  }
+
+  /** From the next attempt on; those under way finish where they are. */
+  replaceTransport(transport: EndpointTransport): void {
+    const before = this.#transport;
+    this.#transport = transport;
+    before.retire();
   }
 }

@@ -37,8 +37,8 @@ export class Cluster {
   readonly #options: ClusterOptions;
   readonly meters: ClusterMeters;
   #config: ClusterConfig;
-  #endpoints: EndpointSet<ClusterEndpoint>;
-  #ejections: EjectionBudget;
+  readonly #endpoints: EndpointSet<ClusterEndpoint>;
+  readonly #ejections: EjectionBudget;
   #budget: RetryBudget;
   #service: Service;
 
@@ -77,22 +77,22 @@ export class Cluster {
   /** Takes a changed configuration together with the endpoints of its time. */
   update(config: ClusterConfig, endpoints: readonly EndpointConfig[]): void {
     const before = this.#config;
+    const known = new Set(this.#endpoints.endpoints);
     this.#config = config;
     if (differs(before.retryBudget, config.retryBudget)) this.#budget = new RetryBudget(config.retryBudget);
     this.#ejections.maxEjectionPercent = config.breaker.maxEjectionPercent;
-    if (differs(transportOf(before), transportOf(config))) {
-      const old = this.#endpoints;
-      this.#endpoints = this.#newEndpoints();
-      this.#endpoints.update(endpoints);
-      old.retire();
-    } else {
-      for (const endpoint of this.#endpoints.endpoints) endpoint.gate.configure(config.breaker);
-      this.#endpoints.update(endpoints, config);
+    this.#endpoints.update(endpoints, config);
+    const isRewired = differs(transportOf(before), transportOf(config));
+    for (const endpoint of this.#endpoints.endpoints) {
+      if (!known.has(endpoint)) continue;
+      endpoint.gate.configure(config.breaker);
+      // What is known of the endpoint does not depend on how it is connected to.
+      if (isRewired) endpoint.replaceTransport(this.#options.transport(config, endpoint.config));
     }
     this.#service = this.#compose();
   }
 
-  /** Requests under way finish; nothing new is sent. */
+  /** No new request comes here any more: those under way finish, retries included, and connections close as they fall idle. */
   retire(): void {
     this.#endpoints.retire();
   }
