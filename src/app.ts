@@ -6,6 +6,7 @@ import { ControlPlaneLink } from "./control-plane-link.js";
 import { openControlPlaneChannel, type ControlPlaneChannel } from "./discovery/channel.js";
 import { keepIdentity, type IdentityKeeper } from "./discovery/identity-keeper.js";
 import type { RenewalEvent } from "./identity/renewal.js";
+import type { Svid } from "./identity/svid.js";
 import { InboundSide } from "./inbound-side.js";
 import type { LatestValue } from "./lifecycle/latest-value.js";
 import { OutboundSide } from "./outbound-side.js";
@@ -35,21 +36,27 @@ export interface SidecarOptions {
  */
 export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   const { bootstrap, log, clock = systemClock } = options;
-  // Events can come before there is a sidecar to take them: the first renewal is hours away, its level is not news.
-  let onEvent: (event: RenewalEvent) => void = () => {};
+  // Events can come before there is a sidecar to take them: a certificate from the disk may be about to expire.
+  const early: RenewalEvent[] = [];
+  let onEvent = (event: RenewalEvent): void => void early.push(event);
   const keeper = await keepIdentity({
     ...bootstrap,
     clock,
     onEvent: (event) => onEvent(event),
     onSaveFailed: (error) =>
-      log("error", "the new certificate is in use but could not be saved", { error: text(error) }),
+      log("error", "the new certificate is in use but could not be saved: a restart will not find it", {
+        error: text(error),
+      }),
   });
-  const sidecar = new RunningSidecar(options, clock, keeper);
-  onEvent = (event) => sidecar.renewalEvent(event);
+  let sidecar: RunningSidecar | undefined;
   try {
+    sidecar = new RunningSidecar(options, clock, keeper);
+    onEvent = sidecar.renewalEvent.bind(sidecar);
+    early.forEach(onEvent);
     await sidecar.start();
   } catch (error) {
-    await sidecar.close();
+    if (sidecar === undefined) keeper.close();
+    else await sidecar.close();
     throw error;
   }
   return sidecar;
@@ -72,7 +79,8 @@ class RunningSidecar implements Sidecar {
   readonly #link: ControlPlaneLink;
   readonly #eventLoop: { close(): void };
   #admin: AdminServer | undefined;
-  #announcement: Announcement | undefined;
+  /** The entry in the registry, or the attempt to get it. */
+  #announcement: Promise<Announcement> | undefined;
   #isDraining = false;
   #isClosed = false;
 
@@ -82,7 +90,7 @@ class RunningSidecar implements Sidecar {
     const identity = certificates.get()?.id ?? "";
     const { trustDomain } = parseSpiffeId(identity);
     const wheel = new TimerWheel(clock);
-    const telemetry = new SidecarTelemetry(bootstrap, identity, trustDomain, clock);
+    const telemetry = new SidecarTelemetry(bootstrap, identity, trustDomain, clock, log);
     this.#options = options;
     this.#bootstrap = bootstrap;
     this.#log = log;
@@ -140,6 +148,7 @@ class RunningSidecar implements Sidecar {
       channel: this.#channel,
       plane: this.#plane,
       metrics: telemetry.metrics,
+      onApplied: () => telemetry.refresh(),
       clock,
       log,
     });
@@ -174,24 +183,37 @@ class RunningSidecar implements Sidecar {
   }
 
   async announce(): Promise<void> {
-    this.#announcement ??= await announce({
+    // Whoever is about to leave must not come back into the registry.
+    if (this.#isDraining) return;
+    const announcement = (this.#announcement ??= announce({
       bootstrap: this.#bootstrap,
       nodeId: this.#nodeId,
       inboundPort: this.#inbound.port,
       client: this.#channel.client,
       clock: this.#clock,
       log: (message) => this.#log("warn", message),
-    });
+    }));
+    try {
+      await announcement;
+    } catch (error) {
+      if (this.#announcement === announcement) this.#announcement = undefined;
+      throw error;
+    }
   }
 
   async withdraw(): Promise<void> {
     this.#isDraining = true;
-    const announcement = this.#announcement;
-    this.#announcement = undefined;
-    if (announcement === undefined) return;
-    await announcement.withdraw();
+    if (!(await this.#leaveRegistry())) return;
     // Peers that have not heard of it yet still send requests: they are served.
     await sleep(this.#clock, this.#bootstrap.drainDelayMs);
+  }
+
+  /** Waits for a registration under way: it would outlive us. False when there is nothing to leave. */
+  async #leaveRegistry(): Promise<boolean> {
+    const announcement = await this.#announcement?.catch(() => undefined);
+    this.#announcement = undefined;
+    await announcement?.withdraw();
+    return announcement !== undefined;
   }
 
   async drainInbound(): Promise<void> {
@@ -203,9 +225,7 @@ class RunningSidecar implements Sidecar {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#isDraining = true;
-    const announcement = this.#announcement;
-    this.#announcement = undefined;
-    await announcement?.withdraw();
+    await this.#leaveRegistry();
     this.#inbound.close();
     this.#outbound.close();
     await this.#link.close();
@@ -221,6 +241,7 @@ class RunningSidecar implements Sidecar {
     if (event.kind === "renewed") {
       const { serial, notAfterMs } = event.svid;
       this.#log("info", "certificate renewed", { serial, notAfter: isoTime(notAfterMs) });
+      void this.#checkServed(event.svid);
     } else if (event.kind === "failed") {
       this.#telemetry.metrics.certificateRenewalFailures.cell({}).value++;
       const { attempt, retryInMs } = event;
@@ -235,6 +256,18 @@ class RunningSidecar implements Sidecar {
         notAfter: isoTime(event.notAfterMs),
       });
     }
+  }
+
+  /** What counts is what peers see (consul#16779: a fresh certificate on disk, an expired one served). */
+  async #checkServed(svid: Svid): Promise<void> {
+    const served = await this.#inbound.checkServed(svid);
+    // Overtaken by the next rotation, or by the end.
+    if (served.ok || this.#isDraining || this.#keeper.source.get() !== svid) return;
+    this.#telemetry.metrics.certificateNotServed.cell({}).value++;
+    this.#log("error", "the inbound listener does not serve the renewed certificate: restart the sidecar", {
+      serial: svid.serial,
+      detail: served.detail,
+    });
   }
 
   #adminView(): ReturnType<typeof adminView> {

@@ -1,6 +1,6 @@
 import type { Bootstrap } from "./config/bootstrap.js";
 import type { Snapshot } from "./config/snapshot.js";
-import { createAdsClient, type AdsClient } from "./discovery/ads-client.js";
+import { createAdsClient, type AdsClient, type AdsState } from "./discovery/ads-client.js";
 import type { ControlPlaneChannel } from "./discovery/channel.js";
 import { openSnapshotFile, type SnapshotFile } from "./discovery/snapshot-file.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
@@ -16,9 +16,14 @@ export interface LinkOptions {
   readonly channel: ControlPlaneChannel;
   readonly plane: DataPlane;
   readonly metrics: Metrics;
+  /** Another snapshot is in force. */
+  readonly onApplied: () => void;
   readonly clock: Clock;
   readonly log: Log;
 }
+
+/** How often the log tells that the control plane still cannot be reached. */
+const reminderMs = 60_000;
 
 /**
  * Keeps the data plane on the newest configuration: from the disk at once, from the control plane as it comes. Nothing that
@@ -32,6 +37,9 @@ export class ControlPlaneLink {
   #isConnected = false;
   #staleSinceMs: number | undefined;
   #appliedAtMs = 0;
+  #nacks = 0;
+  /** When it was logged last that the control plane cannot be reached, monotonic milliseconds. */
+  #reminderAtMs = -Infinity;
 
   constructor(options: LinkOptions) {
     const { bootstrap, clock, log, metrics } = options;
@@ -69,7 +77,7 @@ export class ControlPlaneLink {
         upstreams: upstreams.map((each) => qualifiedService(each.service, namespace)),
       },
       onSnapshot: (snapshot) => this.#apply(snapshot),
-      onState: (state) => this.#stateChanged(state.connected, state.lastError),
+      onState: (state) => this.#stateChanged(state),
     });
   }
 
@@ -89,7 +97,7 @@ export class ControlPlaneLink {
     }
     this.#staleSinceMs = saved.savedAtMs;
     this.#appliedAtMs = saved.savedAtMs;
-    this.missing.set([]);
+    this.#inForce(saved.snapshot);
     log("info", "serving the saved configuration until the control plane answers", {
       version: saved.snapshot.version,
     });
@@ -97,26 +105,49 @@ export class ControlPlaneLink {
 
   /** Throwing refuses the push: what is in force stays in force. */
   #apply(snapshot: Snapshot): void {
-    const { plane, clock, log, metrics } = this.#options;
+    const { plane, clock, log } = this.#options;
     const before = plane.snapshot?.version;
     plane.apply(snapshot);
     this.#staleSinceMs = undefined;
     this.#appliedAtMs = clock.wallMs();
     if (before === snapshot.version) return;
     this.#file.save(snapshot);
-    metrics.configInfo.clear();
-    metrics.configInfo.cell({ version: snapshot.version }).value = 1;
-    if (this.missing.get().length > 0) this.missing.set([]);
+    this.#inForce(snapshot);
     log("info", "configuration applied", { version: snapshot.version });
   }
 
-  #stateChanged(isConnected: boolean, lastError: string | undefined): void {
-    if (isConnected === this.#isConnected) return;
-    this.#isConnected = isConnected;
-    const { log, clock, bootstrap } = this.#options;
-    if (isConnected)
-      return log("info", "connected to the control plane", { address: bootstrap.controlPlane });
+  #inForce(snapshot: Snapshot): void {
+    const { metrics, onApplied } = this.#options;
+    metrics.configInfo.clear();
+    metrics.configInfo.cell({ version: snapshot.version }).value = 1;
+    onApplied();
+    if (this.missing.get().length > 0) this.missing.set([]);
+  }
+
+  #stateChanged({ connected, lastError, nacks }: AdsState): void {
+    const { log, clock, bootstrap, metrics } = this.#options;
+    if (nacks > this.#nacks) {
+      metrics.xdsNacks.cell({}).value += nacks - this.#nacks;
+      this.#nacks = nacks;
+      log("error", "configuration refused: the one before stays in force", { error: lastError ?? "" });
+    }
+    if (connected === this.#isConnected) {
+      if (!connected) this.#unreachable(lastError ?? "");
+      return;
+    }
+    this.#isConnected = connected;
+    this.#reminderAtMs = connected ? -Infinity : clock.monotonicMs();
+    if (connected) return log("info", "connected to the control plane", { address: bootstrap.controlPlane });
     this.#staleSinceMs ??= clock.wallMs();
     log("warn", "control plane lost: the last configuration stays in force", { error: lastError ?? "" });
+  }
+
+  /** It is tried again several times a second. */
+  #unreachable(error: string): void {
+    const { log, bootstrap, clock } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.#reminderAtMs < reminderMs) return;
+    this.#reminderAtMs = nowMs;
+    log("warn", "no connection to the control plane", { address: bootstrap.controlPlane, error });
   }
 }

@@ -1,8 +1,9 @@
 import type { Bootstrap } from "./config/bootstrap.js";
-import type { EndpointConfig } from "./config/snapshot.js";
+import type { EndpointConfig, MtlsMode } from "./config/snapshot.js";
 import { Http1ClientConnection } from "./http1/client-connection.js";
 import { http1Limits } from "./http1/limits.js";
-import type { CertificateSource } from "./identity/svid.js";
+import { checkServed, type ServedCheck } from "./identity/served-check.js";
+import type { CertificateSource, Svid } from "./identity/svid.js";
 import { plainDialer } from "./pool/dialer.js";
 import { Http1Pool } from "./pool/http1-pool.js";
 import { Connections } from "./proxy/connections.js";
@@ -41,14 +42,16 @@ export class InboundSide {
   readonly #connections: Connections;
   readonly #acceptor: MeshAcceptor;
   readonly #app: Http1Pool;
+  /** Until the first configuration nothing is known of exceptions. */
+  readonly #mtlsMode = (): MtlsMode => this.#options.plane.snapshot?.inbound.mtlsMode ?? "STRICT";
   #listener: Listener | undefined;
 
   constructor(options: SideOptions) {
-    const { certificates, trustDomain, plane, telemetry, clock, wheel } = options;
+    const { certificates, trustDomain, telemetry, clock, wheel } = options;
     this.#options = options;
     this.#app = appPool(options);
     this.#connections = new Connections({
-      service: inboundService(options, this.#app),
+      service: inboundService(options, this.#app, this.#mtlsMode),
       clock,
       wheel,
       listener: telemetry.inboundListener,
@@ -57,8 +60,7 @@ export class InboundSide {
     this.#acceptor = new MeshAcceptor({
       certificates,
       trustDomain,
-      // Until the first configuration nothing is known of exceptions.
-      mode: () => plane.snapshot?.inbound.mtlsMode ?? "STRICT",
+      mode: this.#mtlsMode,
       clock,
       onAccepted: (socket, peerId) => this.#connections.add(socket, peerId),
       onRefused: (reason) => telemetry.peerRefused(reason),
@@ -80,13 +82,30 @@ export class InboundSide {
     });
   }
 
+  /** Does a handshake with our own port show this certificate? True without a look while nobody is asked for one. */
+  checkServed(svid: Svid): Promise<ServedCheck> {
+    if (this.#listener === undefined || this.#mtlsMode() === "DISABLE") return Promise.resolve({ ok: true });
+    const address = loopbackOf(this.#options.bootstrap.inboundAddress);
+    return checkServed({ address, port: this.#listener.port }, svid, this.#options.clock);
+  }
+
   /** Accepts no more, finishes what is under way, cuts off what the timeout leaves. */
   async drain(timeoutMs: number): Promise<void> {
     this.#listener?.close();
-    await Promise.race([this.#connections.drain(), sleep(this.#options.clock, timeoutMs)]);
+    const isOver = new AbortController();
+    await Promise.race([this.#drained(), sleep(this.#options.clock, timeoutMs, isOver.signal)]);
+    isOver.abort();
     const { count } = this.#connections;
     if (count > 0) this.#options.log("warn", "inbound connections cut off by the drain timeout", { count });
     this.#connections.destroy();
+  }
+
+  /** Whoever was accepted before the port closed may still be in its handshake: its first request is served, too. */
+  async #drained(): Promise<void> {
+    const present = this.#connections.drain();
+    await this.#acceptor.settled();
+    await present;
+    await this.#connections.drain();
   }
 
   close(): void {
@@ -95,6 +114,12 @@ export class InboundSide {
     this.#connections.destroy();
     this.#app.close();
   }
+}
+
+/** Where a listener on all addresses is reached from this machine. */
+function loopbackOf(address: string): string {
+  if (address === "0.0.0.0") return "127.0.0.1";
+  return address === "::" ? "::1" : address;
 }
 
 function appPool({ bootstrap, clock, wheel }: SideOptions): Http1Pool {
@@ -113,7 +138,7 @@ function appPool({ bootstrap, clock, wheel }: SideOptions): Http1Pool {
 }
 
 /** Composed anew when a push changes the inbound limit. */
-function inboundService(options: SideOptions, app: Http1Pool): Service {
+function inboundService(options: SideOptions, app: Http1Pool, mtlsMode: () => MtlsMode): Service {
   const { bootstrap, clock, wheel, telemetry, identity, plane } = options;
   const { appAddress: address, appPort: port } = bootstrap;
   const appConfig: EndpointConfig = {
@@ -133,6 +158,7 @@ function inboundService(options: SideOptions, app: Http1Pool): Service {
       wheel,
       observe,
       self: identity,
+      mtlsMode,
       app,
       appConfig,
       maxRequests,

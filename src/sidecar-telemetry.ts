@@ -7,6 +7,7 @@ import type { Cluster } from "./proxy/cluster.js";
 import { observe } from "./proxy/observe.js";
 import type { RequestContext } from "./stack/request-context.js";
 import type { Layer } from "./stack/service.js";
+import type { Log } from "./sidecar.js";
 import { openAccessLog, type AccessLog } from "./telemetry/access-log.js";
 import { Counter, Gauge } from "./telemetry/cells.js";
 import { ClusterMetricsByName, type ClusterMetrics } from "./telemetry/cluster-metrics.js";
@@ -17,15 +18,20 @@ import { PeerRequestMetrics, RequestMetrics, type Party } from "./telemetry/requ
 import type { Clock } from "./time/clock.js";
 import { version } from "./version.js";
 
+const defectLogMs = 1000;
+
 /** The sidecar's metrics and access log, in the shapes that its parts take. */
 export class SidecarTelemetry {
   readonly metrics = new Metrics();
-  readonly registry = new RefreshedRegistry(this.metrics, () => this.#refresh());
+  readonly registry = new RefreshedRegistry(this.metrics, () => this.refresh());
   readonly accessLog: AccessLog | undefined;
   readonly inboundListener: ListenerMetrics;
   readonly outboundListener: ListenerMetrics;
   readonly #bootstrap: Bootstrap;
   readonly #clock: Clock;
+  readonly #log: Log;
+  /** When a defect was logged last, monotonic milliseconds. */
+  #defectAtMs = -Infinity;
   readonly #trustDomain: string;
   readonly #self: Party;
   readonly #clusters: ClusterMetricsByName;
@@ -36,8 +42,9 @@ export class SidecarTelemetry {
   /** Key: direction and code. */
   readonly #errors = new Map<string, Counter>();
 
-  constructor(bootstrap: Bootstrap, identity: string, trustDomain: string, clock: Clock) {
+  constructor(bootstrap: Bootstrap, identity: string, trustDomain: string, clock: Clock, log: Log) {
     const { service, namespace, accessLog, meta } = bootstrap;
+    this.#log = log;
     this.#bootstrap = bootstrap;
     this.#clock = clock;
     this.#trustDomain = trustDomain;
@@ -61,6 +68,7 @@ export class SidecarTelemetry {
       requestMetrics: (request) => this.#inbound.of(request.peerId),
       errorCounter: (code) => this.errorCounter("inbound", code),
       accessLog,
+      onDefect: (cause) => this.#defect(cause),
     });
   }
 
@@ -72,6 +80,7 @@ export class SidecarTelemetry {
       requestMetrics: (request) => this.#toCluster(request),
       errorCounter: (code) => this.errorCounter("outbound", code),
       accessLog,
+      onDefect: (cause) => this.#defect(cause),
     });
   }
 
@@ -138,8 +147,11 @@ export class SidecarTelemetry {
     metrics.certificateNotAfter.read({}, () => state.notAfterMs() / 1000);
   }
 
-  /** Gauges that are read off the clusters, and series of clusters that are gone. */
-  #refresh(): void {
+  /**
+   * Brings the gauges that are read off the clusters up to date, and forgets the series of clusters that are gone. Before
+   * each scrape, and after each change of the configuration: nobody may ever scrape.
+   */
+  refresh(): void {
     const clusters = this.#liveClusters();
     const nowMs = this.#clock.monotonicMs();
     const names = new Set<string>();
@@ -166,6 +178,15 @@ export class SidecarTelemetry {
 
   async close(): Promise<void> {
     await this.accessLog?.close();
+  }
+
+  /** The metric counts them all; the log gets one a second with its stack, or a defect would fill the disk. */
+  #defect(cause: unknown): void {
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs - this.#defectAtMs < defectLogMs) return;
+    this.#defectAtMs = nowMs;
+    const error = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
+    this.#log("error", "a request failed by a defect of the sidecar", { error });
   }
 
   #toCluster(request: RequestContext): RequestMetrics {

@@ -1,4 +1,6 @@
 import { readFile } from "node:fs/promises";
+import { makePrivateFolder } from "../../certs/secret-file.js";
+import { formatSpiffeId, parseSpiffeId } from "../../certs/spiffe-id.js";
 import { ConfigError } from "../errors/config-error.js";
 import { startRenewal, type RenewalEvent } from "../identity/renewal.js";
 import { loadSvid, saveSvid } from "../identity/svid-file.js";
@@ -28,41 +30,77 @@ export interface IdentityKeeper {
 /**
  * The sidecar's identity over its whole life: from the state directory, else by join token, then renewed in place.
  *
- * @throws ConfigError no certificate and no way to get one; names the fix.
+ * @throws ConfigError no certificate and no way to get one, or a state directory of another service; names the fix.
  */
 export async function keepIdentity(options: IdentityKeeperOptions): Promise<IdentityKeeper> {
   const { stateDir, clock, controlPlane, onEvent, onSaveFailed } = options;
   const saved = await loadSvid(stateDir);
-  const usable = saved !== undefined && saved.notAfterMs > clock.wallMs() ? saved : undefined;
-  const source: CertificateSource = new LatestValue<Svid | undefined>(usable ?? (await join(options)));
+  if (saved !== undefined) refuseForeign(saved, options);
+  const isUsable = saved !== undefined && saved.notAfterMs > clock.wallMs();
+  const svid = isUsable ? saved : await join(options, saved);
+  const source: CertificateSource = new LatestValue<Svid | undefined>(svid);
+  let saving = Promise.resolve();
+  const save = (next: Svid): void => {
+    // One after the other: the newest must be the last.
+    saving = saving.then(() => saveSvid(stateDir, next)).catch(onSaveFailed);
+  };
+  if (!isUsable) save(svid);
   const renewal = startRenewal({
     source,
     clock,
-    onEvent,
-    renew: async (signal) => {
+    onEvent(event) {
+      // Not before it was verified and put to use: what is on the disk must be good for a restart.
+      if (event.kind === "renewed") save(event.svid);
+      onEvent(event);
+    },
+    renew: (signal) => {
       const current = source.get();
       if (current === undefined) throw new Error("no identity to renew");
-      const next = await renew(current, { controlPlane, clock, signal });
-      await saveSvid(stateDir, next).catch(onSaveFailed);
-      return next;
+      return renew(current, { controlPlane, clock, signal });
     },
   });
+  await saving;
   return { source, close: () => renewal.close() };
 }
 
-async function join(options: IdentityKeeperOptions): Promise<Svid> {
-  const { stateDir, service, namespace, controlPlane, clock } = options;
-  const token = await readToken(options);
-  const svid = await enroll({ controlPlane, token, service, namespace, clock });
-  // Before anything else: the token is used up, so this certificate is all there is.
-  await saveSvid(stateDir, svid);
-  return svid;
+/** Two services that share a state directory by mistake would take each other's identity. */
+function refuseForeign({ id }: Svid, { stateDir, service, namespace }: IdentityKeeperOptions): void {
+  const { trustDomain } = parseSpiffeId(id);
+  const expected = formatSpiffeId({ trustDomain, namespace, service });
+  if (id === expected) return;
+  throw new ConfigError(`${stateDir} holds the identity ${id}, not ${expected}: give each service its own`, {
+    place: "--state-dir",
+  });
 }
 
-async function readToken({ tokenFile, service, stateDir }: IdentityKeeperOptions): Promise<string> {
+async function join(options: IdentityKeeperOptions, expired: Svid | undefined): Promise<Svid> {
+  const { stateDir, service, namespace, controlPlane, clock } = options;
+  const token = await readToken(options, expired);
+  try {
+    // Before the token is used up by a certificate that could not be kept.
+    await makePrivateFolder(stateDir);
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? String(cause);
+    throw new ConfigError(`cannot write to ${stateDir} (${code}): name a folder of your own`, {
+      cause,
+      place: "--state-dir",
+    });
+  }
+  return enroll({ controlPlane, token, service, namespace, clock });
+}
+
+async function readToken(
+  { tokenFile, service, stateDir }: IdentityKeeperOptions,
+  expired: Svid | undefined,
+): Promise<string> {
   const how = `create a token with "remora token create --service ${service}" and pass it with --token-file`;
   if (tokenFile === undefined) {
-    throw new ConfigError(`no valid certificate in ${stateDir} and no join token: ${how}`);
+    // An expired one cannot be renewed: nobody believes it any more, the control plane included.
+    const found =
+      expired === undefined
+        ? `no certificate in ${stateDir}`
+        : `the certificate in ${stateDir} expired at ${new Date(expired.notAfterMs).toISOString()}`;
+    throw new ConfigError(`${found}, and there is no join token: ${how}`);
   }
   try {
     return (await readFile(tokenFile, "utf8")).trim();

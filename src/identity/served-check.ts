@@ -23,7 +23,8 @@ export function checkServed(
     const socket = connect({ host: target.address, port: target.port, ...clientTlsOptions(svid) });
     const done = (result: ServedCheck): void => {
       timer.cancel();
-      socket.destroy();
+      // After the last flight of the handshake is out: else our own listener counts a peer that broke off.
+      socket.end(() => socket.destroy());
       resolve(result);
     };
     const timer = clock.timer(timeoutMs, () => done({ ok: false, detail: "no handshake within 5s" }));

@@ -13,28 +13,33 @@ export interface Outcome {
   readonly problem: ProxyError | null;
 }
 
-/** What the access log tells of a request that has ended. */
-export function accessLogEntry(request: RequestContext, outcome: Outcome): AccessLogEntry {
+/** What the access log tells of a request that has ended. `asSent`: before any route rewrote it. */
+export function accessLogEntry(
+  request: RequestContext,
+  asSent: { readonly target: string; readonly authority: string },
+  outcome: Outcome,
+): AccessLogEntry {
   const { head, upstream } = request;
   const { problem } = outcome;
   const isConnectFailure = problem?.row.flag === "UF";
   return {
     startWallMs: outcome.startWallMs,
     method: head.method,
-    path: head.target,
+    path: asSent.target,
     protocol: `HTTP/${head.version}`,
     status: outcome.status,
     flags: outcome.flag,
-    codeDetails: problem?.code ?? "via_upstream",
+    // A redirect is no error and comes from nobody else.
+    codeDetails: problem?.code ?? (upstream === undefined ? "direct_response" : "via_upstream"),
     upstreamFailure: isConnectFailure ? problem.detail : "",
     bytesReceived: request.requestBytes,
     bytesSent: request.responseBytes,
     durationMs: outcome.durationMs,
-    upstreamServiceMs: problem === null ? outcome.upstreamMs : -1,
+    upstreamServiceMs: problem === null && upstream !== undefined ? outcome.upstreamMs : -1,
     forwardedFor: getHeader(head.headers, "x-forwarded-for") ?? "",
     userAgent: getHeader(head.headers, "user-agent") ?? "",
     requestId: request.id,
-    authority: head.authority,
+    authority: asSent.authority,
     upstreamHost: upstream === undefined ? "" : `${upstream.config.address}:${upstream.config.port}`,
     upstreamCluster: request.clusterName,
     upstreamLocalAddress: "",

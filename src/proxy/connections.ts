@@ -23,7 +23,8 @@ export class Connections {
   readonly #options: ConnectionsOptions;
   readonly #open = new Set<Http1ServerConnection>();
   #isDraining = false;
-  #onEmpty: (() => void) | null = null;
+  #isDestroyed = false;
+  #onEmpty: (() => void)[] = [];
 
   constructor(options: ConnectionsOptions) {
     this.#options = options;
@@ -35,6 +36,8 @@ export class Connections {
 
   /** Takes over a connection whose peer was verified. */
   add(socket: Socket, peerId: string | undefined): void {
+    // A handshake that was under way: its request could not be answered any more.
+    if (this.#isDestroyed) return void socket.destroy();
     const { service, clock, wheel, timeouts = serverTimeouts, onRefused, listener } = this.#options;
     const connection = new Http1ServerConnection(socket, {
       service,
@@ -50,7 +53,8 @@ export class Connections {
       onClose: (closed) => {
         this.#open.delete(closed);
         listener.connectionsActive.value--;
-        if (this.#open.size === 0) this.#onEmpty?.();
+        if (this.#open.size > 0) return;
+        for (const resolve of this.#onEmpty.splice(0)) resolve();
       },
     });
     this.#open.add(connection);
@@ -65,12 +69,13 @@ export class Connections {
     for (const connection of [...this.#open]) connection.drain();
     return new Promise((resolve) => {
       if (this.#open.size === 0) return resolve();
-      this.#onEmpty = resolve;
+      this.#onEmpty.push(resolve);
     });
   }
 
-  /** Closes all now. */
+  /** Closes all now, and whatever is added later. */
   destroy(): void {
+    this.#isDestroyed = true;
     for (const connection of [...this.#open]) connection.destroy();
   }
 }

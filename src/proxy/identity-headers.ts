@@ -18,14 +18,15 @@ const requestIdName = "x-request-id";
 const hopName = "x-remora-hop";
 
 /**
- * Inbound: tells the application who calls, in Envoy's form (x-forwarded-client-cert, SANITIZE_SET) and plainly.
+ * Inbound: tells the application who calls, in Envoy's form (x-forwarded-client-cert, SANITIZE_SET) and plainly, and gives
+ * a request that has none an id.
  * @param self our own SPIFFE id, for the By element.
  */
 export function inboundHeaders(self: string): Layer {
   return (inner) => ({
     call(request, reply) {
       const headers = request.head.headers;
-      request.id = sweep(headers, true);
+      request.id = sweep(headers, true) || addRequestId(headers);
       if (request.peerId !== undefined) {
         headers.push("x-forwarded-client-cert", `By=${self};URI=${request.peerId}`);
         headers.push("x-remora-caller", request.peerId);
@@ -49,12 +50,7 @@ export function outboundHeaders(node: string): Layer {
         );
         return endedCall;
       }
-      let id = sweep(headers, false);
-      if (id === "") {
-        id = randomUUID();
-        headers.push(requestIdName, id);
-      }
-      request.id = id;
+      request.id = sweep(headers, false) || addRequestId(headers);
       headers.push(hopName, node);
       return inner.call(request, reply);
     },
@@ -68,7 +64,16 @@ function hasHop(headers: readonly string[], node: string): boolean {
   return false;
 }
 
-/** Takes the forgeable fields off in place, the hop marks too where asked, and returns the request's id or "". */
+function addRequestId(headers: Headers): string {
+  const id = randomUUID();
+  headers.push(requestIdName, id);
+  return id;
+}
+
+/**
+ * Takes the forgeable fields off in place, the hop marks too where asked, and returns the request's id or "". An id is the
+ * caller's to choose: it only names the request in logs, and the first one counts.
+ */
 function sweep(headers: Headers, takeHops: boolean): string {
   let id = "";
   let kept = 0;
@@ -79,7 +84,11 @@ function sweep(headers: Headers, takeHops: boolean): string {
     if (first === 0x78 || first === 0x58) {
       const lower = name.toLowerCase().replaceAll("_", "-");
       if (forgeable.has(lower) || (takeHops && lower === hopName)) continue;
-      if (lower === requestIdName && id === "") id = value;
+      if (lower === requestIdName) {
+        // One id: an empty one, a second one or a twin would make logs and application disagree.
+        if (id !== "" || value === "" || name.includes("_")) continue;
+        id = value;
+      }
     }
     if (kept !== i) {
       headers[kept] = name;

@@ -2,10 +2,11 @@ import { concurrencyLimit } from "../policy/concurrency-limit.js";
 import { retry, type RetryMeters } from "../policy/retry.js";
 import { RetryBudget } from "../policy/retry-budget.js";
 import { clusterDefaults } from "../config/cluster-defaults.js";
-import type { EndpointConfig } from "../config/snapshot.js";
+import type { EndpointConfig, MtlsMode } from "../config/snapshot.js";
+import { ProxyError } from "../errors/proxy-error.js";
 import type { EndpointTransport } from "../stack/endpoint.js";
 import type { RequestContext } from "../stack/request-context.js";
-import { stack, type Layer, type Service } from "../stack/service.js";
+import { endedCall, stack, type Layer, type Service } from "../stack/service.js";
 import type { Upstream } from "../stack/upstream.js";
 import type { Counter, Gauge } from "../telemetry/cells.js";
 import type { Clock } from "../time/clock.js";
@@ -23,6 +24,8 @@ export interface InboundOptions {
   /** The local application. */
   readonly app: EndpointTransport;
   readonly appConfig: EndpointConfig;
+  /** Read for every request. */
+  readonly mtlsMode: () => MtlsMode;
   /** 0 = no limit. */
   readonly maxRequests: number;
   readonly active: Gauge;
@@ -32,7 +35,7 @@ export interface InboundOptions {
 
 /** From the mesh to the local application. */
 export function inbound(options: InboundOptions): Service {
-  const { clock, wheel, observe, self, maxRequests, active, rejected, retryMeters } = options;
+  const { clock, wheel, observe, self, mtlsMode, maxRequests, active, rejected, retryMeters } = options;
   const budget = new RetryBudget(clusterDefaults.retryBudget);
   return stack(
     [
@@ -40,6 +43,8 @@ export function inbound(options: InboundOptions): Service {
       observe,
       // Nothing above it throws; every error below it becomes a reply.
       rescue,
+      // A kept-alive plaintext connection may be older than the policy that forbids it.
+      onlyProvenCallers(mtlsMode),
       canonicalTarget,
       // The caller's identity as the handshake proved it; what the caller wrote about itself comes off.
       inboundHeaders(self),
@@ -51,6 +56,18 @@ export function inbound(options: InboundOptions): Service {
     ],
     toApp(options.app, { key: "app", config: options.appConfig }),
   );
+}
+
+function onlyProvenCallers(mtlsMode: () => MtlsMode): Layer {
+  return (inner) => ({
+    call(request, reply) {
+      if (request.peerId !== undefined || mtlsMode() !== "STRICT") return inner.call(request, reply);
+      reply.end(
+        new ProxyError("denied", "mtls mode=STRICT: only callers with a mesh certificate are served"),
+      );
+      return endedCall;
+    },
+  });
 }
 
 function toApp(app: EndpointTransport, upstream: Upstream): Service {

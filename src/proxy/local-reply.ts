@@ -15,7 +15,7 @@ export interface LocalReply {
 export function errorReply(error: ProxyError, request?: RequestHead): LocalReply | null {
   const row = error.row;
   if (row.status === 0) return null;
-  const text = `${row.text}: ${error.detail}`;
+  const text = oneLine(`${row.text}: ${error.detail}`);
   if (request !== undefined && isGrpc(request)) return grpcReply(error, text);
   const body = Buffer.from(`${text}\n`);
   const headers = [
@@ -34,13 +34,30 @@ export function errorReply(error: ProxyError, request?: RequestHead): LocalReply
 }
 
 function isGrpc(request: RequestHead): boolean {
-  return getHeader(request.headers, "content-type")?.startsWith("application/grpc") === true;
+  // Not gRPC-Web, which has another form of trailers and understands an HTTP status.
+  return /^application\/grpc(?:$|[+;\s])/i.test(getHeader(request.headers, "content-type") ?? "");
+}
+
+/** Operators grep for it line by line. Control characters may come with an operating system's or a library's text. */
+function oneLine(text: string): string {
+  // eslint-disable-next-line no-control-regex
+  return text.replace(/[\x00-\x1f\x7f]+/g, " ").trimEnd();
+}
+
+/** gRPC over HTTP2, Percent-Encoded: everything but visible ASCII, space, and "%". */
+function percentEncoded(text: string): string {
+  let encoded = "";
+  for (const byte of Buffer.from(text)) {
+    const isPlain = byte >= 0x20 && byte <= 0x7e && byte !== 0x25;
+    encoded += isPlain ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+  }
+  return encoded;
 }
 
 /** gRPC over HTTP2, "Trailers-Only": status 200, the outcome in the head, no body. */
 function grpcReply(error: ProxyError, text: string): LocalReply {
   const headers = ["content-type", "application/grpc", "content-length", "0"];
-  headers.push("grpc-status", `${error.row.grpcStatus}`, "grpc-message", encodeURIComponent(text));
+  headers.push("grpc-status", `${error.row.grpcStatus}`, "grpc-message", percentEncoded(text));
   headers.push("x-remora-error", error.code);
   return { head: { status: 200, reason: "OK", version: "1.1", headers }, body: Buffer.alloc(0) };
 }

@@ -29,6 +29,10 @@ export class MeshAcceptor {
   readonly #options: MeshAcceptorOptions;
   readonly #server: tls.Server;
   readonly #stopFollowing: () => void;
+  /** Accepted, and not yet known who they are. Key: the peer's address and port. */
+  readonly #unproven = new Map<string, Socket>();
+  #onProven: (() => void)[] = [];
+  #isClosed = false;
 
   /** The source must hold an identity by now. */
   constructor(options: MeshAcceptorOptions) {
@@ -38,7 +42,8 @@ export class MeshAcceptor {
     this.#server = tls.createServer({ ...serverTlsOptions(svid), ALPNProtocols: ["http/1.1"] });
     this.#server.on("secureConnection", (socket) => this.#secured(socket));
     this.#server.on("tlsClientError", (error, socket) => {
-      options.onRefused(handshakeRefusal(error, socket) ?? "handshake_failed");
+      // Those that close() has cut off are no peer's fault.
+      if (!this.#isClosed) options.onRefused(handshakeRefusal(error, socket) ?? "handshake_failed");
       socket.destroy();
     });
     this.#stopFollowing = followRotation(this.#server, options.certificates, () =>
@@ -50,26 +55,49 @@ export class MeshAcceptor {
   accept(socket: Socket): void {
     // Handshakes fail in many ways; none may reach the process.
     socket.on("error", () => socket.destroy());
+    if (this.#isClosed) return void socket.destroy();
     const mode = this.#options.mode();
+    if (mode === "DISABLE") return this.#options.onAccepted(socket, undefined);
+    const peer = peerAddress(socket);
+    this.#unproven.set(peer, socket);
+    socket.once("close", () => {
+      if (this.#unproven.get(peer) === socket) this.#proven(peer);
+    });
     if (mode === "STRICT") this.#server.emit("connection", socket);
-    else if (mode === "DISABLE") this.#options.onAccepted(socket, undefined);
-    else this.#sniff(socket);
+    else this.#sniff(socket, peer);
   }
 
+  /** Resolves when every peer accepted so far was handed over or turned away; handshakes are bounded in time. */
+  settled(): Promise<void> {
+    if (this.#unproven.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#onProven.push(resolve));
+  }
+
+  /** Cuts off whoever has not proven an identity yet. What was handed over stays open. */
   close(): void {
+    this.#isClosed = true;
     this.#stopFollowing();
+    for (const socket of [...this.#unproven.values()]) socket.destroy();
+  }
+
+  #proven(peer: string): void {
+    if (!this.#unproven.delete(peer) || this.#unproven.size > 0) return;
+    for (const resolve of this.#onProven.splice(0)) resolve();
   }
 
   #secured(socket: TLSSocket): void {
     const peer = verifyPeer(socket, undefined, this.#options.trustDomain);
-    if (peer.ok) return this.#options.onAccepted(socket, peer.id);
-    this.#options.onRefused(peer.reason);
-    socket.on("error", () => {});
-    socket.destroy();
+    if (peer.ok) this.#options.onAccepted(socket, peer.id);
+    else {
+      this.#options.onRefused(peer.reason);
+      socket.on("error", () => {});
+      socket.destroy();
+    }
+    this.#proven(peerAddress(socket));
   }
 
   /** PERMISSIVE: the first byte tells TLS from plaintext; HTTP clients speak first. */
-  #sniff(socket: Socket): void {
+  #sniff(socket: Socket, peer: string): void {
     const timer = this.#options.clock.timer(firstByteTimeoutMs, () => socket.destroy());
     socket.once("close", () => timer.cancel());
     socket.once("readable", () => {
@@ -78,7 +106,15 @@ export class MeshAcceptor {
       if (first === null) return void socket.destroy();
       socket.unshift(first);
       if (first[0] === tlsHandshake) this.#server.emit("connection", socket);
-      else this.#options.onAccepted(socket, undefined);
+      else {
+        this.#options.onAccepted(socket, undefined);
+        this.#proven(peer);
+      }
     });
   }
+}
+
+/** The same for a TCP connection and for the TLS connection on it. */
+function peerAddress({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
 }

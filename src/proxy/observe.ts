@@ -18,6 +18,8 @@ export interface ObserveOptions {
   readonly requestMetrics: (request: RequestContext) => RequestMetrics;
   readonly errorCounter: (code: ErrorCode) => Counter;
   readonly accessLog: AccessLog | undefined;
+  /** A request failed by a mistake of ours; its caller was told no more than that. */
+  readonly onDefect: (cause: unknown) => void;
 }
 
 /** Outermost: sees what the client saw, counts it and logs it. */
@@ -35,6 +37,9 @@ class ObservedReply implements Reply {
   readonly #options: ObserveOptions;
   readonly #request: RequestContext;
   readonly #reply: Reply;
+  /** As the client sent them: routes may rewrite both. */
+  readonly #target: string;
+  readonly #authority: string;
   #head: ResponseHead | null = null;
   #headMs = -1;
 
@@ -42,6 +47,8 @@ class ObservedReply implements Reply {
     this.#options = options;
     this.#request = request;
     this.#reply = reply;
+    this.#target = request.head.target;
+    this.#authority = request.head.authority;
   }
 
   informational(head: ResponseHead): void {
@@ -61,19 +68,31 @@ class ObservedReply implements Reply {
   }
 
   #record(error: ProxyError | null): void {
-    const { clock, listener, requestMetrics, errorCounter, accessLog } = this.#options;
+    const { clock, listener, requestMetrics, errorCounter, accessLog, onDefect } = this.#options;
     const request = this.#request;
     const status = this.#head?.status ?? 0;
     const durationMs = clock.monotonicMs() - request.startMs;
     const problem = error ?? request.error;
-    const flag = request.flag !== "" ? request.flag : (problem?.row.flag ?? "-");
+    const flag = flagsOf(problem, request.flag);
     listener.requestsActive.value--;
     listener.response(status);
     requestMetrics(request).record(status, flag, durationMs, request.requestBytes, request.responseBytes);
-    if (problem !== null) errorCounter(problem.code).value++;
+    if (problem !== null) {
+      errorCounter(problem.code).value++;
+      if (problem.code === "internal") onDefect(problem.cause ?? problem);
+    }
     if (accessLog === undefined) return;
     const upstreamMs = this.#headMs < 0 ? -1 : this.#headMs - request.startMs;
     const startWallMs = clock.wallMs() - durationMs;
-    accessLog.write(accessLogEntry(request, { status, flag, durationMs, upstreamMs, startWallMs, problem }));
+    const asSent = { target: this.#target, authority: this.#authority };
+    const outcome = { status, flag, durationMs, upstreamMs, startWallMs, problem };
+    accessLog.write(accessLogEntry(request, asSent, outcome));
   }
+}
+
+/** As Envoy writes them: the error's own flag, then those that only add to it. */
+function flagsOf(problem: ProxyError | null, more: string): string {
+  const own = problem?.row.flag ?? "-";
+  if (more === "") return own;
+  return own === "-" ? more : `${own},${more}`;
 }

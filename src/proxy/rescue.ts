@@ -31,10 +31,12 @@ class RescuedReply implements Reply {
   }
 
   informational(head: ResponseHead): void {
-    this.#reply.informational(head);
+    if (!this.#isEnded) this.#reply.informational(head);
   }
 
   head(head: ResponseHead, body: BodySource | null): void {
+    // What threw may have left something running: its answer comes too late.
+    if (this.#isEnded) return;
     this.#isStarted = true;
     this.#reply.head(head, body);
   }

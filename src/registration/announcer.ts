@@ -107,8 +107,19 @@ async function announceConsul({
       initialStatus: "passing",
     },
   });
+  // HTTP and TCP checks are the agent's; what a TTL check reports, somebody has to look at.
+  const appProbe = consul.checks.some(({ kind }) => kind === "ttl")
+    ? startAppProbe({
+        ...probe,
+        address: appAddress,
+        port: appPort,
+        clock,
+        onChange: (isUp) => registration.setTtlStatus(isUp ? "passing" : "critical"),
+      })
+    : undefined;
   return {
     async withdraw() {
+      appProbe?.close();
       await registration
         .deregister()
         .catch((error: unknown) => log(error instanceof Error ? error.message : String(error)));

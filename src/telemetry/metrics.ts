@@ -182,12 +182,7 @@ export class Metrics {
     "1 while the snapshot comes from disk or the control plane cannot be reached.",
   );
   readonly xdsConnected = gauge("remora_xds_connected", "1 while the stream to the control plane is open.");
-  readonly xdsNacks = new CounterFamily({
-    name: "remora_xds_nacks_total",
-    help: "Pushes refused, by resource type.",
-    labels: ["type"],
-    maxSeries: 20,
-  });
+  readonly xdsNacks = counter("remora_xds_nacks_total", "Pushes refused; what was in force stays.");
   readonly certificateNotAfter = gauge(
     "remora_certificate_not_after_seconds",
     "When the certificate in use expires, in Unix seconds.",
@@ -195,6 +190,10 @@ export class Metrics {
   readonly certificateRenewalFailures = counter(
     "remora_certificate_renewal_failures_total",
     "Renewals of the certificate that failed.",
+  );
+  readonly certificateNotServed = counter(
+    "remora_certificate_not_served_total",
+    "Renewed certificates that the inbound listener did not serve when it was asked over loopback.",
   );
   readonly retryBudgetSpent = new CounterFamily({
     name: "remora_retry_budget_spent_total",
