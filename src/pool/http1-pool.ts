@@ -77,7 +77,8 @@ export class Http1Pool implements EndpointTransport, ConnectionOwner {
     }
     const { maxPendingRequests, maxConnections, name } = this.#options;
     const canDial = this.#canDial;
-    if (!canDial && this.#waiting.size >= maxPendingRequests) {
+    // Who has a dial of its own is not in the queue for the others' connections.
+    if (!canDial && this.#waiting.size - this.#dials.size >= maxPendingRequests) {
       const text = `${name}: ${maxConnections} connections busy and ${maxPendingRequests} requests waiting`;
       reply.end(new ProxyError("concurrency_limit", text));
       return endedCall;

@@ -98,10 +98,10 @@ t.test("rows 1 to 13: what must not be understood", async (t) => {
   for (const [row, name, body] of inBody) {
     for (const isSplit of [false, true]) {
       const client = connect(t, pair.port);
+      const size = upstream.size;
       client.write(post("Transfer-Encoding: chunked") + (isSplit ? "" : body + smuggled));
       if (isSplit) {
-        const calls = pair.calls.total;
-        await upstream.wait("the head", () => upstream.size > 0 || pair.calls.total > calls || true);
+        await upstream.wait("the head", () => upstream.size > size);
         client.write(body + smuggled);
       }
       const reply = await client.over();
@@ -593,15 +593,21 @@ t.test("Http11Probe's cases on a live server", { skip }, async (t) => {
     hops: 1,
     timeouts: { headMs: 60, streamIdleMs: 60, idleMs: 60 },
   });
-  for (const { id, status, payload } of cases) {
-    const before = upstream.size;
-    const reply = await converse(t, pair.port, decodeProbe(payload));
-    const wanted = status === "Exact(400)" ? 400 : probeRefusals.get(id);
-    const got = /^HTTP\/1\.1 (\d+)/.exec(reply)?.[1];
-    if (wanted !== undefined) {
-      t.equal(Number(got), wanted, id);
-      t.equal(upstream.size, before, `${id}: 0 bytes at the upstream`);
-    } else t.notMatch(got, /^5(?!04)/, id);
-  }
+  const wanted = ({ id, status }: ProbeCase): number | undefined =>
+    status === "Exact(400)" ? 400 : probeRefusals.get(id);
+  const ask = async ({ payload }: ProbeCase): Promise<number> =>
+    Number(/^HTTP\/1\.1 (\d+)/.exec(await converse(t, pair.port, decodeProbe(payload)))?.[1]);
+  // At once, because many of them end only by a timer.
+  await Promise.all(
+    cases
+      .filter((probe) => wanted(probe) !== undefined)
+      .map(async (probe) => t.equal(await ask(probe), wanted(probe), probe.id)),
+  );
+  t.equal(upstream.size, 0, "0 bytes at the upstream");
+  await Promise.all(
+    cases
+      .filter((probe) => wanted(probe) === undefined)
+      .map(async (probe) => t.match(String(await ask(probe)), /^(?:200|408|504|NaN)$/, probe.id)),
+  );
   await pair.idle();
 });

@@ -41,7 +41,7 @@ export interface PairOptions {
   readonly pool?: Partial<Pick<PoolOptions, "maxConnections" | "maxPendingRequests" | "poolIdleMs">>;
   readonly connectTimeoutMs?: number;
   /** Layers of the first hop, inside of rescue. */
-  readonly layers?: readonly Layer[];
+  readonly layers?: (wheel: TimerWheel) => readonly Layer[];
 }
 
 /** Long enough for a slow machine, short enough that a timer of the proxy cannot hide a hang. */
@@ -71,6 +71,7 @@ let identities: ReturnType<typeof makeIdentities> | undefined;
 export class ProxyPair {
   readonly wheel = new TimerWheel(systemClock);
   readonly pools: Http1Pool[] = [];
+  /** The hop next to the upstream first, as with pools. */
   readonly listeners: Connections[] = [];
   /** Requests that could not be read, of all hops. */
   readonly refused: ProxyError[] = [];
@@ -94,7 +95,8 @@ export class ProxyPair {
       if (pair.calls.breaches.length > 0)
         throw new Error(`contract of Reply broken: ${pair.calls.breaches.join("; ")}`);
     });
-    const { upstreamPort, hops = 2, connectTimeoutMs = 2000, layers = [] } = options;
+    const { upstreamPort, hops = 2, connectTimeoutMs = 2000 } = options;
+    const layers = options.layers?.(pair.wheel) ?? [];
     const toUpstream = plainDialer(
       { address: "127.0.0.1", port: upstreamPort, connectTimeoutMs },
       pair.wheel,
