@@ -157,7 +157,7 @@ function serviceLines({ services, sidecars }: CheckSubject): readonly CheckLine[
     const key = `${name}.${namespace}`;
     if (instances.length === 0) return [warning(`${key} has no instance`, "start one with remora run")];
     const bare = instances.filter(({ isMeshed }) => !isMeshed);
-    const lost = instances.filter(({ isMeshed, id }) => isMeshed && !connected.has(id));
+    const lost = instances.filter(({ isMeshed, id }) => isMeshed && !connected.has(nodeOf(id)));
     const down = instances.filter(({ status }) => status === "critical" || status === "maintenance");
     return [
       ...bare.map(({ id, address, port }) =>
@@ -183,6 +183,11 @@ function serviceLines({ services, sidecars }: CheckSubject): readonly CheckLine[
     ];
   });
   return lines.length > 0 ? lines : [ok(`${services.length} services, every instance with a sidecar`)];
+}
+
+/** The sidecar's name in an instance's id; Consul's instances have their machine's name before it: `vm-1/web.default-10.0.0.1-80`. */
+function nodeOf(instanceId: string): string {
+  return instanceId.slice(instanceId.indexOf("/") + 1);
 }
 
 function versionLine({ version, controlPlane }: CheckSubject): CheckLine {

@@ -279,6 +279,12 @@ t.test("check judges the mesh", async (t) => {
     controlPlane: { ...controlPlane, registry: { ...registry, ...change } },
   });
   t.ok(isPassed(checkMesh(good)));
+  const inConsul = {
+    name: "web",
+    namespace: "default",
+    instances: [{ ...instance, id: `vm-1/${sidecar.id}` }],
+  };
+  t.same(lines({ services: [inConsul] }), lines({}), "Consul's ids have the machine before them");
   t.same(new Set(lines({}).map(({ state }) => state)), new Set(["ok"]));
 
   const table: readonly [Partial<CheckSubject>, "warning" | "failed", RegExp][] = [
