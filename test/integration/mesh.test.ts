@@ -112,10 +112,7 @@ t.test("no request fails while endpoints, certificates and policies change", asy
   t.ok(restarted >= 3, `${restarted} rolling restarts`);
   t.ok(serials.size >= 6, `${serials.size} certificates of web`);
   await exactlyOnce(t, mesh, result, "post-");
-  await until("the last policy in force", async () => {
-    const { body } = await call({ port: web.admin, path: "/config_dump" });
-    return body.includes("HTTPRoute/default/api-99");
-  });
+  await until("the last policy in force", () => isInForce(web, "HTTPRoute/default/api-99"));
   t.equal(await metric(web.admin, "remora_xds_nacks_total"), 0);
 });
 
@@ -130,4 +127,73 @@ async function exactlyOnce(t: Test, mesh: CliMesh, { sent }: LoadResult, prefix:
   const ids = (await executed(mesh)).filter((id) => id.startsWith(prefix));
   t.equal(new Set(ids).size, ids.length, "no POST was executed twice");
   t.equal(ids.length, Math.floor(sent / 2), "every POST was executed");
+}
+
+t.test("a killed instance fails no request that may be sent again", async (t) => {
+  const { mesh, web, apis, api } = await webAndApis(t, 3);
+  await mesh.apply(anyPath);
+  await until("the route in force", () => isInForce(web, "HTTPRoute/default/api"));
+  const load = startLoad(200, (n) => ({ port: api, path: `/?ms=${n % 20}` }));
+  for (const victim of apis.slice(0, 2)) {
+    const from = load.sent;
+    await until("load on all instances", () => load.sent > from + 200);
+    // Sidecar and application at once, with requests under way: nobody is told.
+    await victim.process.kill();
+    await mesh.untilKnown(
+      web,
+      "api",
+      apis.filter((other) => other !== victim),
+    );
+    victim.process = mesh.run(victim);
+    await mesh.untilKnown(web, "api", apis);
+  }
+  const { sent, failures } = await load.stop();
+  t.same(failures, [], `${sent} requests`);
+});
+
+t.test("a service that fails altogether is not buried under retries", async (t) => {
+  const { mesh, web, apis, api } = await webAndApis(t, 2);
+  await mesh.apply(anyPath);
+  await until("the route in force", () => isInForce(web, "HTTPRoute/default/api"));
+  const setStatus = async (status: number): Promise<void> => {
+    for (const { app } of apis) await call({ port: app, path: `/mode?status=${status}`, method: "POST" });
+  };
+  await setStatus(503);
+  const startMs = performance.now();
+  const load = startLoad(400, () => ({ port: api }));
+  await until("a storm", () => load.sent >= 2800, 60_000);
+  const { sent, succeeded, failures } = await load.stop();
+  let attempts = 0;
+  for (const { app } of apis)
+    attempts += (JSON.parse((await call({ port: app, path: "/count" })).body) as { served: number }).served;
+
+  t.equal(succeeded, 0);
+  t.ok(attempts > sent, "retries were made");
+  // The budget: a fifth of the requests, and ten a second counted over ten seconds. On time that is 1.24 in all.
+  const seconds = (performance.now() - startMs) / 1000;
+  t.ok(
+    attempts <= 1.2 * sent + 10 * Math.max(10, seconds),
+    `${sent} requests, ${attempts} attempts: ${(attempts / sent).toFixed(3)}`,
+  );
+  // Every answer is the application's own: the breaker never takes all endpoints away.
+  t.same(
+    failures.filter((line) => !line.includes('503  {"instance"')),
+    [],
+    "never without an endpoint",
+  );
+  t.ok((await metric(web.admin, "remora_retry_budget_denied_total")) > 0);
+  t.ok((await metric(web.admin, "remora_breaker_transitions_total", { to: "open" })) > 0);
+
+  await setStatus(200);
+  await until("both instances in use again", async () => {
+    await call({ port: api });
+    return (await metric(web.admin, "envoy_cluster_membership_healthy")) === 2;
+  });
+  const calm = startLoad(100, () => ({ port: api }));
+  await until("calm load", () => calm.sent >= 100);
+  t.same((await calm.stop()).failures, []);
+});
+
+async function isInForce({ admin }: Place, source: string): Promise<boolean> {
+  return (await call({ port: admin, path: "/config_dump" })).body.includes(source);
 }
