@@ -47,6 +47,8 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
   #isRequestSent = false;
   #isReusable = true;
   #isClosed = false;
+  /** Inside of reply.head(). */
+  #isTellingHead = false;
   #informationals = 0;
   /** Bytes flushed and requests sent before the present one. */
   #bytesBefore = 0;
@@ -107,7 +109,14 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
 
   /** Ends the call that answers to `reply`, if it is still the present one. */
   cancelCall(reply: Reply, error: ProxyError): void {
-    if (this.#reply === reply) this.#fail(error);
+    if (this.#reply !== reply) return;
+    if (!this.#isTellingHead || !this.#isRequestSent || this.#body?.isAttached === true) {
+      return this.#fail(error);
+    }
+    // A retry refuses this response by its head. What came with the head is read nevertheless: if that is all of it, as with
+    // most error responses, the connection lives on.
+    this.#reply = nobody;
+    reply.end(error);
   }
 
   /** Closes now; a call under way ends with `error`. */
@@ -157,7 +166,8 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
     } catch (error) {
       return this.#fail(asProxyError(error));
     }
-    if (this.#bodyLeft !== 0 || this.#isClosed) return;
+    if (this.#isClosed) return;
+    if (this.#bodyLeft !== 0) return this.#reply === nobody ? this.#close() : undefined;
     // More than was announced: the response stands, the connection does not (RFC 9112 §6.3).
     if (at < chunk.length) this.#isReusable = false;
     this.#complete();
@@ -188,7 +198,9 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
     if (this.#bodyLeft !== 0) this.#body = new IncomingBody(this.#bodyLeft > 0 ? this.#bodyLeft : -1, this);
     // Refused while still uploading: sending on would only provoke a reset that may destroy the answer.
     if (!this.#isRequestSent && status >= 400) this.#writer.cancel(refusedUpload);
+    this.#isTellingHead = true;
     this.#reply?.head(parsed.head, this.#body);
+    this.#isTellingHead = false;
   }
 
   #readInformational(parsed: ParsedResponse): void {
@@ -324,6 +336,9 @@ const refusedUpload = new ProxyError(
   "upstream_closed",
   "the upstream answered before the upload was complete",
 );
+
+/** Takes what is left of a response that was cancelled. */
+const nobody: Reply = { informational() {}, head() {}, end() {} };
 
 class ClientCall implements Call {
   readonly #connection: Http1ClientConnection;

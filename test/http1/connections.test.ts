@@ -3,7 +3,8 @@ import http, { type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import fc from "fast-check";
 import t, { type Test } from "tap";
-import { clusterDefaults } from "../../src/config/cluster-defaults.js";
+import { clusterDefaults, retryDefaults } from "../../src/config/cluster-defaults.js";
+import type { RetryConfig } from "../../src/config/snapshot.js";
 import { retry } from "../../src/policy/retry.js";
 import { RetryBudget } from "../../src/policy/retry-budget.js";
 import { Counter } from "../../src/telemetry/cells.js";
@@ -24,10 +25,10 @@ async function open(t: Test, script: Script = answer(), options: Partial<PairOpt
   return { upstream, pair };
 }
 
-/** What every route has without configuration. */
-const defaultRetry = (wheel: TimerWheel) => [
+/** Without a configuration: what every route has. */
+const defaultRetry = (wheel: TimerWheel, config?: RetryConfig) => [
   retry({
-    config: undefined,
+    config,
     budget: new RetryBudget(clusterDefaults.retryBudget),
     wheel,
     clock: systemClock,
@@ -154,6 +155,32 @@ t.test("row 32: the upstream closes a kept-alive connection as a request comes",
     client.write(get);
     await client.wait("both replies", () => client.text === okText + okText);
   });
+});
+
+t.test("the connection of a response that is retried lives on if all of it is here", async (t) => {
+  const length = "HTTP/1.1 503 Later\r\nContent-Length: 4\r\n\r\n";
+  const chunked = "HTTP/1.1 503 Later\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const cases: [name: string, first: string, connections: number][] = [
+    ["whole", `${length}soon`, 1],
+    ["whole, in chunks", `${chunked}4\r\nsoon\r\n0\r\n\r\n`, 1],
+    ["without a body", "HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n", 1],
+    ["in part", `${length}so`, 2],
+    ["in part, in chunks", `${chunked}4\r\nsoon\r\n`, 2],
+    ["more than it said", `${length}soon!`, 2],
+  ];
+  for (const [name, first, connections] of cases) {
+    const { upstream, pair } = await open(t, () => {}, {
+      layers: (wheel) => defaultRetry(wheel, { ...retryDefaults, baseBackoffMs: 1 }),
+      hops: 1,
+    });
+    let heads = 0;
+    upstream.script = answer(() => (heads++ === 0 ? first : okText));
+    const client = connect(t, pair.port);
+    client.write(get);
+    t.equal(await client.gets("ok"), okText, name);
+    t.equal(upstream.connections.length, connections, `${name}: connections`);
+    t.equal(pair.pooled, 1, `${name}: one is kept`);
+  }
 });
 
 t.test("row 33: POST counted exactly once when the upstream dies over it", async (t) => {

@@ -16,6 +16,7 @@ import type { RequestContext } from "../../src/stack/request-context.js";
 import type { Call, Reply } from "../../src/stack/service.js";
 import { systemClock } from "../../src/time/clock.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
+import { BufferedBody } from "../../src/traffic/body.js";
 import { answer, ByteUpstream } from "../support/byte-upstream.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { RecordedReply, scriptedRequest } from "../support/scripted-service.js";
@@ -408,4 +409,22 @@ t.test("bytes that come before the request was sent do not answer it", async (t)
   t.equal(reply.outcome, "upstream_unprocessed");
   t.equal(closed, 1);
   t.equal(upstream.size, 0);
+});
+
+t.test("a head and a small body are one write", async (t) => {
+  const upstream = await ByteUpstream.open(t, () => {});
+  const socket = net.connect(upstream.port, "127.0.0.1");
+  t.teardown(() => socket.destroy());
+  const peer = await upstream.connection(0);
+  const owner = { connectionIdle: () => {}, connectionClosed: () => {} };
+  const connection = new Http1ClientConnection(socket, "test", http1Limits, owner);
+  let writes = 0;
+  const write = socket.write.bind(socket) as (...args: unknown[]) => boolean;
+  socket.write = (...args: unknown[]) => {
+    writes++;
+    return write(...args);
+  };
+  connection.send(scriptedRequest({ body: new BufferedBody(Buffer.alloc(8000, "x")) }), new RecordedReply());
+  await peer.gets("x".repeat(8000));
+  t.equal(writes, 1);
 });
