@@ -149,7 +149,7 @@ export interface ClusterConfig {
   readonly maxConnections: number;
   /** Requests that wait for a connection, per endpoint. */
   readonly maxPendingRequests: number;
-  /** Idle kept-alive connections are closed after this. Must be below the server's own (behaviour.md: 3 s). */
+  /** Idle kept-alive connections are closed after this. Must be below the server's own (Node: 5 s). */
   readonly poolIdleMs: number;
   readonly breaker: BreakerConfig;
   readonly retryBudget: RetryBudgetConfig;

@@ -24,7 +24,7 @@ export function outbound(options: OutboundOptions): Service {
       options.observe,
       // Nothing above it throws; every error below it becomes a reply.
       rescue,
-      // Decide and forward on one and the same path (behaviour.md, failure mode 17).
+      // Decide and forward on one and the same path.
       canonicalTarget,
       outboundHeaders(node),
     ],

@@ -46,6 +46,8 @@ export function registerEmbedded(options: EmbeddedRegistrationOptions): Embedded
   /** The stream on the previous certificate: it holds the entry until the new one is confirmed. */
   let retiring: Stream | undefined;
   let attempt = 0;
+  /** One line per outage, however many attempts it takes. */
+  let isReported = false;
   let retry: Timer | undefined;
   let isClosed = false;
 
@@ -59,7 +61,9 @@ export function registerEmbedded(options: EmbeddedRegistrationOptions): Embedded
     active = undefined;
     if (retiring === undefined) isRegistered.set(false);
     if (isClosed) return;
-    onProblem?.(`registration of ${instance.id}: ${error?.details ?? "the control plane ended the stream"}`);
+    const problem = `registration of ${instance.id}: ${error?.details ?? "the control plane ended the stream"}`;
+    if (!isReported) onProblem?.(problem);
+    isReported = true;
     retry?.cancel();
     retry = clock.timer(waitMs(error, attempt++, clock), open);
   };
@@ -81,6 +85,7 @@ export function registerEmbedded(options: EmbeddedRegistrationOptions): Embedded
     stream.on("data", (ack: RegistrationAck) => {
       if (stream !== active) return;
       attempt = 0;
+      isReported = false;
       retire();
       isRegistered.set(ack.status === status);
     });

@@ -19,15 +19,6 @@ export function getHeader(headers: readonly string[], lower: string): string | u
   return undefined;
 }
 
-/** Values of all fields with this lower-case name, in order (RFC 9110 §5.3: equal to one comma-joined field). */
-export function getAllHeaders(headers: readonly string[], lower: string): string[] {
-  const values: string[] = [];
-  for (let i = 0; i < headers.length; i += 2) {
-    if (nameIs(headers[i] as string, lower)) values.push(headers[i + 1] as string);
-  }
-  return values;
-}
-
 /** Removes every field with this lower-case name, in place. */
 export function removeHeader(headers: Headers, lower: string): void {
   let kept = 0;

@@ -1,4 +1,4 @@
-/** The failure modes of HTTP/1.1 (behaviour.md A and B) provoked on real sockets through one and two hops. */
+/** The failure modes of HTTP/1.1 provoked on real sockets through one and two hops. */
 import { existsSync, readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import path from "node:path";
