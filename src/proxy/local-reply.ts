@@ -40,7 +40,6 @@ function isGrpc(request: RequestHead): boolean {
 
 /** Operators grep for it line by line. Control characters may come with an operating system's or a library's text. */
 function oneLine(text: string): string {
-  // eslint-disable-next-line no-control-regex
   return text.replace(/[\x00-\x1f\x7f]+/g, " ").trimEnd();
 }
 

@@ -1,0 +1,231 @@
+/** The inbound listener in its three modes and over certificate rotations, on real sockets. */
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { connect as connectTls, type TLSSocket } from "node:tls";
+import t, { type Test } from "tap";
+import type { MtlsMode } from "../../src/config/snapshot.js";
+import { clientTlsOptions } from "../../src/identity/tls-options.js";
+import type { Svid } from "../../src/identity/svid.js";
+import { InboundSide } from "../../src/inbound-side.js";
+import { LatestValue } from "../../src/lifecycle/latest-value.js";
+import { DataPlane } from "../../src/proxy/data-plane.js";
+import { SidecarTelemetry } from "../../src/sidecar-telemetry.js";
+import { systemClock } from "../../src/time/clock.js";
+import { TimerWheel } from "../../src/time/timer-wheel.js";
+import { call } from "../support/http-load.js";
+import { makeCertificate, makeRoot, uri } from "../support/make-certificate.js";
+import { connect, converse, RawPeer } from "../support/raw-client.js";
+import { bootstrapOf, identityOf, snapshotTo, trustDomain } from "../support/sidecar-kit.js";
+import { until } from "../support/until.js";
+
+async function setup(t: Test, mode: MtlsMode | undefined) {
+  const app = createServer((request, response) => {
+    const caller = request.headers["x-remora-caller"] ?? "nobody";
+    let size = 0;
+    request.on("data", (chunk: Buffer) => (size += chunk.length));
+    request.on("end", () => response.end(`${request.method} by ${caller.toString()} ${size}`));
+  });
+  await new Promise<void>((resolve) => app.listen(0, "127.0.0.1", resolve));
+  const clock = systemClock;
+  const wheel = new TimerWheel(clock);
+  const bootstrap = bootstrapOf("api", "/nowhere", {
+    appPort: (app.address() as AddressInfo).port,
+    accessLog: { format: "off", path: "-" },
+  });
+  const identity = `spiffe://${trustDomain}/ns/default/svc/api`;
+  const logged: string[] = [];
+  const log = (_: string, message: string): void => void logged.push(message);
+  const telemetry = new SidecarTelemetry(bootstrap, identity, trustDomain, clock, log);
+  const plane = new DataPlane({
+    clock,
+    wheel,
+    cluster: () => {
+      throw new Error("no clusters here");
+    },
+  });
+  let version = 0;
+  const setMode = (mtlsMode: MtlsMode, maxRequests = 0): void => {
+    const empty = snapshotTo([], { version: String(++version), services: [] });
+    plane.apply({ ...empty, endpoints: new Map(), inbound: { mtlsMode, maxRequests } });
+  };
+  if (mode !== undefined) setMode(mode);
+  const certificates = new LatestValue<Svid | undefined>(await identityOf("api"));
+  const side = new InboundSide({
+    ...{ bootstrap, certificates, identity, trustDomain, plane, telemetry, clock, wheel, log },
+  });
+  await side.open();
+  t.teardown(() => {
+    side.close();
+    app.close();
+    app.closeAllConnections();
+  });
+  const refusals = (): Record<string, number> =>
+    Object.fromEntries(
+      telemetry.metrics.peerRefusals
+        .samples()
+        .map(({ sharedLabels, value }) => [sharedLabels["reason"] ?? "", value]),
+    );
+  return { side, port: side.port, setMode, certificates, refusals, telemetry };
+}
+
+const request = "GET / HTTP/1.1\r\nHost: api\r\nConnection: close\r\n\r\n";
+
+function dial(t: Test, port: number, svid: Svid | undefined): { tls: TLSSocket; peer: RawPeer } {
+  const options = svid === undefined ? { rejectUnauthorized: false } : clientTlsOptions(svid);
+  const tls = connectTls({ host: "127.0.0.1", port, ALPNProtocols: ["http/1.1"], ...options });
+  t.teardown(() => tls.destroy());
+  return { tls, peer: new RawPeer(tls) };
+}
+
+async function overTls(t: Test, port: number, svid: Svid | undefined): Promise<string> {
+  const { peer } = dial(t, port, svid);
+  peer.write(request);
+  return peer.over();
+}
+
+t.test("STRICT, also before any configuration: a mesh certificate or nothing", async (t) => {
+  const web = await identityOf("web");
+  const life = { notBeforeMs: Date.now() - 60_000, notAfterMs: Date.now() + 600_000 };
+  const stranger = makeRoot({ ...life, names: [uri(`spiffe://${trustDomain}`)] });
+  const leaf = makeCertificate({
+    ...life,
+    issuer: stranger,
+    names: [uri(`spiffe://${trustDomain}/ns/default/svc/web`)],
+  });
+  for (const mode of [undefined, "STRICT"] as const) {
+    const { port, refusals } = await setup(t, mode);
+    t.match(await overTls(t, port, web), /GET by spiffe:\/\/mesh\.local\/ns\/default\/svc\/web 0$/);
+    t.equal(await converse(t, port, request), "", "plaintext gets no byte");
+    t.equal(await overTls(t, port, undefined), "", "no certificate");
+    const forged = { ...web, certChainPem: leaf.pem, keyPem: leaf.keyPem };
+    t.equal(await overTls(t, port, forged), "", "the same name from another CA");
+    await until("all are counted", () => Object.values(refusals()).reduce((a, b) => a + b, 0) === 3);
+    t.match(refusals(), { no_certificate: 1, unknown_issuer: 1, handshake_failed: 1 });
+  }
+});
+
+t.test("PERMISSIVE: TLS and plaintext on one port, however late the first byte comes", async (t) => {
+  const { port, side } = await setup(t, "PERMISSIVE");
+  const web = await identityOf("web");
+  t.match(await overTls(t, port, web), /GET by spiffe:\/\/mesh\.local\/ns\/default\/svc\/web 0$/);
+  t.match(await converse(t, port, request), /GET by nobody 0$/);
+
+  // The first byte alone, then the rest; a body that comes with the head and goes on after it.
+  const slow = connect(t, port);
+  await slow.wait("connected", () => !slow.socket.connecting);
+  // The event loop has nothing to do meanwhile: the listener has seen the connection without a byte.
+  t.match(await overTls(t, port, web), "200 OK");
+  slow.write("P");
+  t.match(await overTls(t, port, web), "200 OK");
+  slow.write("OST / HTTP/1.1\r\nHost: api\r\nConnection: close\r\nContent-Length: 200000\r\n\r\n");
+  for (let i = 0; i < 20; i++) slow.write(Buffer.alloc(10_000, 120));
+  t.match(await slow.over(), /POST by nobody 200000$/);
+
+  // TLS on a connection that was silent at first, its ClientHello byte by byte.
+  const silent = connect(t, port);
+  await silent.wait("connected", () => !silent.socket.connecting);
+  t.match(await converse(t, port, request), "200 OK");
+  const tls = connectTls({ socket: silent.socket, ...clientTlsOptions(web) });
+  const peer = new RawPeer(tls);
+  peer.write(request.replace("GET", "PUT").replace("\r\n\r\n", "\r\nContent-Length: 300000\r\n\r\n"));
+  peer.write(Buffer.alloc(300_000, 120));
+  t.match(await peer.over(), /PUT by spiffe:\/\/mesh\.local\/ns\/default\/svc\/web 300000$/);
+
+  // Gone without a word.
+  const mute = connect(t, port);
+  await mute.wait("connected", () => !mute.socket.connecting);
+  mute.socket.end();
+  await mute.over();
+  await side.drain(1000);
+});
+
+t.test("DISABLE: plaintext only", async (t) => {
+  const { port } = await setup(t, "DISABLE");
+  t.match(await converse(t, port, request), /GET by nobody 0$/);
+  t.match(await overTls(t, port, await identityOf("web")), "");
+});
+
+t.test("a policy that forbids plaintext ends the connections that are older than it", async (t) => {
+  const { port, setMode } = await setup(t, "PERMISSIVE");
+  const plain = connect(t, port);
+  plain.write("GET / HTTP/1.1\r\nHost: api\r\n\r\n");
+  await plain.gets("GET by nobody 0");
+  const { peer } = dial(t, port, await identityOf("web"));
+  peer.write("GET / HTTP/1.1\r\nHost: api\r\n\r\n");
+  await peer.gets("GET by");
+  setMode("STRICT");
+  plain.write("POST / HTTP/1.1\r\nHost: api\r\nContent-Length: 0\r\n\r\n");
+  t.match(await plain.gets("403 Forbidden"), "x-remora-error: denied");
+  peer.write("POST / HTTP/1.1\r\nHost: api\r\nContent-Length: 0\r\n\r\n");
+  await peer.gets("POST by spiffe:");
+  t.equal(await converse(t, port, request), "");
+});
+
+t.test(
+  "a rotation is served to new handshakes at once, open connections live on, and the check sees it",
+  async (t) => {
+    const { port, side, certificates, refusals, telemetry } = await setup(t, "STRICT");
+    const web = await identityOf("web");
+    const old = certificates.get();
+    const { tls, peer } = dial(t, port, web);
+    peer.write("GET / HTTP/1.1\r\nHost: api\r\n\r\n");
+    await peer.gets("GET by");
+    for (let round = 0; round < 3; round++) {
+      const next = await identityOf("api");
+      certificates.set(next);
+      t.same(await side.checkServed(next), { ok: true });
+      if (old !== undefined)
+        t.match(await side.checkServed(old), { ok: false, detail: /another certificate/ });
+      peer.write("POST / HTTP/1.1\r\nHost: api\r\nContent-Length: 0\r\n\r\n");
+    }
+    await peer.wait("three more answers", () => peer.text.split("POST by").length === 4);
+    t.equal(tls.destroyed, false);
+    await until(
+      "the checks' own connections are gone",
+      () => telemetry.inboundListener.connectionsActive.value === 1,
+    );
+    t.same(refusals(), {}, "the checks are no refused peers");
+
+    // An identity that OpenSSL cannot use is not served, and told.
+    certificates.set({ ...(await identityOf("api")), keyPem: "no key" });
+    t.same(refusals(), { own_certificate: 1 });
+    t.match(await overTls(t, port, web), "200 OK");
+  },
+);
+
+t.test("limits change with each push, without losing count of what is under way", async (t) => {
+  const { port, setMode } = await setup(t, "DISABLE");
+  const open = async () => {
+    const client = connect(t, port);
+    client.write("POST / HTTP/1.1\r\nHost: api\r\nContent-Length: 1\r\n\r\n");
+    await client.wait("connected", () => !client.socket.connecting);
+    return client;
+  };
+  setMode("DISABLE", 2);
+  const first = await open();
+  const second = await open();
+  await until("two are under way", async () => (await call({ port })).status === 503);
+  setMode("DISABLE", 3);
+  t.match(await call({ port }), { status: 200 });
+  setMode("DISABLE", 1);
+  t.match(await call({ port }), { status: 503, error: "concurrency_limit" });
+  first.write("x");
+  await first.gets("POST by nobody 1");
+  t.match(await call({ port }), { status: 503 });
+  second.write("x");
+  await second.gets("POST by nobody 1");
+  t.match(await call({ port }), { status: 200 });
+  setMode("DISABLE", 0);
+  t.match(await call({ port }), { status: 200 });
+});
+
+t.test("closing cuts off whoever has not finished the handshake, and takes nobody more", async (t) => {
+  for (const mode of ["STRICT", "PERMISSIVE"] as const) {
+    const { port, side } = await setup(t, mode);
+    const silent = connect(t, port);
+    await silent.wait("connected", () => !silent.socket.connecting);
+    t.match(await overTls(t, port, await identityOf("web")), "200 OK");
+    side.close();
+    t.equal(await silent.over(), "");
+  }
+});
