@@ -41,6 +41,8 @@ export class RawPeer {
   #bytes: Buffer | null = null;
   /** Bytes received. */
   size = 0;
+  /** False: what comes is counted only. */
+  isKept = true;
   /** FIN came. */
   isEnded = false;
   isClosed = false;
@@ -53,7 +55,7 @@ export class RawPeer {
   constructor(socket: Socket) {
     this.socket = socket;
     socket.on("data", (chunk: Buffer) => {
-      this.#chunks.push(chunk);
+      if (this.isKept) this.#chunks.push(chunk);
       this.#bytes = null;
       this.size += chunk.length;
       this.onData(this, chunk);
