@@ -6,8 +6,9 @@ import type { CatalogService, Instance } from "../catalog/catalog.js";
 const maxWeight = 65_535;
 
 /**
- * The endpoints that callers may use: passing and warning instances with an acceptable address, sorted, each address
- * and port once. Instances without a sidecar only where plaintext is permitted.
+ * The endpoints of a service: passing and warning instances with an acceptable address, sorted, each address and port
+ * once. Instances without a sidecar too, also where plaintext is not permitted: callers never use them then, but have to
+ * know that they are there to say why a request fails.
  */
 export function compileEndpoints(service: CatalogService, mtlsMode: MtlsMode): readonly EndpointConfig[] {
   const endpoints = new Map<string, EndpointConfig>();
@@ -25,7 +26,6 @@ export function compileEndpoints(service: CatalogService, mtlsMode: MtlsMode): r
 function endpointOf(instance: Instance, mtlsMode: MtlsMode): EndpointConfig | undefined {
   if (instance.status !== "passing" && instance.status !== "warning") return undefined;
   const isMeshed = instance.meshPort !== undefined && mtlsMode !== "DISABLE";
-  if (!isMeshed && mtlsMode === "STRICT") return undefined;
   const port = isMeshed ? (instance.meshPort ?? 0) : instance.port;
   if (!Number.isInteger(port) || port < 1 || port > 65_535 || !isRoutable(instance.address)) return undefined;
   return {
