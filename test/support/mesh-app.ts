@@ -13,6 +13,8 @@ const ledger = process.env["LEDGER"] ?? "/dev/null";
 let served = 0;
 /** Status of every answer; set with POST /mode?status=503 on the application's own port. */
 let status = 200;
+/** Status of GET /health, for the registry's check; set with POST /health?status=503. */
+let health = 200;
 
 const server = createServer((request, response) => {
   answer(request, response).catch(() => response.destroy());
@@ -28,6 +30,9 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
       return json(200, { served });
     case "/mode":
       return json(200, { status: (status = number("status")) });
+    case "/health":
+      if (request.method === "POST") health = number("status");
+      return json(request.method === "POST" ? 200 : health, { health });
     case "/bytes":
       served++;
       return request.method === "GET"
