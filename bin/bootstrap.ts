@@ -46,6 +46,8 @@ export async function bootstrapOf(settings: SidecarSettings, terminal: Terminal)
     registration: await registrationOf(settings),
     drainTimeoutMs: settings.drainTimeout,
     drainDelayMs: settings.drainDelay,
+    // Less than the whole, so that the reason is told and not only that time is up.
+    enrollTimeoutMs: settings.readyTimeout * 0.8,
   };
 }
 

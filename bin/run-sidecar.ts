@@ -39,6 +39,8 @@ export async function runSidecar(
     });
     return sidecar;
   };
+  // The clock's timers let a process end: while only they are waiting, something must hold it.
+  const hold = setInterval(() => {}, 2 ** 30);
   return supervise({
     start,
     command,
@@ -56,5 +58,5 @@ export async function runSidecar(
     processEvents: process,
     clock,
     log,
-  });
+  }).finally(() => clearInterval(hold));
 }

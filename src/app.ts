@@ -42,6 +42,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   const keeper = await keepIdentity({
     ...bootstrap,
     clock,
+    onWaiting: (reason) => log("warn", "waiting for the control plane", { reason }),
     onEvent: (event) => onEvent(event),
     onSaveFailed: (error) =>
       log("error", "the new certificate is in use but could not be saved: a restart will not find it", {

@@ -24,6 +24,8 @@ export interface Bootstrap {
   readonly controlPlane: string;
   /** File that holds the one-time join token; needed only until the first certificate was issued. */
   readonly tokenFile: string | undefined;
+  /** How long a control plane that does not answer is waited for at the very first start, milliseconds. Absent: 0. */
+  readonly enrollTimeoutMs?: number;
   /** Folder (0700) for the key, the certificate and the last good snapshot. */
   readonly stateDir: string;
   readonly zone: string;

@@ -58,7 +58,7 @@ function handshake(
     const fail = (error: Error): void => {
       timer.cancel();
       socket.destroy();
-      reject(unreachable(target, error));
+      reject(new FirstContactError(unreachable(target, error).message, { cause: error }));
     };
     const timer = options.clock.timer(options.timeoutMs, () =>
       fail(new Error(`no answer within ${options.timeoutMs} ms`)),
@@ -71,6 +71,9 @@ function handshake(
     });
   });
 }
+
+/** Nothing was sent yet: it may be tried again. */
+export class FirstContactError extends ConfigError {}
 
 /** One line with cause and fix. */
 export function unreachable(target: HostPort, cause: Error): ConfigError {

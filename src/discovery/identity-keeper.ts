@@ -6,8 +6,12 @@ import { startRenewal, type RenewalEvent } from "../identity/renewal.js";
 import { loadSvid, saveSvid } from "../identity/svid-file.js";
 import type { CertificateSource, Svid } from "../identity/svid.js";
 import { LatestValue } from "../lifecycle/latest-value.js";
-import type { Clock } from "../time/clock.js";
+import { fullJitterMs } from "../time/backoff.js";
+import { sleep, type Clock } from "../time/clock.js";
 import { enroll, renew } from "./enroll.js";
+import { FirstContactError } from "./first-contact.js";
+
+const backoff = { baseMs: 200, maxMs: 2000 };
 
 export interface IdentityKeeperOptions {
   readonly stateDir: string;
@@ -16,7 +20,11 @@ export interface IdentityKeeperOptions {
   readonly controlPlane: string;
   /** Needed only while there is no usable certificate in stateDir. */
   readonly tokenFile: string | undefined;
+  /** How long a control plane that does not answer is waited for, milliseconds. */
+  readonly enrollTimeoutMs?: number;
   readonly clock: Clock;
+  /** The control plane does not answer yet; told once, with the reason. */
+  readonly onWaiting: (reason: string) => void;
   readonly onEvent: (event: RenewalEvent) => void;
   /** A certificate that could not be saved: it is in use, but a restart will not find it. */
   readonly onSaveFailed: (error: unknown) => void;
@@ -86,7 +94,20 @@ async function join(options: IdentityKeeperOptions, expired: Svid | undefined): 
       place: "--state-dir",
     });
   }
-  return enroll({ controlPlane, token, service, namespace, clock });
+  const request = { controlPlane, token, service, namespace, clock };
+  const giveUpAtMs = clock.monotonicMs() + (options.enrollTimeoutMs ?? 0);
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await enroll(request);
+    } catch (error) {
+      // Machines boot in any order: the control plane may only be on its way. Anything but that is final, and so is all
+      // that came after the token was sent.
+      const waitMs = fullJitterMs(backoff, attempt, clock.random);
+      if (!(error instanceof FirstContactError) || clock.monotonicMs() + waitMs > giveUpAtMs) throw error;
+      if (attempt === 0) options.onWaiting(error.message);
+      await sleep(clock, waitMs);
+    }
+  }
 }
 
 async function readToken(

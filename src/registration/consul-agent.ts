@@ -157,7 +157,8 @@ class Registration implements ConsulRegistration {
           if (!this.#ended.signal.aborted) await this.#beat();
         });
         if (isDue) verifyAtMs = clock.monotonicMs() + verifyEveryMs * (0.9 + 0.2 * clock.random());
-        if (failures > 0 && !this.#ended.signal.aborted) this.#options.log(`registered with consul at ${this.#options.url} again`);
+        if (failures > 0 && !this.#ended.signal.aborted)
+          this.#options.log(`registered with consul at ${this.#options.url} again`);
         failures = 0;
         this.#isLost = false;
       } catch (error) {

@@ -190,6 +190,7 @@ t.test("settings become a bootstrap", async (t) => {
     registration: { kind: "embedded" },
     drainTimeoutMs: 30_000,
     drainDelayMs: 5000,
+    enrollTimeoutMs: 24_000,
   });
   t.match(await read({ outbound: ["off"], advertise: ["10.1.2.3"], noRegister: ["true"] }), {
     outboundPort: undefined,

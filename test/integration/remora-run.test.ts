@@ -196,7 +196,7 @@ t.test(
     t.equal(await stale.exit(), 0, "without a control plane it goes on with what it has");
     t.match(stale.output, /^started$/m);
     const refused = new Running(
-      [...base, "--state-dir", path.join(home, "new"), "--", "echo", "started"],
+      [...base, "--state-dir", path.join(home, "new"), "--ready-timeout", "1s", "--", "echo", "started"],
       home,
     );
     t.equal(await refused.exit(), 1);
@@ -205,5 +205,36 @@ t.test(
       /^remora: control plane 127\.0\.0\.1:\d+ is unreachable \(ECONNREFUSED\): start it with remora control-plane/m,
     );
     t.notMatch(refused.output, /^started$/m);
+  },
+);
+
+t.test(
+  "machines boot in any order: a new instance waits for its control plane",
+  { timeout: 30_000 },
+  async (t) => {
+    const home = t.testdir({});
+    const dataDir = path.join(home, "data");
+    const settings = { dataDir, admin: "127.0.0.1:0", logLevel: "silent" } as const;
+    const before = await startControlPlane({ ...settings, listen: "127.0.0.1:0" });
+    const tokenFile = path.join(home, "web.token");
+    const env = { REMORA_ADMIN_URL: `http://${before.adminAddress}`, REMORA_DATA_DIR: dataDir };
+    await remora(["token", "create", "--service", "web", "--out", tokenFile], { env });
+    await before.close();
+    const args = [
+      "--service",
+      "web",
+      "--port",
+      "1",
+      "--control-plane",
+      before.listenAddress,
+      "--token-file",
+      tokenFile,
+    ];
+    const early = new Running(["run", ...args, "--", "echo", "started"], home);
+    await early.says(/waiting for the control plane/);
+    const plane = await startControlPlane({ ...settings, listen: before.listenAddress });
+    t.equal(await early.exit(), 0, early.output);
+    t.match(early.output, /^started$/m);
+    await plane.close();
   },
 );
