@@ -63,10 +63,13 @@ export class Connections {
     if (this.#isDraining) connection.isDraining = true;
   }
 
-  /** Each connection ends with its present request, a fresh one after its first; resolves when none is left. */
+  /**
+   * Each connection ends with its present request, one that is added later after its first; resolves when none is left.
+   * Idempotent.
+   */
   drain(): Promise<void> {
+    if (!this.#isDraining) for (const connection of [...this.#open]) connection.drain();
     this.#isDraining = true;
-    for (const connection of [...this.#open]) connection.drain();
     return new Promise((resolve) => {
       if (this.#open.size === 0) return resolve();
       this.#onEmpty.push(resolve);

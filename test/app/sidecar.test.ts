@@ -348,7 +348,7 @@ t.test("an unusable state directory is told from a missing one", async (t) => {
 });
 
 t.test(
-  "drain: what is under way finishes, handshakes too; new peers are refused; outbound works on",
+  "drain: requests and handshakes under way finish, new peers are refused, outbound works",
   async (t) => {
     const waiting: ServerResponse[] = [];
     const { app, web, api, upstream } = await mesh(t, {
@@ -372,10 +372,15 @@ t.test(
     t.equal(await metric(api, "remora_draining"), 1);
     await until("new connections are refused", () => refuses(t, api.ports.inbound));
 
-    const identity = await identityOf("web");
+    t.equal(isDrained, false, "it waits for the request under way");
+    waiting[0]?.end("slow");
+    t.match(await running, { status: 200, body: "slow" });
+    await metric(api, "remora_draining");
+    t.equal(isDrained, false, "it waits for the handshake under way");
+
     const tls = connectTls({
       socket: late.socket,
-      ...clientTlsOptions(identity),
+      ...clientTlsOptions(await identityOf("web")),
       ALPNProtocols: ["http/1.1"],
     });
     const peer = new RawPeer(tls);
@@ -384,9 +389,6 @@ t.test(
     t.match(answer, /^HTTP\/1\.1 200 [^]*quick$/);
     t.match(answer, /\r\nConnection: close\r\n/i);
     tls.destroy();
-    t.equal(isDrained, false, "it waits for the request under way");
-    waiting[0]?.end("slow");
-    t.match(await running, { status: 200, body: "slow" });
     await drained;
     t.equal(app.requests.length, 2);
 

@@ -1,0 +1,295 @@
+/** Snapshots taking over from each other while requests are under way, with endpoints played by the test. */
+import fc from "fast-check";
+import t from "tap";
+import type { ClusterConfig, EndpointConfig, RouteConfig, Snapshot } from "../../src/config/snapshot.js";
+import { ConfigError } from "../../src/errors/config-error.js";
+import type { ErrorCode } from "../../src/errors/error-table.js";
+import { ProxyError } from "../../src/errors/proxy-error.js";
+import { DataPlane } from "../../src/proxy/data-plane.js";
+import { outbound } from "../../src/proxy/outbound.js";
+import { RequestContext } from "../../src/stack/request-context.js";
+import type { Call } from "../../src/stack/service.js";
+import { ClusterMetricsByName } from "../../src/telemetry/cluster-metrics.js";
+import { Metrics } from "../../src/telemetry/metrics.js";
+import { TimerWheel } from "../../src/time/timer-wheel.js";
+import { retryDefaults } from "../../src/config/cluster-defaults.js";
+import { FakeClock } from "../support/fake-clock.js";
+import { ScriptedTransport } from "../support/scripted-endpoint.js";
+import { RecordedReply, type ScriptedAttempt } from "../support/scripted-service.js";
+import { seeded } from "../support/seeded-random.js";
+import { snapshotTo } from "../support/sidecar-kit.js";
+
+interface MadeTransport extends ScriptedTransport {
+  readonly port: number;
+  readonly config: ClusterConfig;
+}
+
+function setup() {
+  const clock = new FakeClock();
+  clock.randoms = Array.from({ length: 5000 }, seeded(1));
+  const wheel = new TimerWheel(clock);
+  const metrics = new ClusterMetricsByName(new Metrics(), "web");
+  const transports: MadeTransport[] = [];
+  const attempts: ScriptedAttempt[] = [];
+  class Transport extends ScriptedTransport implements MadeTransport {
+    readonly port: number;
+    readonly config: ClusterConfig;
+    constructor(config: ClusterConfig, endpoint: EndpointConfig) {
+      super();
+      this.config = config;
+      this.port = endpoint.port;
+      transports.push(this);
+    }
+    override call(...args: Parameters<ScriptedTransport["call"]>): Call {
+      const call = super.call(...args);
+      attempts.push(this.last);
+      return call;
+    }
+  }
+  const cells = (name: string) => metrics.of(name, name);
+  const events: string[] = [];
+  const plane = new DataPlane({
+    clock,
+    wheel,
+    cluster: ({ name }) => ({
+      clock,
+      meters: {
+        active: cells(name).requestsActive,
+        rejected: cells(name).pendingOverflow,
+        panics: cells(name).panics,
+        retries: cells(name).retries,
+        successes: cells(name).retrySuccesses,
+        overflows: cells(name).retryBudgetDenied,
+        exhausted: cells(name).retriesExhausted,
+      },
+      metrics: cells(name),
+      transport: (config, endpoint) => new Transport(config, endpoint),
+      onBreaker: (cluster, { port }, { state }) => events.push(`${cluster} ${port} ${state}`),
+    }),
+  });
+  const service = outbound({ plane, node: "web-1", observe: (inner) => inner, service: "api.default" });
+  const send = (target = "/", method = "GET") => {
+    const head = { method, target, authority: "api", version: "1.1" as const, headers: ["host", "api"] };
+    const request = new RequestContext(head, null, clock.monotonicMs(), "127.0.0.1:1");
+    const reply = new RecordedReply();
+    const call = service.call(request, reply);
+    return { request, reply, call };
+  };
+  const endpoints = () => [...plane.clusters()].flatMap((cluster) => cluster.endpoints);
+  const active = () => cells("api.default").requestsActive.value;
+  return { clock, plane, transports, attempts, events, send, endpoints, active };
+}
+
+const gone = new ProxyError("client_gone", "scripted");
+const retrying = { retry: { ...retryDefaults, attempts: 2 } };
+
+function withCluster(snapshot: Snapshot, change: Partial<ClusterConfig>): Snapshot {
+  return { ...snapshot, clusters: snapshot.clusters.map((cluster) => ({ ...cluster, ...change })) };
+}
+
+function withRoutes(snapshot: Snapshot, change: Partial<RouteConfig>): Snapshot {
+  const virtualHosts = snapshot.virtualHosts.map((host) => ({
+    ...host,
+    routes: host.routes.map((route) => ({ ...route, ...change })),
+  }));
+  return { ...snapshot, virtualHosts };
+}
+
+t.test("what did not change keeps connections, averages, breakers and counts", async (t) => {
+  const { clock, plane, transports, attempts, events, send, endpoints, active } = setup();
+  const first = snapshotTo([1, 2, 3], { version: "1" });
+  plane.apply(first);
+  const fail: ErrorCode = "upstream_reset";
+  // The breaker of one endpoint opens, the others get an average.
+  for (let i = 0; i < 60 && events.length === 0; i++) {
+    send();
+    clock.advance(5);
+    const attempt = attempts.at(-1) as ScriptedAttempt;
+    if (transports[0]?.attempts.includes(attempt) === true) attempt.fail(fail);
+    else attempt.respond(200);
+  }
+  t.same(events, ["api.default 1 open"]);
+  const before = [...endpoints()];
+  const known = before.map(({ latencyMs, gate }) => [latencyMs, gate.isEjected]);
+  const running = send();
+  t.equal(active(), 1);
+
+  plane.apply(withRoutes({ ...first, version: "2" }, { timeoutMs: 1000 }));
+  t.same(endpoints(), before, "another route");
+  t.equal(transports.length, 3);
+  plane.apply(
+    withCluster({ ...first, version: "3" }, { maxRequests: 2, source: "TrafficPolicy/default/api" }),
+  );
+  t.same(endpoints(), before, "another limit of the cluster");
+  t.equal(transports.length, 3);
+  t.equal(active(), 1, "what is under way still counts");
+  const second = send();
+  t.equal(send().reply.outcome, "503", "the new limit, over old and new requests");
+  second.call.cancel(gone);
+
+  plane.apply(withCluster({ ...first, version: "4" }, { connectTimeoutMs: 50 }));
+  t.same(endpoints(), before, "other connections, the same endpoints");
+  t.same(
+    transports.map(({ ended, config }) => [ended, config.connectTimeoutMs]),
+    [...Array<[string, number]>(3).fill(["retired", 1000]), ...Array<[string, number]>(3).fill(["", 50])],
+  );
+  t.same(
+    before.map(({ latencyMs, gate }) => [latencyMs, gate.isEjected]),
+    known,
+  );
+  plane.apply(snapshotTo([2, 3, 4], { version: "5" }));
+  t.same(endpoints().slice(0, 2), before.slice(1));
+  attempts.find((attempt) => attempt.request === running.request)?.respond(200);
+  t.equal(running.reply.outcome, "200", "it finished on the connection it began with");
+  t.equal(active(), 0);
+  t.same(
+    before.map(({ inflight }) => inflight),
+    [0, 0, 0],
+  );
+});
+
+t.test("a request of the old configuration is retried on what there is now", async (t) => {
+  const next: [string, Snapshot, number][] = [
+    ["endpoints replaced", withRoutes(snapshotTo([3], { version: "2" }), retrying), 3],
+    [
+      "connections replaced",
+      withCluster(withRoutes(snapshotTo([1, 2], { version: "2" }), retrying), { poolIdleMs: 9 }),
+      0,
+    ],
+    [
+      "identity replaced",
+      withCluster(withRoutes(snapshotTo([1, 2], { version: "2" }), retrying), {
+        identities: ["spiffe://mesh.local/ns/default/svc/other"],
+      }),
+      0,
+    ],
+    ["cluster gone", snapshotTo([], { version: "2", services: ["other"] }), 0],
+  ];
+  for (const [what, snapshot, port] of next) {
+    const { clock, plane, transports, attempts, send, active } = setup();
+    plane.apply(withRoutes(snapshotTo([1, 2], { version: "1" }), retrying));
+    const { reply } = send();
+    plane.apply(what === "cluster gone" ? { ...snapshot, endpoints: new Map() } : snapshot);
+    attempts[0]?.fail("upstream_reset");
+    clock.advance(500);
+    t.equal(attempts.length, 2, what);
+    const second = transports.find((transport) =>
+      transport.attempts.includes(attempts[1] as ScriptedAttempt),
+    );
+    if (port !== 0) t.equal(second?.port, port, what);
+    attempts[1]?.respond(200);
+    t.equal(reply.outcome, "200", what);
+    t.equal(active(), 0, what);
+  }
+});
+
+t.test("a cluster that is gone finishes its requests; one that comes back begins anew", async (t) => {
+  const { plane, transports, attempts, send, active } = setup();
+  plane.apply(snapshotTo([1], { version: "1" }));
+  const { reply } = send();
+  plane.apply({ ...snapshotTo([], { version: "2", services: [] }), endpoints: new Map() });
+  t.equal(transports[0]?.ended, "retired");
+  t.equal(reply.outcome, "pending");
+  t.equal(send().reply.outcome, "404");
+  plane.apply(snapshotTo([1], { version: "3" }));
+  t.equal(transports.length, 2);
+  t.equal(active(), 1);
+  attempts[0]?.respond(200);
+  t.equal(reply.outcome, "200");
+  const again = send();
+  attempts[1]?.respond(204);
+  t.equal(again.reply.outcome, "204");
+  t.equal(active(), 0);
+});
+
+t.test("a snapshot that cannot be carried out leaves everything as it was", async (t) => {
+  const { plane, transports, attempts, send, endpoints } = setup();
+  const good = snapshotTo([1, 2], { version: "good" });
+  plane.apply(good);
+  const { table } = plane;
+  const before = [...endpoints()];
+  const bad = withCluster(snapshotTo([7, 8], { version: "bad", services: ["api", "other"] }), {
+    connectTimeoutMs: 1,
+  });
+  const modifier = { set: [], add: [], remove: [] };
+  const changes: Partial<RouteConfig>[] = [
+    { match: { path: { type: "regex", value: "(" }, headers: [], query: [] } },
+    {
+      match: {
+        path: { type: "prefix", value: "/" },
+        headers: [{ name: "a", type: "regex", value: "(?=x)" }],
+        query: [],
+      },
+    },
+    { requestHeaders: { ...modifier, set: [["x-a", "1\r\nx-b: 2"]] } },
+    { responseHeaders: { ...modifier, add: [["content-length", "5"]] } },
+    {
+      action: {
+        type: "forward",
+        backends: [{ cluster: "api.default", weight: 1 }],
+        rewrite: { path: { type: "full", value: "no-slash" } },
+      },
+    },
+  ];
+  for (const change of changes) {
+    t.throws(() => plane.apply(withRoutes(bad, change)), ConfigError);
+    t.equal(plane.snapshot, good);
+    t.equal(plane.table, table);
+    t.same(endpoints(), before);
+    t.equal(transports.length, 2);
+  }
+  const { reply } = send();
+  attempts.at(-1)?.respond(200);
+  t.equal(reply.outcome, "200");
+});
+
+t.test(
+  "whatever is applied in whichever order, no request is lost and every count returns to zero",
+  async () => {
+    const base = snapshotTo([1, 2, 3], { version: "0" });
+    const variants: Snapshot[] = [
+      base,
+      snapshotTo([2, 3, 4], { version: "" }),
+      withRoutes(base, retrying),
+      withCluster(base, { connectTimeoutMs: 20 }),
+      withCluster(base, { maxRequests: 500 }),
+      withCluster(base, { loadBalancer: { policy: "round_robin", panicThresholdPercent: 0 } }),
+      withCluster(withRoutes(base, retrying), {
+        retryBudget: { percent: 90, minRetriesPerSecond: 5, windowMs: 500 },
+      }),
+      { ...snapshotTo([], { version: "", services: ["other"] }), endpoints: new Map() },
+    ];
+    const step = fc.oneof(
+      fc.record({ apply: fc.nat(variants.length - 1) }),
+      fc.record({ send: fc.constant(true) }),
+      fc.record({ answer: fc.nat(), status: fc.constantFrom(200, 404) }),
+      fc.record({ cancel: fc.nat() }),
+      fc.record({ wait: fc.nat(300) }),
+    );
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+        const { clock, plane, attempts, send, endpoints, active } = setup();
+        plane.apply(base);
+        const sent: ReturnType<typeof send>[] = [];
+        const seen = new Set(endpoints());
+        let version = 0;
+        for (const each of steps) {
+          const open = attempts.filter((attempt) => !attempt.isEnded);
+          if ("apply" in each)
+            plane.apply({ ...(variants[each.apply] as Snapshot), version: String(++version) });
+          else if ("send" in each) sent.push(send());
+          else if ("answer" in each) open[each.answer % open.length]?.respond(each.status);
+          else if ("cancel" in each) sent[each.cancel % sent.length]?.call.cancel(gone);
+          else clock.advance(each.wait);
+          for (const endpoint of endpoints()) seen.add(endpoint);
+        }
+        for (const attempt of attempts) if (!attempt.isEnded) attempt.respond(200);
+        const outcomes = sent.map(({ reply }) => reply.outcome);
+        // 404: sent while the service was not known.
+        const isFine = outcomes.every((outcome) => ["200", "404", "client_gone"].includes(outcome));
+        return isFine && active() === 0 && [...seen].every(({ inflight }) => inflight === 0);
+      }),
+      { numRuns: 200 },
+    );
+  },
+);
