@@ -255,7 +255,7 @@ t.test("real processes: linked, in use, unreachable", async (t) => {
   const noToken = await processOf(sidecar, home);
   t.match(
     noToken.error,
-    /^remora: no valid certificate in .*web\.default-1 and no join token: create a token .*\n$/,
+    /^remora: no certificate in .*web\.default-1, and there is no join token: create a token .*\n$/,
   );
   const lost = await processOf(
     ["token", "create", "--service", "web", "--admin-url", "http://127.0.0.1:1"],
