@@ -10,6 +10,7 @@ import type { Svid } from "./identity/svid.js";
 import { InboundSide } from "./inbound-side.js";
 import type { LatestValue } from "./lifecycle/latest-value.js";
 import { OutboundSide } from "./outbound-side.js";
+import { ConnectionLimit } from "./proxy/connection-limit.js";
 import { DataPlane } from "./proxy/data-plane.js";
 import { announce, type Announcement } from "./registration/announcer.js";
 import { adminView } from "./sidecar-admin.js";
@@ -136,6 +137,7 @@ class RunningSidecar implements Sidecar {
       trustDomain,
       plane: this.#plane,
       telemetry,
+      limit: new ConnectionLimit(),
       clock,
       wheel,
       log,

@@ -6,6 +6,7 @@ import { checkServed, type ServedCheck } from "./identity/served-check.js";
 import type { CertificateSource, Svid } from "./identity/svid.js";
 import { plainDialer } from "./pool/dialer.js";
 import { Http1Pool } from "./pool/http1-pool.js";
+import type { ConnectionLimit } from "./proxy/connection-limit.js";
 import { Connections } from "./proxy/connections.js";
 import type { DataPlane } from "./proxy/data-plane.js";
 import { inbound } from "./proxy/inbound.js";
@@ -25,6 +26,8 @@ export interface SideOptions {
   readonly trustDomain: string;
   readonly plane: DataPlane;
   readonly telemetry: SidecarTelemetry;
+  /** Of the connections to all listeners together. */
+  readonly limit: ConnectionLimit;
   readonly clock: Clock;
   readonly wheel: TimerWheel;
   readonly log: Log;
@@ -78,6 +81,7 @@ export class InboundSide {
       flag: "--inbound",
       address,
       port,
+      limit: this.#options.limit,
       onSocket: (socket) => this.#acceptor.accept(socket),
     });
   }

@@ -46,7 +46,7 @@ export class OutboundSide {
   }
 
   #listen(flag: string, port: number, service: string | undefined): Promise<Listener> {
-    const { plane, telemetry, clock, wheel, nodeId } = this.#options;
+    const { plane, telemetry, limit, clock, wheel, nodeId } = this.#options;
     const connections = new Connections({
       service: outbound({ plane, node: nodeId, observe: telemetry.observeOutbound(), service }),
       clock,
@@ -59,6 +59,7 @@ export class OutboundSide {
       flag,
       address: loopback,
       port,
+      limit,
       onSocket: (socket) => connections.add(socket, undefined),
     });
   }

@@ -1,5 +1,6 @@
 import net, { type AddressInfo, type Server, type Socket } from "node:net";
 import { ConfigError } from "../errors/config-error.js";
+import type { ConnectionLimit } from "./connection-limit.js";
 
 export interface ListenerOptions {
   /** For error texts: the flag that chose the port, for example `--inbound`. */
@@ -7,12 +8,11 @@ export interface ListenerOptions {
   readonly address: string;
   /** 0 = any free port. */
   readonly port: number;
+  /** Shared by all listeners: connections beyond it are closed on accept. */
+  readonly limit: ConnectionLimit;
   /** Takes over the socket, its errors included. */
   readonly onSocket: (socket: Socket) => void;
 }
-
-/** Connections beyond this are closed on accept: the process keeps descriptors for its upstreams and files. */
-const maxConnections = 10_000;
 
 /** A bound TCP port. */
 export class Listener {
@@ -26,10 +26,13 @@ export class Listener {
 
   /** Throws ConfigError when the port cannot be bound. */
   static open(options: ListenerOptions): Promise<Listener> {
-    const { flag, address, port, onSocket } = options;
+    const { flag, address, port, limit, onSocket } = options;
     return new Promise((resolve, reject) => {
-      const server = net.createServer({ noDelay: true, pauseOnConnect: false }, onSocket);
-      server.maxConnections = maxConnections;
+      const server = net.createServer({ noDelay: true, pauseOnConnect: false }, (socket) => {
+        if (!limit.take()) return void socket.destroy();
+        socket.once("close", () => limit.give());
+        onSocket(socket);
+      });
       server.once("error", (cause: NodeJS.ErrnoException) => reject(bindError(cause, flag, address, port)));
       server.listen({ host: address, port, backlog: 1024 }, () => {
         server.removeAllListeners("error");

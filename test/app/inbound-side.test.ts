@@ -8,6 +8,7 @@ import { clientTlsOptions } from "../../src/identity/tls-options.js";
 import type { Svid } from "../../src/identity/svid.js";
 import { InboundSide } from "../../src/inbound-side.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
+import { ConnectionLimit } from "../../src/proxy/connection-limit.js";
 import { DataPlane } from "../../src/proxy/data-plane.js";
 import { SidecarTelemetry } from "../../src/sidecar-telemetry.js";
 import { systemClock } from "../../src/time/clock.js";
@@ -18,7 +19,7 @@ import { connect, converse, RawPeer } from "../support/raw-client.js";
 import { bootstrapOf, identityOf, snapshotTo, trustDomain } from "../support/sidecar-kit.js";
 import { until } from "../support/until.js";
 
-async function setup(t: Test, mode: MtlsMode | undefined) {
+async function setup(t: Test, mode: MtlsMode | undefined, limit = new ConnectionLimit()) {
   const app = createServer((request, response) => {
     const caller = request.headers["x-remora-caller"] ?? "nobody";
     let size = 0;
@@ -51,7 +52,7 @@ async function setup(t: Test, mode: MtlsMode | undefined) {
   if (mode !== undefined) setMode(mode);
   const certificates = new LatestValue<Svid | undefined>(await identityOf("api"));
   const side = new InboundSide({
-    ...{ bootstrap, certificates, identity, trustDomain, plane, telemetry, clock, wheel, log },
+    ...{ bootstrap, certificates, identity, trustDomain, plane, telemetry, limit, clock, wheel, log },
   });
   await side.open();
   t.teardown(() => {
@@ -228,4 +229,31 @@ t.test("closing cuts off whoever has not finished the handshake, and takes nobod
     side.close();
     t.equal(await silent.over(), "");
   }
+});
+
+t.test(
+  "connections over the limit are closed on accept; those that are open go on, and their places come back",
+  async (t) => {
+    const { port } = await setup(t, "DISABLE", new ConnectionLimit(2));
+    const get = "GET / HTTP/1.1\r\nHost: api\r\n\r\n";
+    const first = connect(t, port);
+    first.write(get);
+    await first.gets("GET by");
+    const second = connect(t, port);
+    second.write(get);
+    await second.gets("GET by");
+    t.equal(await converse(t, port, request), "");
+    first.write(get.replace("GET", "PUT"));
+    await first.gets("PUT by");
+    second.socket.destroy();
+    await until("the place is free again", async () => (await converse(t, port, request)) !== "");
+    t.ok(new ConnectionLimit().max >= 100 && new ConnectionLimit().max <= 10_000);
+  },
+);
+
+t.test("a TLS connection gives its place back, too", async (t) => {
+  const { port } = await setup(t, "STRICT", new ConnectionLimit(1));
+  const web = await identityOf("web");
+  for (let i = 0; i < 3; i++)
+    await until(`request ${i}`, async () => (await overTls(t, port, web)).includes("200 OK"));
 });
