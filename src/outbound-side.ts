@@ -10,6 +10,7 @@ const loopback = "127.0.0.1";
 export class OutboundSide {
   readonly #options: SideOptions & { readonly nodeId: string };
   readonly #connections: Connections[] = [];
+  readonly #listeners: Listener[] = [];
   readonly #upstreams = new Map<string, Listener>();
   #byHost: Listener | undefined;
 
@@ -40,12 +41,12 @@ export class OutboundSide {
   }
 
   close(): void {
-    for (const listener of this.#upstreams.values()) listener.close();
-    this.#byHost?.close();
+    // Not from the map: a service may have several ports.
+    for (const listener of this.#listeners) listener.close();
     for (const connections of this.#connections) connections.destroy();
   }
 
-  #listen(flag: string, port: number, service: string | undefined): Promise<Listener> {
+  async #listen(flag: string, port: number, service: string | undefined): Promise<Listener> {
     const { plane, telemetry, limit, clock, wheel, nodeId } = this.#options;
     const connections = new Connections({
       service: outbound({ plane, node: nodeId, observe: telemetry.observeOutbound(), service }),
@@ -55,12 +56,14 @@ export class OutboundSide {
       onRefused: (error) => telemetry.errorCounter("outbound", error.code).value++,
     });
     this.#connections.push(connections);
-    return Listener.open({
+    const listener = await Listener.open({
       flag,
       address: loopback,
       port,
       limit,
       onSocket: (socket) => connections.add(socket, undefined),
     });
+    this.#listeners.push(listener);
+    return listener;
   }
 }

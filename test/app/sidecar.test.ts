@@ -458,3 +458,46 @@ function refuses(t: Test, port: number): Promise<boolean> {
     socket.once("error", () => resolve(true));
   });
 }
+
+t.test("an endpoint that is our own outbound port is a loop, told once and not for ever", async (t) => {
+  const port = await freePort();
+  const snapshot = snapshotTo([port], {}, { meshed: false });
+  const clusters = snapshot.clusters.map((cluster) => ({ ...cluster, mtlsMode: "PERMISSIVE" as const }));
+  const web = await startFromDisk(t, "web", { outboundPort: port, saved: { ...snapshot, clusters } });
+  t.match(await call({ port, headers: { host: "api.default" } }), { status: 508, error: "loop" });
+  t.equal(await metric(web, "envoy_http_downstream_rq_total"), 2);
+});
+
+t.test("plaintext endpoints: used where a policy permits it, else named as the reason", async (t) => {
+  const app = await application(t);
+  for (const [mtlsMode, expected] of [
+    [
+      "STRICT",
+      { status: 503, error: "plaintext_refused", body: /no sidecar, mtls mode=STRICT, source=default/ },
+    ],
+    ["PERMISSIVE", { status: 200, body: "hello" }],
+  ] as const) {
+    const snapshot = snapshotTo([app.port], {}, { meshed: false });
+    const clusters = snapshot.clusters.map((cluster) => ({ ...cluster, mtlsMode }));
+    const web = await startFromDisk(t, "web", {
+      upstreams: [{ service: "api", port: 0 }],
+      saved: { ...snapshot, clusters },
+    });
+    t.match(await call({ port: web.ports.upstreams.get("api") ?? 0 }), expected);
+  }
+});
+
+t.test("an endpoint that proves another identity gets no byte of the request", async (t) => {
+  const { app, upstream } = await mesh(t, {
+    change: (snapshot) => ({
+      ...snapshot,
+      clusters: snapshot.clusters.map((cluster) => ({
+        ...cluster,
+        identities: ["spiffe://mesh.local/ns/default/svc/ap", "spiffe://mesh.local/ns/default/svc/api2"],
+      })),
+    }),
+  });
+  const answer = await call({ port: upstream, method: "POST", body: "secret" });
+  t.match(answer, { status: 502, error: "upstream_identity_mismatch" });
+  t.equal(app.requests.length, 0);
+});
