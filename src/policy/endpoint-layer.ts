@@ -51,6 +51,19 @@ const endpointFaults: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "stream_idle_timeout",
 ]);
 
+/** Connecting failed for want of descriptors, ports or memory here: ejecting endpoints would turn that into an outage. */
+const ownShortages: ReadonlySet<unknown> = new Set([
+  "EMFILE",
+  "ENFILE",
+  "EADDRNOTAVAIL",
+  "ENOBUFS",
+  "ENOMEM",
+]);
+
+function isEndpointFault({ code, cause }: ProxyError): boolean {
+  return endpointFaults.has(code) && !ownShortages.has((cause as NodeJS.ErrnoException | undefined)?.code);
+}
+
 /**
  * The innermost layer, around an endpoint's transport: counts the attempts under way, measures the time to the response
  * head, and gives the breaker its verdict. Status >= 500 counts as a failure.
@@ -117,7 +130,7 @@ class Attempt implements Reply {
 
   #judge(error: ProxyError): void {
     const nowMs = this.#clock.monotonicMs();
-    const isFault = endpointFaults.has(error.code);
+    const isFault = isEndpointFault(error);
     if (this.#hasHead) {
       // The probe had its verdict with the head.
       if (isFault) this.#endpoint.gate.record(false, false, nowMs);

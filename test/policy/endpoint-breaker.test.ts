@@ -264,6 +264,23 @@ t.test("endpoint layer: 429 is a penalty, by Retry-After up to 300 s", async (t)
   }
 });
 
+t.test("endpoint layer: a shortage on this machine is no fault of the endpoint", async (t) => {
+  const estimator = { observe() {}, observeAtLeast() {}, penalize() {} };
+  for (const [code, failures] of [
+    ["EMFILE", 0],
+    ["EADDRNOTAVAIL", 0],
+    ["ECONNREFUSED", 1],
+  ] as const) {
+    const { clock, endpoints, breaker } = cluster(2);
+    const endpoint = endpoints[0] as ClusterEndpoint;
+    endpointLayer(clock, estimator)(endpoint, scriptedRequest(), new RecordedReply(), 0);
+    const cause = Object.assign(new Error(code), { code });
+    (endpoint.transport as ScriptedTransport).last.end(new ProxyError("connect_failed", code, { cause }));
+    t.equal(breaker.describe().failuresInWindow, failures, code);
+    t.equal(endpoint.inflight, 0);
+  }
+});
+
 t.test("pick: notes the attempt; without an endpoint it says why", async (t) => {
   const { clock, endpoints } = cluster(3);
   const source = {
