@@ -138,7 +138,7 @@ t.test("with Consul as the registry", { skip }, async (t) => {
   };
 
   await t.test("a failing check and maintenance take an instance out, and lose no request", async (t) => {
-    const load = startLoad(100, (n) =>
+    const load = startLoad(t, 100, (n) =>
       n % 2 === 0 ? { port: api } : { port: api, method: "POST", body: `${n}` },
     );
     const id = await idOf(api2);
@@ -164,7 +164,7 @@ t.test("with Consul as the registry", { skip }, async (t) => {
   });
 
   await t.test("traffic goes on while the agent is down", async (t) => {
-    const load = startLoad(100, () => ({ port: api }));
+    const load = startLoad(t, 100, () => ({ port: api }));
     await agent.halt(true);
     const stale = await until("the control plane says so", async () => {
       const { registry } = (await mesh.read("/v1/status")) as {
@@ -237,20 +237,21 @@ spec: {targetRefs: [{kind: Service, name: legacy}], mtls: {mode: PERMISSIVE}}
   await t.test("a stopped instance is deregistered", async (t) => {
     const id = await idOf(api2);
     t.not(id, "");
-    t.same(await stopUnderLoad(mesh, web, api2.process, [api1]), []);
+    t.same(await stopUnderLoad(t, mesh, web, api2.process, [api1]), []);
     t.notOk((await registered(agent)).some((other) => other.startsWith(id)));
   });
 });
 
 /** Failures of a load while an instance stops. */
 async function stopUnderLoad(
+  t: Test,
   mesh: CliMesh,
   web: Running,
   process: CliProcess,
   left: readonly Running[],
 ): Promise<readonly string[]> {
   const port = web.upstreams.get("api") ?? 0;
-  const load = startLoad(100, (n) => ({ port, method: "POST", body: `${n}` }));
+  const load = startLoad(t, 100, (n) => ({ port, method: "POST", body: `${n}` }));
   await until("load", () => load.sent > 50);
   await process.stop();
   await mesh.untilKnown(web, "api", left);

@@ -1,10 +1,11 @@
 /** Real processes: the control plane stops, is out of reach, or holds a policy that is broken; traffic goes on. */
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import t from "tap";
+import t, { type Test } from "tap";
 import { metric, readAdmin, startMesh, type Place } from "../support/cli-mesh.js";
 import { call, startLoad, type LoadResult } from "../support/http-load.js";
 import { startBlackHole } from "../support/black-hole.js";
+import { machinePace } from "../support/machine-pace.js";
 import { until } from "../support/until.js";
 
 interface SidecarState {
@@ -43,14 +44,9 @@ const untilSynced = (count: number): Promise<unknown> =>
   });
 
 /** Runs `act` under a steady load. */
-async function underLoad(act: () => Promise<void>): Promise<LoadResult> {
-  const load = startLoad(50, (n) => ({ port, path: `/${n}` }));
-  try {
-    await act();
-  } catch (error: unknown) {
-    await load.stop();
-    throw error;
-  }
+async function underLoad(t: Test, act: () => Promise<void>): Promise<LoadResult> {
+  const load = startLoad(t, 50, (n) => ({ port, path: `/${n}` }));
+  await act();
   return load.stop();
 }
 
@@ -84,7 +80,7 @@ t.test("a wrong document changes nothing, and its place is named", async (t) => 
   const [stored = ""] = (await readdir(mesh.policiesDir)).filter((name) => name.includes("api"));
   const kept = path.join(mesh.policiesDir, stored);
   const good = await readFile(kept, "utf8");
-  const result = await underLoad(async () => {
+  const result = await underLoad(t, async () => {
     await writeFile(kept, good.replace("rules:", "rulez:"));
     const check = await until("a failing check", async () => {
       const done = await mesh.remora(["check"]);
@@ -107,7 +103,7 @@ t.test("status shows who has the newest configuration", async (t) => {
 });
 
 t.test("a control plane behind a black hole is noticed, and found again", async (t) => {
-  const result = await underLoad(async () => {
+  const result = await underLoad(t, async () => {
     hole.swallow();
     await until(
       "the loss is noticed",
@@ -130,9 +126,10 @@ t.test("without a control plane sidecars serve, also when they are started again
   await until("web knows that its configuration is stale", async () => (await configOf(web)).stale);
   t.equal((await call({ port })).status, 200);
 
-  // The best of a few: what else the machine does is not what is measured.
+  // The best of a few, on a machine of the speed it has now: what else it does is not what is measured.
   const took: number[] = [];
-  while (took.length < 5 && Math.min(...took) >= 2000) {
+  const allowedMs = 2000 * (await machinePace());
+  while (took.length < 3 && Math.min(...took) >= allowedMs) {
     // As after a power cut: nothing was told to anybody.
     await Promise.all(places.map(({ process }) => process.kill()));
     const startMs = performance.now();
@@ -140,14 +137,17 @@ t.test("without a control plane sidecars serve, also when they are started again
     await until("an answer through both sidecars", async () => (await call({ port })).status === 200);
     took.push(performance.now() - startMs);
   }
-  t.ok(Math.min(...took) < 2000, `serving again after ${took.map(Math.round).join(", ")} ms`);
+  t.ok(
+    Math.min(...took) < allowedMs,
+    `serving again after ${took.map(Math.round).join(", ")} ms, allowed ${Math.round(allowedMs)} ms`,
+  );
   for (const place of places) t.equal((await configOf(place)).stale, true);
   t.match((await call({ port: web.admin, path: "/stats/prometheus" })).body, /^remora_snapshot_stale 1$/m);
   const { code, err } = await mesh.remora(["status"]);
   t.equal(code, 1);
   t.match(err, /^remora: --admin-url: control plane http:\/\/127\.0\.0\.1:\d+ is unreachable/);
 
-  const result = await underLoad(async () => {
+  const result = await underLoad(t, async () => {
     await mesh.startControlPlane();
     await untilSynced(2);
     await mesh.untilKnown(web, "api", [api]);

@@ -1,5 +1,7 @@
 /** Real processes through the command line: a mesh under steady load while everything that can change in it changes. */
-import { readFile } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { metric, readAdmin, startMesh, type CliMesh, type Place, type Running } from "../support/cli-mesh.js";
 import { call, startLoad, type LoadResult } from "../support/http-load.js";
@@ -29,7 +31,10 @@ async function executed({ ledger }: CliMesh): Promise<readonly string[]> {
   return (await readFile(ledger, "utf8")).split("\n").filter((line) => line !== "");
 }
 
-/** Ends an instance as `kill` or a service manager does, and starts it again at the same place. */
+/**
+ * Ends an instance as a service manager does, and starts a new one at its place, which joins anew: certificates of seconds
+ * do not outlast a restart.
+ */
 async function restart(
   mesh: CliMesh,
   web: Place,
@@ -43,6 +48,7 @@ async function restart(
     "api",
     apis.filter((other) => other !== instance),
   );
+  await rm(path.join(instance.stateDir, "svid.pem"));
   instance.process = mesh.run(instance);
   await mesh.untilKnown(web, "api", apis);
 }
@@ -74,43 +80,38 @@ spec:
   ).join("---\n");
 
 t.test("no request fails while endpoints, certificates and policies change", async (t) => {
-  const { mesh, web, apis, api } = await webAndApis(t, 3, ["--leaf-ttl", "4s"]);
+  // Renewed at 50-75 % of its life: of the two sidecars of any request one has a new leaf every two seconds. A shorter life
+  // would make the test one of the machine: a second in which nothing gets its turn would let a leaf expire.
+  const { mesh, web, apis, api } = await webAndApis(t, 3, ["--leaf-ttl", "6s"]);
   await mesh.apply(anyPath);
-  const serials = new Set<unknown>();
-  const load = startLoad(200, (n) =>
+  const load = startLoad(t, 200, (n) =>
     n % 2 === 0
       ? { port: api, path: `/p${n % 100}/x` }
       : { port: api, path: "/", method: "POST", body: `post-${n}` },
   );
   let isOver = false;
-  const restarts = (async () => {
-    let count = 0;
-    while (!isOver) {
-      await restart(mesh, web, apis, apis[count % apis.length] as Running);
-      count++;
+  t.teardown(() => (isOver = true));
+  const isGoingOn = (): boolean => !isOver && load.sent < 4000;
+  let restarts = 0;
+  const serials = new Set<unknown>();
+  const restartInTurn = async (): Promise<void> => {
+    while (isGoingOn()) await restart(mesh, web, apis, apis[restarts++ % apis.length] as Running);
+  };
+  const applyPolicies = async (): Promise<void> => {
+    for (let from = 0; from < 100; from += 10) await mesh.apply(policies(from, 10));
+  };
+  const watchCertificates = async (): Promise<void> => {
+    while (isGoingOn()) {
+      for (const place of [web, ...apis]) serials.add(await servedSerial(place).catch(() => undefined));
+      await sleep(200);
     }
-    return count;
-  })();
-  const pushes = (async () => {
-    for (let from = 0; from < 100; from += 10) {
-      await mesh.apply(policies(from, 10));
-      serials.add(await servedSerial(web));
-    }
-  })();
-  const watch = (async () => {
-    while (!isOver) {
-      serials.add(await servedSerial(web));
-      await new Promise((resolve) => setTimeout(resolve, 500));
-    }
-  })();
-  await Promise.all([until("20 s of load", () => load.sent >= 4000, 60_000), pushes]);
-  isOver = true;
-  const [restarted] = await Promise.all([restarts, watch]);
+  };
+  await Promise.all([restartInTurn(), applyPolicies(), watchCertificates()]);
   const result = await load.stop();
 
-  t.same(result.failures.slice(0, 20), [], `${result.sent} requests, ${restarted} restarts`);
-  t.ok(restarted >= 3, `${restarted} rolling restarts`);
-  t.ok(serials.size >= 6, `${serials.size} certificates of web`);
+  t.same(result.failures.slice(0, 20), [], `${result.sent} requests`);
+  t.ok(restarts >= 2, `${restarts} rolling restarts`);
+  t.ok(serials.size >= 15, `${serials.size} certificates`);
   await exactlyOnce(t, mesh, result, "post-");
   await until("the last policy in force", () => isInForce(web, "HTTPRoute/default/api-99"));
   t.equal(await metric(web.admin, "remora_xds_nacks_total"), 0);
@@ -133,7 +134,7 @@ t.test("a killed instance fails no request that may be sent again", async (t) =>
   const { mesh, web, apis, api } = await webAndApis(t, 3);
   await mesh.apply(anyPath);
   await until("the route in force", () => isInForce(web, "HTTPRoute/default/api"));
-  const load = startLoad(200, (n) => ({ port: api, path: `/?ms=${n % 20}` }));
+  const load = startLoad(t, 200, (n) => ({ port: api, path: `/?ms=${n % 20}` }));
   for (const victim of apis.slice(0, 2)) {
     const from = load.sent;
     await until("load on all instances", () => load.sent > from + 200);
@@ -160,7 +161,7 @@ t.test("a service that fails altogether is not buried under retries", async (t) 
   };
   await setStatus(503);
   const startMs = performance.now();
-  const load = startLoad(400, () => ({ port: api }));
+  const load = startLoad(t, 400, () => ({ port: api }));
   await until("a storm", () => load.sent >= 2800, 60_000);
   const { sent, succeeded, failures } = await load.stop();
   let attempts = 0;
@@ -189,7 +190,7 @@ t.test("a service that fails altogether is not buried under retries", async (t) 
     await call({ port: api });
     return (await metric(web.admin, "envoy_cluster_membership_healthy")) === 2;
   });
-  const calm = startLoad(100, () => ({ port: api }));
+  const calm = startLoad(t, 100, () => ({ port: api }));
   await until("calm load", () => calm.sent >= 100);
   t.same((await calm.stop()).failures, []);
 });

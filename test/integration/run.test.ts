@@ -6,6 +6,7 @@ import t from "tap";
 import { startMesh, type Place, type SidecarOptions } from "../support/cli-mesh.js";
 import { runRemora, type Finished } from "../support/cli-process.js";
 import { call, startLoad } from "../support/http-load.js";
+import { machinePace } from "../support/machine-pace.js";
 import { until } from "../support/until.js";
 
 const mesh = await startMesh(t);
@@ -28,14 +29,15 @@ t.test("the sidecar lives as long as its application, and tells its exit code", 
   const run = (...command: readonly string[]): Promise<Finished> =>
     runRemora({ args: withCommand(job, ...command), env: job.env });
 
-  // The best of three: what else the machine does is not what is measured.
+  // The best of three, on a machine of the speed it has now: what else it does is not what is measured.
   const took: number[] = [];
+  const allowedMs = 1000 * (await machinePace());
   for (let n = 0; n < 3; n++) {
     const done = await run("true");
     t.equal(done.code, 0, done.err);
     took.push(done.tookMs);
   }
-  t.ok(Math.min(...took) < 1000, `a job that does nothing: ${took.map(Math.round).join(", ")} ms`);
+  t.ok(Math.min(...took) < allowedMs, `a job that does nothing: ${took.map(Math.round).join(", ")} ms`);
 
   t.equal((await run("sh", "-c", "exit 7")).code, 7);
   t.equal((await run("sh", "-c", "kill -TERM $$")).code, 128 + 15);
@@ -108,7 +110,7 @@ t.test("a stop under load loses no request", async (t) => {
   await mesh.untilKnown(web, "shop", [shop]);
   const port = web.upstreams.get("shop") ?? 0;
   // Slow requests: some are under way at any moment.
-  const load = startLoad(50, (n) => ({ port, path: "/?ms=200", method: "POST", body: `slow-${n}` }));
+  const load = startLoad(t, 50, (n) => ({ port, path: "/?ms=200", method: "POST", body: `slow-${n}` }));
   await until("requests under way", () => load.sent > 50);
   // Its successor is there before it goes, as in a rolling deployment.
   const next = await mesh.join({ name: "shop-next", service: "shop" });

@@ -167,7 +167,13 @@ export class CliMesh {
       ...["--inbound", `${inbound}`, "--admin", `${admin}`, "--state-dir", stateDir],
       ...[...local].flatMap(([upstream, port]) => ["--upstream", `${upstream}:${port}`]),
       ...["--control-plane", options.controlPlane ?? this.controlPlane],
-      ...["--token-file", await this.token(service), "--drain-delay", drainDelay, ...flags],
+      ...[
+        "--token-file",
+        await this.token(service, ["--uses", "100"]),
+        "--drain-delay",
+        drainDelay,
+        ...flags,
+      ],
       ...(command.length > 0 ? ["--", ...command] : []),
     ];
     const own = { PORT: `${app}`, NAME: name, LEDGER: this.ledger, ...env };
@@ -186,11 +192,16 @@ export class CliMesh {
     return started;
   }
 
-  /** Starts a sidecar at a new place, and waits until it is ready. */
+  /** Starts a sidecar at a new place, and waits until it and the application are ready. */
   async join(options: SidecarOptions): Promise<Running> {
     const place = await this.place(options);
     const process = this.run(place);
     await until(`${place.name} is ready`, () => isReady(process, place.admin));
+    if ((options.command ?? meshApp) === meshApp)
+      await until(
+        `the application of ${place.name}`,
+        async () => (await call({ port: place.app, path: "/count" })).status === 200,
+      );
     return { ...place, process };
   }
 

@@ -1,5 +1,6 @@
 /** HTTP clients of the mesh tests: single requests, and a steady load that says what became of each request. */
 import http from "node:http";
+import type { Test } from "tap";
 
 export interface Call {
   readonly port: number;
@@ -59,10 +60,10 @@ export interface Load {
 
 /**
  * Sends `ratePerSecond` requests, answered or not, over kept-alive connections: a proxy that hangs makes requests pile up
- * instead of slowing the load down.
+ * instead of slowing the load down. Ends with the test at the latest.
  * @param make the n-th request, from 0.
  */
-export function startLoad(ratePerSecond: number, make: (n: number) => Omit<Call, "agent">): Load {
+export function startLoad(t: Test, ratePerSecond: number, make: (n: number) => Omit<Call, "agent">): Load {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 200 });
   const startMs = performance.now();
   const pending = new Set<Promise<void>>();
@@ -87,6 +88,10 @@ export function startLoad(ratePerSecond: number, make: (n: number) => Omit<Call,
     const due = ((performance.now() - startMs) / 1000) * ratePerSecond;
     while (sent < due) send(make(sent++));
   }, 5);
+  t.teardown(() => {
+    clearInterval(timer);
+    agent.destroy();
+  });
   return {
     get sent() {
       return sent;
