@@ -6,8 +6,13 @@ import path from "node:path";
 
 const remora = path.resolve(import.meta.dirname, "../../bin/remora.js");
 
+/** Ends a process that runs no application of ours when its input ends, which it does with the test, however that ends. */
+const diesWithTest = `data:text/javascript,${encodeURIComponent(
+  'process.stdin.on("end", () => process.kill(-process.pid, "SIGKILL")).resume().unref()',
+)}`;
+
 export interface Finished {
-  /** Exit code, 128 + signal as shells have it is not applied: a signal gives null. */
+  /** null when a signal ended it. */
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly out: string;
@@ -70,9 +75,10 @@ export class CliProcess {
     this.name = name;
     this.#logFile = path.join(dir, `${name}.log`);
     const log = createWriteStream(this.#logFile, { flags: "a" });
-    this.#child = spawn(process.execPath, [remora, ...args], {
+    // The application of the tests ends with its input by itself, and `remora run` with its application.
+    const guard = args[0] === "run" ? [] : ["--import", diesWithTest];
+    this.#child = spawn(process.execPath, [...guard, remora, ...args], {
       env: { ...cleanEnvironment(), ...env },
-      // Applications of the tests end when their input does: none outlives the test, however it ends.
       stdio: ["pipe", "pipe", "pipe"],
       detached: true,
     });
