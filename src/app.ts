@@ -84,6 +84,7 @@ class RunningSidecar implements Sidecar {
   /** The entry in the registry, or the attempt to get it. */
   #announcement: Promise<Announcement> | undefined;
   #isDraining = false;
+  #isRenewalFailing = false;
   #isClosed = false;
 
   constructor(options: SidecarOptions, clock: Clock, keeper: IdentityKeeper) {
@@ -242,10 +243,12 @@ class RunningSidecar implements Sidecar {
 
   renewalEvent(event: RenewalEvent): void {
     if (event.kind === "renewed") {
+      this.#isRenewalFailing = false;
       const { serial, notAfterMs } = event.svid;
       this.#log("info", "certificate renewed", { serial, notAfter: isoTime(notAfterMs) });
       void this.#checkServed(event.svid);
     } else if (event.kind === "failed") {
+      this.#isRenewalFailing = true;
       this.#telemetry.metrics.certificateRenewalFailures.cell({}).value++;
       const { attempt, retryInMs } = event;
       this.#log("warn", "certificate renewal failed", {
@@ -253,7 +256,8 @@ class RunningSidecar implements Sidecar {
         attempt,
         retryInMs: Math.round(retryInMs),
       });
-    } else if (event.level !== "ok") {
+    } else if (event.level !== "ok" && (event.level !== "warning" || this.#isRenewalFailing)) {
+      // A healthy leaf too may get old before its random time of renewal comes.
       const level = event.level === "warning" ? "warn" : "error";
       this.#log(level, `certificate life: ${event.level}; renewal has not succeeded`, {
         notAfter: isoTime(event.notAfterMs),

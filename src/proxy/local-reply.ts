@@ -28,7 +28,7 @@ export function errorReply(error: ProxyError, request?: RequestHead): LocalReply
   ];
   if (row.status === 429 || row.status === 503) headers.push("retry-after", "1");
   return {
-    head: { status: row.status, reason: reasons.get(row.status) ?? "", version: "1.1", headers },
+    head: { status: row.status, reason: "", version: "1.1", headers },
     body,
   };
 }
@@ -58,23 +58,5 @@ function grpcReply(error: ProxyError, text: string): LocalReply {
   const headers = ["content-type", "application/grpc", "content-length", "0"];
   headers.push("grpc-status", `${error.row.grpcStatus}`, "grpc-message", percentEncoded(text));
   headers.push("x-remora-error", error.code);
-  return { head: { status: 200, reason: "OK", version: "1.1", headers }, body: Buffer.alloc(0) };
+  return { head: { status: 200, reason: "", version: "1.1", headers }, body: Buffer.alloc(0) };
 }
-
-const reasons: ReadonlyMap<number, string> = new Map([
-  [400, "Bad Request"],
-  [403, "Forbidden"],
-  [404, "Not Found"],
-  [408, "Request Timeout"],
-  [414, "URI Too Long"],
-  [417, "Expectation Failed"],
-  [429, "Too Many Requests"],
-  [431, "Request Header Fields Too Large"],
-  [500, "Internal Server Error"],
-  [501, "Not Implemented"],
-  [502, "Bad Gateway"],
-  [503, "Service Unavailable"],
-  [504, "Gateway Timeout"],
-  [505, "HTTP Version Not Supported"],
-  [508, "Loop Detected"],
-]);
