@@ -26,7 +26,6 @@ export function errorReply(error: ProxyError, request?: RequestHead): LocalReply
     "x-remora-error",
     error.code,
   ];
-  if (row.status === 429 || row.status === 503) headers.push("retry-after", "1");
   return {
     head: { status: row.status, reason: "", version: "1.1", headers },
     body,
