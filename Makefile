@@ -41,5 +41,9 @@ bench: build ## Measure Remora against HAProxy, nginx, Consul's proxy and http-p
 	@test/support/install-peers.sh consul >/dev/null || true
 	@node dist/bench/bench.js
 
+gen: build ## Regenerate what is checked in: protobuf descriptor, reference of the command line
+	@node src/discovery/proto/generate.mjs
+	@node dist/test/support/cli-reference.js
+
 clean: ## Remove what was built
 	@rm -rf dist .tap
