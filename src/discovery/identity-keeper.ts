@@ -64,6 +64,8 @@ export async function keepIdentity(options: IdentityKeeperOptions): Promise<Iden
     renew: (signal) => {
       const current = source.get();
       if (current === undefined) throw new Error("no identity to renew");
+      // Nobody believes an expired one, the control plane included: only a new token helps, and may be there by now.
+      if (current.notAfterMs <= clock.wallMs()) return join({ ...options, enrollTimeoutMs: 0 }, current);
       return renew(current, { controlPlane, clock, signal });
     },
   });

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import t from "tap";
-import { startControlPlane } from "../../control-plane/index.js";
+import { startControlPlane, type ControlPlane } from "../../control-plane/index.js";
 import { loadSvid } from "../../src/identity/svid-file.js";
 import { call } from "../support/http-load.js";
 import { startFromDisk, temporaryFolder } from "../support/sidecar-kit.js";
@@ -73,4 +73,47 @@ t.test("joins, rotates, keeps what it has on the disk, and outlives the control 
   t.match(JSON.parse((await call({ port: again.ports.admin, path: "/server_info" })).body), {
     config: { stale: true },
   });
+});
+
+t.test("a certificate that expired while nobody could renew it is replaced by a new token", async (t) => {
+  const dir = await temporaryFolder(t);
+  const settings = { dataDir: dir, admin: "127.0.0.1:0", logLevel: "silent", leafTtlMs: 2000 } as const;
+  const newToken = async ({ adminAddress, adminTokenFile }: ControlPlane): Promise<void> => {
+    const bearer = readFileSync(adminTokenFile, "utf8").trim();
+    const answer = await call({
+      port: Number(adminAddress.split(":")[1]),
+      method: "POST",
+      path: "/v1/tokens",
+      headers: { authorization: `Bearer ${bearer}` },
+      body: JSON.stringify({ service: "web" }),
+    });
+    const { token } = JSON.parse(answer.body) as { token: string };
+    await writeFile(tokenFile, token, { mode: 0o600 });
+  };
+  const tokenFile = path.join(dir, "web.token");
+  const first = await startControlPlane({ ...settings, listen: "127.0.0.1:0" });
+  await newToken(first);
+  const stateDir = await temporaryFolder(t);
+  const controlPlane = first.listenAddress;
+  const web = await startFromDisk(t, "web", { svid: null, stateDir, tokenFile, controlPlane });
+  await web.missing.until((missing) => missing.length === 0);
+  await first.close();
+  await until(
+    "the end of its certificate",
+    async () => ((await loadSvid(stateDir))?.notAfterMs ?? 0) < Date.now(),
+  );
+  const expired = await loadSvid(stateDir);
+
+  const second = await startControlPlane({ ...settings, listen: controlPlane });
+  t.teardown(() => second.close());
+  await until("it says that the old token does not help", () =>
+    web.logged.some((line) => line.includes("renewal failed") && line.includes("join token")),
+  );
+  await newToken(second);
+  const renewed = await until("a new certificate", async () => {
+    const svid = await loadSvid(stateDir);
+    return svid?.serial === expired?.serial ? undefined : svid;
+  });
+  t.equal(renewed.id, web.identity);
+  await web.close();
 });
