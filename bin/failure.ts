@@ -1,3 +1,4 @@
+import { messageOf } from "../src/errors/message-of.js";
 import { ConfigError } from "../src/errors/config-error.js";
 
 /** The command line, the environment or the settings file is wrong: exit code 2. */
@@ -29,7 +30,7 @@ export function describeFailure(error: unknown, env: NodeJS.ProcessEnv): Failure
   const isDebug = env["REMORA_DEBUG"] === "1";
   const isExpected =
     error instanceof UsageError || error instanceof CommandError || error instanceof ConfigError;
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   const text = isExpected
     ? message
     : `internal error: ${message}; set REMORA_DEBUG=1 to see where, and report it`;

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { version } from "../src/version.js";
 import type { CertificateSource } from "../src/identity/svid.js";
 import type { Clock } from "../src/time/clock.js";
 import type { AdminSubject } from "./admin/routes.js";
@@ -29,7 +29,6 @@ export interface Overview extends Pick<
 
 export function createOverview(parts: OverviewParts): Overview {
   const { catalog, store, sidecars, clock } = parts;
-  const version = packageVersion();
   const state = () => catalog.state.get();
   const instances = () => [...(state()?.services.values() ?? [])].flatMap((service) => service.instances);
   return {
@@ -91,10 +90,4 @@ function lastConditions(parts: OverviewParts): Overview["conditions"] {
     }
     return known.conditions;
   };
-}
-
-/** Of package.json, which stands beside dist/ in the repository and in the published package. */
-function packageVersion(): string {
-  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
-  return (JSON.parse(text) as { readonly version: string }).version;
 }

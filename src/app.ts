@@ -1,3 +1,4 @@
+import { messageOf } from "./errors/message-of.js";
 import { parseSpiffeId } from "../certs/spiffe-id.js";
 import { startAdminServer, type AdminServer } from "./admin/admin-server.js";
 import type { ListenerView } from "./admin/admin-view.js";
@@ -47,7 +48,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     onEvent: (event) => onEvent(event),
     onSaveFailed: (error) =>
       log("error", "the new certificate is in use but could not be saved: a restart will not find it", {
-        error: text(error),
+        error: messageOf(error),
       }),
   });
   let sidecar: RunningSidecar | undefined;
@@ -252,7 +253,7 @@ class RunningSidecar implements Sidecar {
       this.#telemetry.metrics.certificateRenewalFailures.cell({}).value++;
       const { attempt, retryInMs } = event;
       this.#log("warn", "certificate renewal failed", {
-        error: text(event.error),
+        error: messageOf(event.error),
         attempt,
         retryInMs: Math.round(retryInMs),
       });
@@ -315,8 +316,4 @@ function nodeId({ service, namespace, advertiseAddress, appPort }: Bootstrap): s
 
 function isoTime(wallMs: number): string {
   return new Date(wallMs).toISOString();
-}
-
-function text(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

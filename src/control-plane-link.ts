@@ -8,6 +8,7 @@ import type { DataPlane } from "./proxy/data-plane.js";
 import { qualifiedService } from "./qualified-service.js";
 import type { Log, Missing } from "./sidecar.js";
 import type { Metrics } from "./telemetry/metrics.js";
+import { exposeConfigVersion } from "./telemetry/process-metrics.js";
 import type { Clock } from "./time/clock.js";
 
 export interface LinkOptions {
@@ -118,8 +119,7 @@ export class ControlPlaneLink {
 
   #inForce(snapshot: Snapshot): void {
     const { metrics, onApplied } = this.#options;
-    metrics.configInfo.clear();
-    metrics.configInfo.cell({ version: snapshot.version }).value = 1;
+    exposeConfigVersion(metrics, snapshot.version);
     onApplied();
     if (this.missing.get().length > 0) this.missing.set([]);
   }

@@ -13,6 +13,7 @@ import { Counter, Gauge } from "./telemetry/cells.js";
 import { ClusterMetricsByName, type ClusterMetrics } from "./telemetry/cluster-metrics.js";
 import { ListenerMetrics } from "./telemetry/listener-metrics.js";
 import { Metrics } from "./telemetry/metrics.js";
+import { exposeProcess } from "./telemetry/process-metrics.js";
 import { MetricsRegistry } from "./telemetry/registry.js";
 import { PeerRequestMetrics, RequestMetrics, type Party } from "./telemetry/request-metrics.js";
 import type { Clock } from "./time/clock.js";
@@ -136,14 +137,10 @@ export class SidecarTelemetry {
   }
 
   exposeProcess(state: { readonly isLive: () => boolean; readonly notAfterMs: () => number }): void {
-    const startMs = this.#clock.monotonicMs();
     const { metrics } = this;
-    metrics.buildInfo.cell({ version }).value = 1;
+    exposeProcess(this.#clock, metrics, version);
     metrics.serverLive.read({}, () => (state.isLive() ? 1 : 0));
     metrics.draining.read({}, () => (state.isLive() ? 0 : 1));
-    metrics.serverUptime.read({}, () => (this.#clock.monotonicMs() - startMs) / 1000);
-    metrics.serverMemoryHeapSize.read({}, () => process.memoryUsage().heapTotal);
-    metrics.serverMemoryAllocated.read({}, () => process.memoryUsage().heapUsed);
     metrics.certificateNotAfter.read({}, () => state.notAfterMs() / 1000);
   }
 

@@ -1,3 +1,4 @@
+import { messageOf } from "../../src/errors/message-of.js";
 import { UsageError } from "../failure.js";
 import { readConfigFile, type ConfigFile } from "./config-file.js";
 import {
@@ -67,6 +68,6 @@ function readSetting(key: string, setting: Setting<unknown>, { texts, place }: G
       const others = setting.isFlagOnly ? "" : `, ${environmentOf(key)} or "${key}:" in --config`;
       throw new UsageError(flagOf(key), `is missing; give ${flag}${others}`);
     }
-    throw new UsageError(place, error instanceof Error ? error.message : String(error), { cause: error });
+    throw new UsageError(place, messageOf(error), { cause: error });
   }
 }

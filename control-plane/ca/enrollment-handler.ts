@@ -1,3 +1,4 @@
+import { messageOf } from "../../src/errors/message-of.js";
 import { status } from "@grpc/grpc-js";
 import type { sendUnaryData, ServerUnaryCall } from "@grpc/grpc-js";
 import { CertificateError } from "../../certs/certificate-error.js";
@@ -99,7 +100,7 @@ function toStatus(error: unknown): { readonly code: status; readonly details: st
   if (error instanceof Refusal) return { code: error.code, details: error.message };
   if (error instanceof CertificateError) return { code: status.INVALID_ARGUMENT, details: error.message };
   if (error instanceof IssueError) return { code: issueStatus[error.code], details: error.message };
-  const text = error instanceof Error ? error.message : String(error);
+  const text = messageOf(error);
   return { code: status.INTERNAL, details: `the control plane failed: ${text}` };
 }
 

@@ -1,3 +1,4 @@
+import { messageOf } from "../../src/errors/message-of.js";
 import { open, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import { ConfigError } from "../../src/errors/config-error.js";
@@ -77,6 +78,6 @@ const fixes: Readonly<Record<string, string>> = {
 
 function notWritten(directory: string, error: unknown): ConfigError {
   const code = (error as NodeJS.ErrnoException).code ?? "";
-  const reason = fixes[code] ?? (error instanceof Error ? error.message : String(error));
+  const reason = fixes[code] ?? messageOf(error);
   return new ConfigError(`nothing was stored: ${reason}`, { place: directory, cause: error });
 }

@@ -1,3 +1,4 @@
+import { messageOf } from "../../src/errors/message-of.js";
 import { type FSWatcher, watch } from "node:fs";
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import path from "node:path";
@@ -280,8 +281,4 @@ function isSameDocument(a: StoredDocument, b: StoredDocument): boolean {
 
 function isEqual<T>(a: readonly T[], b: readonly T[], isSame: (x: T, y: T) => boolean): boolean {
   return a.length === b.length && a.every((item, index) => isSame(item, b[index] as T));
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

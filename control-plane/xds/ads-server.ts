@@ -1,3 +1,4 @@
+import { messageOf } from "../../src/errors/message-of.js";
 import { Metadata, status as grpcStatus } from "@grpc/grpc-js";
 import type { ServerDuplexStream, ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
 import type { Snapshot } from "../../src/config/snapshot.js";
@@ -193,7 +194,7 @@ class Stream {
       if (isFirst) this.update();
       else this.#pump();
     } catch (error) {
-      this.end(grpcStatus.INVALID_ARGUMENT, error instanceof Error ? error.message : String(error));
+      this.end(grpcStatus.INVALID_ARGUMENT, messageOf(error));
     }
   }
 

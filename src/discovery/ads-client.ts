@@ -1,3 +1,4 @@
+import { messageOf } from "../errors/message-of.js";
 import type { Client } from "@grpc/grpc-js";
 import type { Snapshot } from "../config/snapshot.js";
 import type { LatestValue } from "../lifecycle/latest-value.js";
@@ -109,7 +110,7 @@ class ReconnectingClient implements AdsClient {
       this.#next = stream;
     } catch (error) {
       // grpc-js throws when its owner has closed the client meanwhile.
-      this.#ended(undefined, error instanceof Error ? error.message : String(error), 0);
+      this.#ended(undefined, messageOf(error), 0);
     }
   }
 
@@ -139,7 +140,7 @@ class ReconnectingClient implements AdsClient {
     try {
       this.#options.onSnapshot(snapshot);
     } catch (error) {
-      return error instanceof Error ? error.message : String(error);
+      return messageOf(error);
     }
     this.#update({ version: snapshot.version, lastError: undefined });
     return undefined;

@@ -1,3 +1,4 @@
+import { messageOf } from "../errors/message-of.js";
 import { Client, Metadata, status, type ServiceError } from "@grpc/grpc-js";
 import { CertificateError } from "../../certs/certificate-error.js";
 import { createCsr } from "../../certs/csr.js";
@@ -143,9 +144,6 @@ function readToken(token: string): JoinToken {
   try {
     return parseJoinToken(token);
   } catch (error: unknown) {
-    throw new ConfigError(
-      `${error instanceof Error ? error.message : String(error)}: create one with remora token create`,
-      { cause: error },
-    );
+    throw new ConfigError(`${messageOf(error)}: create one with remora token create`, { cause: error });
   }
 }

@@ -1,3 +1,4 @@
+import { messageOf } from "../errors/message-of.js";
 import { ConfigError } from "../errors/config-error.js";
 import { remoraMetadataKey } from "./wire.js";
 import type { WireType } from "./wire.js";
@@ -25,7 +26,7 @@ export class Fields {
     try {
       message = type.decode(bytes);
     } catch (cause) {
-      const text = cause instanceof Error ? cause.message : String(cause);
+      const text = messageOf(cause);
       const where = path === "" ? place : `${place}: ${path}`;
       throw new ConfigError(`not a ${type.typeUrl.split("/")[1]}: ${text}`, { place: where, cause });
     }

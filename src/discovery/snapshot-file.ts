@@ -1,3 +1,4 @@
+import { messageOf } from "../errors/message-of.js";
 import { createHash } from "node:crypto";
 import { mkdir, open, stat } from "node:fs/promises";
 import path from "node:path";
@@ -59,7 +60,7 @@ export function openSnapshotFile(options: SnapshotFileOptions): SnapshotFile {
       await mkdir(stateDir, { recursive: true, mode: 0o700 });
       await writeFileAtomic(file, bytes);
     } catch (error) {
-      onProblem(`${file}: the configuration cannot be kept for a restart: ${reasonOf(error)}`);
+      onProblem(`${file}: the configuration cannot be kept for a restart: ${messageOf(error)}`);
     }
   };
   const schedule = (): void => {
@@ -77,7 +78,7 @@ export function openSnapshotFile(options: SnapshotFileOptions): SnapshotFile {
         return await read(file, maxBytes);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-        onProblem(`${file}: not used, the control plane must be reached first: ${reasonOf(error)}`);
+        onProblem(`${file}: not used, the control plane must be reached first: ${messageOf(error)}`);
         return undefined;
       }
     },
@@ -141,8 +142,4 @@ function fromBytes(bytes: Buffer): SavedSnapshot {
 
 function digestOf(body: Buffer): string {
   return createHash("sha256").update(body).digest("hex");
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,3 +1,4 @@
+import { messageOf } from "../errors/message-of.js";
 import type { Snapshot } from "../config/snapshot.js";
 import { decodeCluster } from "./cluster-resource.js";
 import { decodeEndpoints } from "./endpoint-resource.js";
@@ -72,7 +73,7 @@ export class Subscriptions {
       state.versionInfo = versionInfo;
       return this.#offer([this.#request(typeUrl), ...follow]);
     } catch (error) {
-      return this.#refuse(typeUrl, [], reasonOf(error));
+      return this.#refuse(typeUrl, [], messageOf(error));
     }
   }
 
@@ -167,7 +168,7 @@ export class Subscriptions {
       return { requests, ...(candidate !== undefined && { candidate }) };
     } catch (error) {
       this.#binding = undefined;
-      return this.#refuse(typeUrls.snapshot, requests, reasonOf(error));
+      return this.#refuse(typeUrls.snapshot, requests, messageOf(error));
     }
   }
 
@@ -201,8 +202,4 @@ function merged<T>(
 function only<T>(map: ReadonlyMap<string, T>, names: readonly string[]): ReadonlyMap<string, T> {
   const wanted = new Set(names);
   return new Map([...map].filter(([name]) => wanted.has(name)));
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

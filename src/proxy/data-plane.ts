@@ -1,4 +1,4 @@
-import type { ClusterConfig, EndpointConfig, Snapshot, VirtualHost } from "../config/snapshot.js";
+import type { ClusterConfig, EndpointConfig, Snapshot } from "../config/snapshot.js";
 import { RouteTable } from "../route/route-table.js";
 import type { Service } from "../stack/service.js";
 import type { Clock } from "../time/clock.js";
@@ -24,7 +24,6 @@ export class DataPlane {
   /** Key: cluster name. */
   readonly #clusters = new Map<string, Cluster>();
   #table: RouteTable<Service> | undefined;
-  #virtualHosts: readonly VirtualHost[] = [];
   #snapshot: Snapshot | undefined;
 
   constructor(options: DataPlaneOptions) {
@@ -47,21 +46,21 @@ export class DataPlane {
   /** Throws ConfigError, with everything as it was, when the snapshot cannot be carried out. */
   apply(snapshot: Snapshot): void {
     if (this.#snapshot?.version === snapshot.version) return;
+    const changed = new Set(
+      snapshot.clusters.filter((config) => !same(this.#clusters.get(config.name)?.config, config)),
+    );
     const isSameRouting =
-      this.#table !== undefined &&
-      same(this.#virtualHosts, snapshot.virtualHosts) &&
-      same(this.#snapshot?.clusters, snapshot.clusters);
+      changed.size === 0 &&
+      this.#clusters.size === snapshot.clusters.length &&
+      same(this.#snapshot?.virtualHosts, snapshot.virtualHosts);
     if (!isSameRouting) checkRoutes(snapshot, this.#options);
     // From here on nothing throws: clusters first, then the routes that lead to them (make before break).
     const gone = new Map(this.#clusters);
     for (const config of snapshot.clusters) {
       gone.delete(config.name);
-      this.#applyCluster(config, snapshot.endpoints.get(config.name) ?? noEndpoints);
+      this.#applyCluster(config, changed.has(config), snapshot.endpoints.get(config.name) ?? noEndpoints);
     }
-    if (!isSameRouting) {
-      this.#table = this.#buildTable(snapshot);
-      this.#virtualHosts = snapshot.virtualHosts;
-    }
+    if (!isSameRouting) this.#table = this.#buildTable(snapshot);
     this.#snapshot = snapshot;
     for (const [name, cluster] of gone) {
       this.#clusters.delete(name);
@@ -74,14 +73,14 @@ export class DataPlane {
     this.#clusters.clear();
   }
 
-  #applyCluster(config: ClusterConfig, endpoints: readonly EndpointConfig[]): void {
+  #applyCluster(config: ClusterConfig, isChanged: boolean, endpoints: readonly EndpointConfig[]): void {
     const cluster = this.#clusters.get(config.name);
     if (cluster === undefined) {
       this.#clusters.set(config.name, new Cluster(config, endpoints, this.#options.cluster(config)));
-    } else if (same(cluster.config, config)) {
-      cluster.updateEndpoints(endpoints);
-    } else {
+    } else if (isChanged) {
       cluster.update(config, endpoints);
+    } else {
+      cluster.updateEndpoints(endpoints);
     }
   }
 

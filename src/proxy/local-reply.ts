@@ -1,12 +1,7 @@
+import type { LocalReply } from "../http1/server-connection.js";
 import type { ProxyError } from "../errors/proxy-error.js";
-import type { RequestHead, ResponseHead } from "../traffic/message.js";
+import type { RequestHead } from "../traffic/message.js";
 import { getHeader } from "../traffic/headers.js";
-
-/** A reply that the sidecar makes itself. */
-export interface LocalReply {
-  readonly head: ResponseHead;
-  readonly body: Buffer;
-}
 
 /**
  * The reply that tells a caller what went wrong (docs/errors.md): one line for people, `x-remora-error` for programs,

@@ -1,3 +1,4 @@
+import { messageOf } from "../errors/message-of.js";
 import type { Client } from "@grpc/grpc-js";
 import type { Bootstrap } from "../config/bootstrap.js";
 import type { LatestValue } from "../lifecycle/latest-value.js";
@@ -120,9 +121,7 @@ async function announceConsul({
   return {
     async withdraw() {
       appProbe?.close();
-      await registration
-        .deregister()
-        .catch((error: unknown) => log(error instanceof Error ? error.message : String(error)));
+      await registration.deregister().catch((error: unknown) => log(messageOf(error)));
     },
   };
 }

@@ -1,3 +1,4 @@
+import { messageOf } from "../errors/message-of.js";
 import { RE2JS } from "re2js";
 import { ConfigError } from "../errors/config-error.js";
 
@@ -23,7 +24,7 @@ export function compilePattern(source: string, place: string): Pattern {
   try {
     compiled = RE2JS.compile(source);
   } catch (error: unknown) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new ConfigError(`regular expression ${JSON.stringify(source)} is not valid RE2 syntax: ${reason}`, {
       place,
       cause: error,

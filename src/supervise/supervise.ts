@@ -1,3 +1,4 @@
+import { messageOf } from "../errors/message-of.js";
 import { ConfigError } from "../errors/config-error.js";
 import { sleep, type Clock, type Timer } from "../time/clock.js";
 import { appEnvironment } from "./app-environment.js";
@@ -224,8 +225,4 @@ class Supervisor {
     this.#listeners.push([name, listener]);
     this.#options.processEvents.on(name, listener);
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,3 +1,4 @@
+import { messageOf } from "../errors/message-of.js";
 import { openSync } from "node:fs";
 import { ConfigError } from "../errors/config-error.js";
 import type { Clock } from "../time/clock.js";
@@ -35,7 +36,7 @@ function openFile(path: string): number {
   try {
     return openSync(path, "a", 0o640);
   } catch (error: unknown) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new ConfigError(
       `access log ${path} cannot be opened (${reason}): name a file that can be written`,
       {

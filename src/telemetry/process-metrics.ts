@@ -5,17 +5,13 @@ import type { Metrics } from "./metrics.js";
 export function exposeProcess(clock: Clock, metrics: Metrics, version: string): void {
   const startMs = clock.monotonicMs();
   metrics.buildInfo.cell({ version }).value = 1;
-  metrics.serverLive.cell({}).value = 0;
-  metrics.draining.cell({}).value = 0;
-  metrics.serverUptime.read({}, () => Math.floor((clock.monotonicMs() - startMs) / 1000));
+  metrics.serverUptime.read({}, () => (clock.monotonicMs() - startMs) / 1000);
   metrics.serverMemoryHeapSize.read({}, () => process.memoryUsage().heapTotal);
   metrics.serverMemoryAllocated.read({}, () => process.memoryUsage().heapUsed);
 }
 
-/** Makes `version` the one snapshot in force; its age counts from now. */
-export function exposeConfig(clock: Clock, metrics: Metrics, version: string): void {
-  const appliedMs = clock.monotonicMs();
+/** Makes `version` the one snapshot in force. */
+export function exposeConfigVersion(metrics: Metrics, version: string): void {
   metrics.configInfo.clear();
   metrics.configInfo.cell({ version }).value = 1;
-  metrics.configAge.read({}, () => Math.floor((clock.monotonicMs() - appliedMs) / 1000));
 }

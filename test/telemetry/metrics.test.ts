@@ -10,7 +10,7 @@ import { watchEventLoop } from "../../src/telemetry/event-loop.js";
 import { CounterFamily, GaugeFamily, HistogramFamily, overflowLabel } from "../../src/telemetry/family.js";
 import { ListenerMetrics } from "../../src/telemetry/listener-metrics.js";
 import { Metrics } from "../../src/telemetry/metrics.js";
-import { exposeConfig, exposeProcess } from "../../src/telemetry/process-metrics.js";
+import { exposeConfigVersion, exposeProcess } from "../../src/telemetry/process-metrics.js";
 import { MetricsRegistry } from "../../src/telemetry/registry.js";
 import {
   PeerRequestMetrics,
@@ -119,8 +119,9 @@ t.test("what is counted is what Prometheus reads", async (t) => {
   const metrics = new Metrics();
   const clock = new FakeClock();
   exposeProcess(clock, metrics, "1.2.3");
-  exposeConfig(clock, metrics, "aaa");
-  exposeConfig(clock, metrics, "bbb");
+  exposeConfigVersion(metrics, "aaa");
+  exposeConfigVersion(metrics, "bbb");
+  metrics.configAge.read({}, () => clock.monotonicMs() / 1000);
   const requests = new RequestMetrics(metrics, parties);
   requests.record(200, "-", 3, 10, 100);
   requests.record(200, "-", 30, 10, 100);
