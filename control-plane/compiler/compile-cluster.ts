@@ -39,6 +39,7 @@ export function compileCluster(index: MeshIndex, key: string): ClusterConfig {
     maxRequests: pool.maxRequests ?? clusterDefaults.maxRequests,
     maxConnections: pool.maxConnections ?? clusterDefaults.maxConnections,
     maxPendingRequests: pool.maxPendingRequests ?? clusterDefaults.maxPendingRequests,
+    tunnelIdleMs: clusterDefaults.tunnelIdleMs,
     poolIdleMs: milliseconds(pool.idleTimeout, clusterDefaults.poolIdleMs),
     breaker: breakerOf(spec.outlierDetection ?? {}),
     retryBudget: budgetOf(spec.retryBudget ?? {}),

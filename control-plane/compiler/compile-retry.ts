@@ -29,6 +29,7 @@ export function compileRetry(
   return {
     attempts: route?.attempts ?? policy?.attempts ?? retryDefaults.attempts,
     codes: sorted(route?.codes ?? policy?.codes ?? retryDefaults.codes),
+    grpcCodes: retryDefaults.grpcCodes,
     methods: [...new Set(policy?.methods ?? retryDefaults.methods)].sort(),
     baseBackoffMs,
     maxBackoffMs: Math.max(maxBackoffMs, baseBackoffMs),

@@ -8,6 +8,7 @@ export const clusterDefaults = {
   maxConnections: 1024,
   maxPendingRequests: 1024,
   poolIdleMs: 3000, // below the 5 s keep-alive of Node servers; linkerd2-proxy
+  tunnelIdleMs: 3_600_000, // Envoy tcp_proxy idle_timeout
   breaker: {
     consecutiveFailures: 7, // linkerd failure accrual
     minSuccessRatio: 0.8,
@@ -25,6 +26,7 @@ export const clusterDefaults = {
 export const retryDefaults: RetryConfig = {
   attempts: 1,
   codes: [502, 503, 504],
+  grpcCodes: [14], // UNAVAILABLE: "most likely transient, retry with a backoff"
   // RFC 9110 §9.2.2: idempotent methods.
   methods: ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"],
   baseBackoffMs: 25, // Envoy RetryBackOff

@@ -22,6 +22,8 @@ export interface InboundConfig {
   readonly mtlsMode: MtlsMode;
   /** Requests under way at the application at once; 0 = no limit. */
   readonly maxRequests: number;
+  /** What the application speaks, when a policy says so; absent: what the sidecar was started with. */
+  readonly protocol?: Protocol;
 }
 
 export type MtlsMode = "STRICT" | "PERMISSIVE" | "DISABLE";
@@ -123,6 +125,8 @@ export interface RetryConfig {
   readonly attempts: number;
   /** Response statuses (400-599) that are retried. */
   readonly codes: readonly number[];
+  /** gRPC statuses (1-16) that are retried when they come in place of a response (trailers-only). */
+  readonly grpcCodes: readonly number[];
   /** Methods that may be sent again after the upstream may have worked on them. */
   readonly methods: readonly string[];
   readonly baseBackoffMs: number;
@@ -151,6 +155,8 @@ export interface ClusterConfig {
   readonly maxPendingRequests: number;
   /** Idle kept-alive connections are closed after this. Must be below the server's own (Node: 5 s). */
   readonly poolIdleMs: number;
+  /** Longest silence in both directions of a TCP connection or an upgraded one (WebSocket). 0 = no limit. */
+  readonly tunnelIdleMs: number;
   readonly breaker: BreakerConfig;
   readonly retryBudget: RetryBudgetConfig;
   /** The document that set these, for error texts: `TrafficPolicy/default/api`, or `default`. */

@@ -1,3 +1,4 @@
+import { clusterDefaults } from "../config/cluster-defaults.js";
 import type { BreakerConfig, ClusterConfig, LoadBalancerConfig } from "../config/snapshot.js";
 import { decodeIdentities, encodeTls } from "./cluster-tls.js";
 import { Fields, duration } from "./fields.js";
@@ -63,6 +64,7 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
     maxRequests: all.wrapped("maxRequests", 0),
     maxConnections: each.wrapped("maxConnections", 0),
     maxPendingRequests: each.wrapped("maxPendingRequests", 0),
+    tunnelIdleMs: clusterDefaults.tunnelIdleMs,
     poolIdleMs: http.message("commonHttpProtocolOptions").durationMs("idleTimeout"),
     breaker: decodeBreaker(cluster.message("outlierDetection"), ours),
     retryBudget: {

@@ -1,3 +1,4 @@
+import { retryDefaults } from "../config/cluster-defaults.js";
 import type { RetryConfig, RouteConfig, VirtualHost } from "../config/snapshot.js";
 import { Fields, duration } from "./fields.js";
 import { decodeHeaderModifiers, encodeHeaderModifiers } from "./header-modifier.js";
@@ -115,6 +116,7 @@ function decodeRetry(policy: Fields, ours: Fields): RetryConfig {
   return {
     attempts: policy.wrapped("numRetries", 1),
     codes: policy.integers("retriableStatusCodes", 100, 599),
+    grpcCodes: retryDefaults.grpcCodes,
     methods: methods.map(({ value }) => value).filter((value) => value !== ""),
     baseBackoffMs: backoff.durationMs("baseInterval"),
     maxBackoffMs: backoff.durationMs("maxInterval"),

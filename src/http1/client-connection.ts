@@ -5,10 +5,10 @@ import { endedCall, type Call, type Reply } from "../stack/service.js";
 import { isEndedByReset, unreadBytes } from "./broken-socket.js";
 import { ChunkedDecoder } from "./chunked-decoder.js";
 import { HeadReader } from "./head-reader.js";
-import { IncomingBody, type BodyInlet } from "./incoming-body.js";
+import { IncomingBody, type BodyInlet } from "../traffic/incoming-body.js";
 import type { Http1Limits } from "./limits.js";
 import { MessageWriter, type WriterOwner } from "./message-writer.js";
-import { OutputQueue } from "./output-queue.js";
+import { OutputQueue } from "../traffic/output-queue.js";
 import { parseResponseHead, type ParsedResponse } from "./response-head.js";
 import { requestHeadText } from "./serialize.js";
 

@@ -1,6 +1,6 @@
 import type { ProxyError } from "../errors/proxy-error.js";
 import type { BodySink, BodySource } from "../traffic/body.js";
-import type { OutputQueue } from "./output-queue.js";
+import type { OutputQueue } from "../traffic/output-queue.js";
 import { chunkHead, lastChunk } from "./serialize.js";
 
 export interface WriterOwner {

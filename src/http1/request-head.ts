@@ -16,11 +16,6 @@ export interface ParsedRequest {
   keepAlive: boolean;
   /** The client waits for 100 Continue before it sends the body (RFC 9110 §10.1.1). */
   expectsContinue: boolean;
-  /**
-   * Lower-case name of the one protocol the client offers to change to, or "". Never for HTTP/1.0, never HTTP/2 or TLS. A
-   * request with a body may offer one too: the change comes after the body.
-   */
-  upgrade: string;
 }
 
 const space = 0x20;
@@ -54,23 +49,25 @@ export function parseRequestHead(text: string, limits: Http1Limits): ParsedReque
 
   const section = parseFieldSection(text, at + 11, "request", limits.maxHeaders);
   refuseMethod(method);
+  const { connection } = section;
   const head: RequestHead = {
     method,
     target,
     authority: "",
     version: minor === 1 ? "1.1" : "1.0",
     headers: section.headers,
+    upgrade: "",
   };
   setTargetAndAuthority(head, section);
   const framing = requestFraming(head, section);
-  const { connection } = section;
+  // With a body the change would come after it, and what follows could be taken for either: an ordinary request then.
+  if (minor === 1 && connection.upgrade && framing === noBody)
+    head.upgrade = offeredProtocol(section.upgrade);
   return {
     head,
     framing,
     keepAlive: !connection.close && (minor === 1 || connection.keepAlive),
     expectsContinue: section.expect !== undefined && expectsContinue(head, section.expect, framing),
-    upgrade:
-      minor === 1 && connection.upgrade && section.upgrade !== "" ? offeredProtocol(section.upgrade) : "",
   };
 }
 
@@ -166,7 +163,10 @@ function expectsContinue(head: RequestHead, expect: string, framing: BodyFraming
   return false;
 }
 
-/** RFC 9110 §7.8. h2c would tunnel requests past every policy; of several protocols none is a safe choice. */
+/**
+ * RFC 9110 §7.8: lower-case name of the one protocol offered, or "". h2c would tunnel requests past every policy; of several
+ * protocols none is a safe choice.
+ */
 function offeredProtocol(upgrade: string): string {
   const protocol = upgrade.toLowerCase();
   return /^(?!h2|http|tls)[\w!#$%&'*+.^`|~-]+(?:\/[\w!#$%&'*+.^`|~-]+)?$/.test(protocol) ? protocol : "";

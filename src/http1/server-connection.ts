@@ -1,17 +1,18 @@
 import type { Socket } from "node:net";
 import { ProxyError } from "../errors/proxy-error.js";
 import { RequestContext } from "../stack/request-context.js";
+import type { ServerTimeouts } from "../stack/server-timeouts.js";
 import type { Service } from "../stack/service.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel, WheelTimer } from "../time/timer-wheel.js";
 import { setHeader } from "../traffic/headers.js";
-import type { RequestHead, ResponseHead } from "../traffic/message.js";
+import type { LocalReply, RequestHead } from "../traffic/message.js";
 import { ChunkedDecoder } from "./chunked-decoder.js";
 import { HeadReader } from "./head-reader.js";
-import { IncomingBody, type BodyInlet } from "./incoming-body.js";
+import { IncomingBody, type BodyInlet } from "../traffic/incoming-body.js";
 import type { Http1Limits } from "./limits.js";
 import { MessageWriter, type WriterOwner } from "./message-writer.js";
-import { OutputQueue } from "./output-queue.js";
+import { OutputQueue } from "../traffic/output-queue.js";
 import { parseRequestHead, type ParsedRequest } from "./request-head.js";
 import { responseHeadText } from "./serialize.js";
 import { ServerExchange, type ExchangeHost } from "./server-exchange.js";
@@ -28,30 +29,6 @@ export interface ServerConnectionOptions {
   readonly refuse: (error: ProxyError) => LocalReply | null;
   readonly onClose: (connection: Http1ServerConnection) => void;
 }
-
-export interface LocalReply {
-  readonly head: ResponseHead;
-  readonly body: Buffer;
-}
-
-/** All in milliseconds. */
-export interface ServerTimeouts {
-  /** From the first byte of a head to its last. */
-  readonly headMs: number;
-  /** Between two requests of a kept-alive connection. */
-  readonly idleMs: number;
-  /** Longest silence in both directions while a request is under way. */
-  readonly streamIdleMs: number;
-  /** How long what still comes is swallowed after the last reply, so that the client can read it. */
-  readonly lingerMs: number;
-}
-
-export const serverTimeouts: ServerTimeouts = {
-  headMs: 10_000,
-  idleMs: 75_000,
-  streamIdleMs: 300_000,
-  lingerMs: 2000,
-};
 
 /** Pipelined bytes that are kept while a request is under way; beyond them the socket is not read. */
 const maxSurplusBytes = 64 * 1024;

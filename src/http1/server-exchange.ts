@@ -4,7 +4,7 @@ import type { BodySource } from "../traffic/body.js";
 import { getHeader } from "../traffic/headers.js";
 import type { ResponseHead } from "../traffic/message.js";
 import type { MessageWriter } from "./message-writer.js";
-import type { OutputQueue } from "./output-queue.js";
+import type { OutputQueue } from "../traffic/output-queue.js";
 import type { ParsedRequest } from "./request-head.js";
 import { responseHeadText } from "./serialize.js";
 

@@ -1,7 +1,8 @@
 import type { Socket } from "node:net";
 import type { ProxyError } from "../errors/proxy-error.js";
 import { http1Limits } from "../http1/limits.js";
-import { Http1ServerConnection, serverTimeouts, type ServerTimeouts } from "../http1/server-connection.js";
+import { Http1ServerConnection } from "../http1/server-connection.js";
+import { serverTimeouts, type ServerTimeouts } from "../stack/server-timeouts.js";
 import type { Service } from "../stack/service.js";
 import type { ListenerMetrics } from "../telemetry/listener-metrics.js";
 import type { Clock } from "../time/clock.js";

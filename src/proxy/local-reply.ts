@@ -1,7 +1,6 @@
-import type { LocalReply } from "../http1/server-connection.js";
 import type { ProxyError } from "../errors/proxy-error.js";
-import type { RequestHead } from "../traffic/message.js";
-import { getHeader } from "../traffic/headers.js";
+import type { LocalReply, RequestHead } from "../traffic/message.js";
+import { isGrpc } from "../traffic/grpc.js";
 
 /**
  * The reply that tells a caller what went wrong (docs/errors.md): one line for people, `x-remora-error` for programs,
@@ -11,7 +10,7 @@ export function errorReply(error: ProxyError, request?: RequestHead): LocalReply
   const row = error.row;
   if (row.status === 0) return null;
   const text = oneLine(`${row.text}: ${error.detail}`);
-  if (request !== undefined && isGrpc(request)) return grpcReply(error, text);
+  if (request !== undefined && isGrpc(request.headers)) return grpcReply(error, text);
   const body = Buffer.from(`${text}\n`);
   const headers = [
     "content-type",
@@ -25,11 +24,6 @@ export function errorReply(error: ProxyError, request?: RequestHead): LocalReply
     head: { status: row.status, reason: "", version: "1.1", headers },
     body,
   };
-}
-
-function isGrpc(request: RequestHead): boolean {
-  // Not gRPC-Web, which has another form of trailers and understands an HTTP status.
-  return /^application\/grpc(?:$|[+;\s])/i.test(getHeader(request.headers, "content-type") ?? "");
 }
 
 /** Operators grep for it line by line. Control characters may come with an operating system's or a library's text. */

@@ -16,6 +16,13 @@ export interface RequestHead {
   readonly version: HttpVersion;
   /** End-to-end fields, Host and Content-Length included. The codec guarantees exactly one Host that equals authority. */
   headers: Headers;
+  /**
+   * "" for a request. Else the lower-case protocol that the client wants the connection, or its HTTP/2 stream, to change to
+   * (RFC 9110 §7.8, RFC 8441), or "tcp" for a connection without HTTP: then the request's body is what the client sends into
+   * the tunnel, and must not be read before a response with status 101 has opened it; the body of that response is what
+   * the client receives. Every other status is an ordinary response.
+   */
+  upgrade: string;
 }
 
 /** The head of a response, independent of the codec. Same rules as RequestHead. */
@@ -25,4 +32,10 @@ export interface ResponseHead {
   reason: string;
   readonly version: HttpVersion;
   headers: Headers;
+}
+
+/** A response that the proxy makes itself. */
+export interface LocalReply {
+  readonly head: ResponseHead;
+  readonly body: Buffer;
 }

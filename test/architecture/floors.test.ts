@@ -10,7 +10,7 @@ const floors: readonly (readonly string[])[] = [
   ["config", "telemetry"],
   ["identity"],
   ["stack"],
-  ["policy", "balance", "route", "http1", "pool"],
+  ["policy", "balance", "route", "http1", "http2", "tcp", "pool"],
   ["proxy", "discovery", "registration", "supervise", "admin"],
 ];
 const floorOf = new Map(

@@ -170,6 +170,7 @@ const requestHead = (headers: string[], target = "/p?q", authority = "a"): Reque
   authority,
   version: "1.1",
   headers,
+  upgrade: "",
 });
 const responseHead = (headers: string[], status = 200, reason = ""): ResponseHead => ({
   status,

@@ -34,7 +34,7 @@ function codeOf(run: () => unknown): ErrorCode | undefined {
 }
 
 t.test("a request head becomes facts and end-to-end fields, bytes unchanged", async (t) => {
-  const { head, framing, keepAlive, expectsContinue, upgrade } = request([
+  const { head, framing, keepAlive, expectsContinue } = request([
     "POST /a?b=%20 HTTP/1.1",
     "HOST: Orders.Mesh:80",
     "x-CASE:  spaced  value\t ",
@@ -55,9 +55,10 @@ t.test("a request head becomes facts and end-to-end fields, bytes unchanged", as
       ...["HOST", "orders.mesh:80", "x-CASE", "spaced  value", "Empty", "", "Cookie", "a=1", "Cookie", "b=2"],
       ...["__proto__", "x", "X-Latin", "caf\u00e9", "Content-Length", "5"],
     ],
+    upgrade: "",
   });
   t.strictSame(framing, { kind: "length", length: 5 });
-  t.strictSame([keepAlive, expectsContinue, upgrade], [true, false, ""]);
+  t.strictSame([keepAlive, expectsContinue], [true, false]);
 });
 
 t.test("request lines", async (t) => {
@@ -249,10 +250,10 @@ t.test("request framing", async (t) => {
 });
 
 t.test("persistence, expectations and upgrades", async (t) => {
-  const facts = ({ keepAlive, expectsContinue, upgrade }: ParsedRequest) => [
+  const facts = ({ keepAlive, expectsContinue, head }: ParsedRequest) => [
     keepAlive,
     expectsContinue,
-    upgrade,
+    head.upgrade,
   ];
   const cases: readonly (readonly [readonly string[], unknown])[] = [
     [
@@ -303,6 +304,10 @@ t.test("persistence, expectations and upgrades", async (t) => {
           [true, false, ""],
         ] as const,
     ),
+    [
+      ["GET / HTTP/1.1", "Host: a", "Connection: upgrade", "Upgrade: websocket", "Content-Length: 1"],
+      [true, false, ""],
+    ],
     [["GET / HTTP/1.1", "Host: a", "Expect: 200-ok"], "expectation_failed"],
     [["GET / HTTP/1.1", "Host: a", "Expect:"], "expectation_failed"],
     [["GET / HTTP/1.1", "Host: a", "Expect: 100-continue", "Expect: 100-continue"], "expectation_failed"],

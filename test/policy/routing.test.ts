@@ -12,6 +12,7 @@ const head = (target: string, authority = "api"): RequestHead => ({
   method: "GET",
   target,
   authority,
+  upgrade: "",
   version: "1.1",
   headers: ["host", authority, "accept", "*/*"],
 });

@@ -69,7 +69,14 @@ function setup() {
   });
   const service = outbound({ plane, node: "web-1", observe: (inner) => inner, service: "api.default" });
   const send = (target = "/", method = "GET") => {
-    const head = { method, target, authority: "api", version: "1.1" as const, headers: ["host", "api"] };
+    const head = {
+      method,
+      target,
+      authority: "api",
+      upgrade: "",
+      version: "1.1" as const,
+      headers: ["host", "api"],
+    };
     const request = new RequestContext(head, null, clock.monotonicMs(), "127.0.0.1:1");
     const reply = new RecordedReply();
     const call = service.call(request, reply);

@@ -31,7 +31,7 @@ function route(name: string, routeMatch: RouteMatch, hostnames: readonly string[
 }
 
 function head(target: string, more: Partial<RequestHead> = {}): RequestHead {
-  return { method: "GET", target, authority: "api", version: "1.1", headers: [], ...more };
+  return { method: "GET", target, authority: "api", version: "1.1", headers: [], upgrade: "", ...more };
 }
 
 function table(routes: readonly RouteConfig[]): RouteTable<string> {

@@ -77,6 +77,7 @@ const retry: fc.Arbitrary<RetryConfig> = fc.record({
   methods: fc.uniqueArray(fc.constantFrom("GET", "PUT", "POST", "PATCH"), { maxLength: 3 }),
   baseBackoffMs: fc.integer({ min: 0, max: 1000 }),
   maxBackoffMs: fc.integer({ min: 1000, max: 100_000 }),
+  grpcCodes: fc.constant([14]),
   maxReplayBytes: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
 });
 
@@ -146,6 +147,7 @@ export function arbitraryCluster(clusterName: string): fc.Arbitrary<ClusterConfi
     maxConnections: count,
     maxPendingRequests: count,
     poolIdleMs: ms,
+    tunnelIdleMs: fc.constant(3_600_000),
     breaker: fc.record({
       consecutiveFailures: fc.integer({ min: 0, max: 1000 }),
       minSuccessRatio: ratio,

@@ -16,7 +16,7 @@ import {
 import type { ProxyError } from "../../src/errors/proxy-error.js";
 import { Http1ClientConnection } from "../../src/http1/client-connection.js";
 import { http1Limits } from "../../src/http1/limits.js";
-import type { ServerTimeouts } from "../../src/http1/server-connection.js";
+import type { ServerTimeouts } from "../../src/stack/server-timeouts.js";
 import { assembleSvid } from "../../src/identity/assemble-svid.js";
 import type { Svid } from "../../src/identity/svid.js";
 import { clientTlsOptions, serverTlsOptions } from "../../src/identity/tls-options.js";

@@ -116,6 +116,7 @@ export function scriptedRequest(
     authority: "api.mesh",
     version: "1.1" as const,
     headers: ["host", "api.mesh"],
+    upgrade: "",
   };
   return new RequestContext(head, options.body ?? null, options.startMs ?? 0, "127.0.0.1:1");
 }

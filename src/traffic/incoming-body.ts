@@ -1,5 +1,5 @@
 import type { ProxyError } from "../errors/proxy-error.js";
-import type { BodySink, BodySource } from "../traffic/body.js";
+import type { BodySink, BodySource } from "./body.js";
 
 /** What a message body being received needs from the connection that receives it. */
 export interface BodyInlet {

@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { flushAfterReading, type TurnOutput } from "./turn-flush.js";
 
 /** Slices from this size on are handed over as they are: copying them would cost more than a write of their own. */
 const maxCopiedBytes = 16 * 1024;
@@ -9,7 +10,7 @@ const flushBytes = 64 * 1024;
  * Collects what one event-loop callback writes to a socket and hands it over as one buffer: one system call, one TLS
  * record. A flush happens by itself at the end of the callback, or earlier through flush().
  */
-export class OutputQueue {
+export class OutputQueue implements TurnOutput {
   readonly #socket: Socket;
   #parts: (string | Buffer)[] = [];
   #bytes = 0;
@@ -92,7 +93,7 @@ export class OutputQueue {
     this.#bytes = 0;
   }
 
-  /** Only for the end-of-callback hook below. */
+  /** Only for turn-flush. */
   runScheduled(): void {
     this.#isScheduled = false;
     this.flush();
@@ -112,15 +113,6 @@ export class OutputQueue {
 
   #schedule(): void {
     this.#isScheduled = true;
-    if (dirty.length === 0) setImmediate(flushDirty);
-    dirty.push(this);
+    flushAfterReading(this);
   }
-}
-
-let dirty: OutputQueue[] = [];
-
-function flushDirty(): void {
-  const queues = dirty;
-  dirty = [];
-  for (const queue of queues) queue.runScheduled();
 }
