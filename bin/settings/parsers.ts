@@ -121,13 +121,6 @@ export function appCheck(value: string): AppCheck {
   throw new Error(`${quote(value)} is no check; write http:/health, tcp or ttl:15s`);
 }
 
-/** The protocols of the design; this version carries one of them. */
-export function protocol(value: string): "http" {
-  const known = oneOf("http", "http2", "grpc", "tcp")(value);
-  if (known === "http") return known;
-  throw new Error(`${known} is not carried by this version; use http`);
-}
-
 function quote(value: string): string {
   return JSON.stringify(value.slice(0, 100));
 }

@@ -36,9 +36,9 @@ export const sidecarSettings = {
     placeholder: "FILE",
     help: "file with the join token; needed until there is a certificate in the state folder",
   }),
-  protocol: defaulted(Object.assign(parse.protocol, { choices: ["http"] }), "http", {
+  protocol: defaulted(parse.oneOf("http", "http2", "grpc", "tcp"), "http", {
     placeholder: "PROTOCOL",
-    help: "what the application speaks; this version carries http",
+    help: "what the application speaks: http (HTTP/1.1), http2, grpc or tcp",
   }),
   advertise: optional(parse.ipAddress, {
     placeholder: "IP",

@@ -185,8 +185,10 @@ function toInstance(id: string, app: HealthEntry, proxy: HealthEntry | undefined
   };
 }
 
+/** In any case, as Consul takes the Protocol of its service-defaults. */
 function protocolOf(value: string | undefined): Protocol | undefined {
-  return value === "http" || value === "http2" || value === "grpc" || value === "tcp" ? value : undefined;
+  const lower = value?.toLowerCase();
+  return (["http", "http2", "grpc", "tcp"] as const).find((protocol) => protocol === lower);
 }
 
 function addressOf(entry: HealthEntry): string {

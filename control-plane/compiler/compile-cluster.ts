@@ -1,15 +1,8 @@
 import { clusterDefaults } from "../../src/config/cluster-defaults.js";
-import type {
-  BreakerConfig,
-  ClusterConfig,
-  MtlsMode,
-  Protocol,
-  RetryBudgetConfig,
-} from "../../src/config/snapshot.js";
+import type { BreakerConfig, ClusterConfig, MtlsMode, RetryBudgetConfig } from "../../src/config/snapshot.js";
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
 import { parseDuration } from "../../src/time/duration.js";
-import type { CatalogService } from "../catalog/catalog.js";
-import type { MeshIndex } from "./mesh-index.js";
+import { type MeshIndex, protocolOf } from "./mesh-index.js";
 import { splitServiceKey } from "./service-name.js";
 
 type Spec = TrafficPolicy["spec"];
@@ -28,7 +21,7 @@ export function compileCluster(index: MeshIndex, key: string): ClusterConfig {
     service,
     namespace,
     identities: [`spiffe://${index.trustDomain}/ns/${namespace}/svc/${service}`],
-    protocol: protocolOf(index.services.get(key)),
+    protocol: protocolOf(index, key),
     mtlsMode: mtlsModeOf(index, key),
     loadBalancer: {
       policy: spec.loadBalancer?.policy ?? clusterDefaults.loadBalancer.policy,
@@ -39,7 +32,8 @@ export function compileCluster(index: MeshIndex, key: string): ClusterConfig {
     maxRequests: pool.maxRequests ?? clusterDefaults.maxRequests,
     maxConnections: pool.maxConnections ?? clusterDefaults.maxConnections,
     maxPendingRequests: pool.maxPendingRequests ?? clusterDefaults.maxPendingRequests,
-    tunnelIdleMs: clusterDefaults.tunnelIdleMs,
+    maxConcurrentStreams: pool.http2?.maxConcurrentStreams ?? clusterDefaults.maxConcurrentStreams,
+    tunnelIdleMs: milliseconds(pool.tcp?.idleTimeout, clusterDefaults.tunnelIdleMs),
     poolIdleMs: milliseconds(pool.idleTimeout, clusterDefaults.poolIdleMs),
     breaker: breakerOf(spec.outlierDetection ?? {}),
     retryBudget: budgetOf(spec.retryBudget ?? {}),
@@ -77,16 +71,6 @@ function budgetOf(spec: NonNullable<Spec["retryBudget"]>): RetryBudgetConfig {
     minRetriesPerSecond: spec.minRetriesPerSecond ?? defaults.minRetriesPerSecond,
     windowMs: milliseconds(spec.interval, defaults.windowMs),
   };
-}
-
-/** What most instances speak, while a change of protocol rolls through them; of equals the first by name. */
-function protocolOf(service: CatalogService | undefined): Protocol {
-  const counts = new Map<Protocol, number>();
-  for (const instance of service?.instances ?? []) {
-    counts.set(instance.protocol, (counts.get(instance.protocol) ?? 0) + 1);
-  }
-  const [first] = [...counts].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));
-  return first?.[0] ?? "http";
 }
 
 function milliseconds(text: string | undefined, fallback: number): number {

@@ -1,4 +1,5 @@
 import { parseByteSize } from "../../src/config/byte-size.js";
+import { grpcCodesOf } from "../../src/config/grpc-retry-words.js";
 import { retryDefaults } from "../../src/config/cluster-defaults.js";
 import type { RetrySpec } from "../../src/config/documents/http-route.js";
 import type { PolicyRetrySpec } from "../../src/config/documents/traffic-policy.js";
@@ -28,14 +29,26 @@ export function compileRetry(
         : baseBackoffMs * backoffGrowth;
   return {
     attempts: route?.attempts ?? policy?.attempts ?? retryDefaults.attempts,
-    codes: sorted(route?.codes ?? policy?.codes ?? retryDefaults.codes),
-    grpcCodes: retryDefaults.grpcCodes,
+    codes: sorted(route?.codes ?? policyCodes(policy) ?? retryDefaults.codes),
+    grpcCodes: policy?.on === undefined ? retryDefaults.grpcCodes : grpcCodesOf(policy.on),
     methods: [...new Set(policy?.methods ?? retryDefaults.methods)].sort(),
     baseBackoffMs,
     maxBackoffMs: Math.max(maxBackoffMs, baseBackoffMs),
     maxReplayBytes:
       policy?.bufferLimit === undefined ? retryDefaults.maxReplayBytes : parseByteSize(policy.bufferLimit),
   };
+}
+
+/** Envoy retry_on: the statuses that a word stands for. */
+const statusesOf: Readonly<Record<string, readonly number[]>> = {
+  "gateway-error": [502, 503, 504],
+  "retriable-4xx": [409],
+};
+
+/** With `on`, what it and `codes` say is all; undefined when the policy has neither. */
+function policyCodes(policy: PolicyRetrySpec | undefined): readonly number[] | undefined {
+  if (policy?.on === undefined) return policy?.codes;
+  return [...(policy.codes ?? []), ...policy.on.flatMap((word) => statusesOf[word] ?? [])];
 }
 
 function sorted(codes: readonly number[]): readonly number[] {

@@ -46,9 +46,12 @@ export class MeshCompiler {
       const found = this.#endpointsOf(cluster);
       if (found.length > 0) endpoints.set(cluster.name, found);
     }
+    const own = serviceKey(node.service, node.namespace);
+    const protocol = this.#index.policies.get(own)?.policy.spec.protocol;
     const inbound = {
-      mtlsMode: mtlsModeOf(this.#index, serviceKey(node.service, node.namespace)),
+      mtlsMode: mtlsModeOf(this.#index, own),
       maxRequests: 0,
+      ...(protocol === undefined ? {} : { protocol }),
     };
     const content = { inbound, virtualHosts, clusters, endpoints };
     return { version: versionOf(content), ...content };

@@ -1,5 +1,6 @@
 import type { HttpRoute, ParentRef } from "../../src/config/documents/http-route.js";
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
+import type { Protocol } from "../../src/config/snapshot.js";
 import type { CatalogService } from "../catalog/catalog.js";
 import { compareAge, idOf } from "../policy-store/stored-document.js";
 import type { MeshModel } from "./mesh-model.js";
@@ -57,6 +58,21 @@ export function indexMesh(model: MeshModel): MeshIndex {
   }
   const serviceKeys = [...new Set([...services.keys(), ...attached.keys()])].sort();
   return { trustDomain: model.trustDomain, services, serviceKeys, policies, attached };
+}
+
+/**
+ * What a service speaks: what its policy says, else what most instances say, while a change of protocol rolls through
+ * them; of equals the first by name.
+ */
+export function protocolOf(index: MeshIndex, key: string): Protocol {
+  const told = index.policies.get(key)?.policy.spec.protocol;
+  if (told !== undefined) return told;
+  const counts = new Map<Protocol, number>();
+  for (const instance of index.services.get(key)?.instances ?? []) {
+    counts.set(instance.protocol, (counts.get(instance.protocol) ?? 0) + 1);
+  }
+  const [first] = [...counts].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));
+  return first?.[0] ?? "http";
 }
 
 /**

@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { ConfigError } from "../errors/config-error.js";
+import { retriableGrpcCodes } from "./grpc-retry-words.js";
 import type { ClusterConfig, EndpointConfig, RouteConfig, Snapshot, VirtualHost } from "./snapshot.js";
 
 /**
@@ -62,6 +63,9 @@ function assertRoutes(routes: readonly RouteConfig[], clusters: ReadonlySet<stri
       atLeast(route.retry.maxReplayBytes, 0, `${at}.retry.maxReplayBytes`);
       const isRetriable = (code: number): boolean => Number.isInteger(code) && code >= 400 && code <= 599;
       check(route.retry.codes.every(isRetriable), `${at}.retry.codes`, "must be within 400-599");
+      const isGrpcRetriable = (code: number): boolean => retriableGrpcCodes.includes(code);
+      const known = retriableGrpcCodes.join(", ");
+      check(route.retry.grpcCodes.every(isGrpcRetriable), `${at}.retry.grpcCodes`, `must be of ${known}`);
     }
     if (route.action.type !== "forward") return;
     for (const backend of route.action.backends) {
@@ -81,10 +85,12 @@ function assertCluster(cluster: ClusterConfig, place: string): void {
     "maxRequests",
     "maxConnections",
     "maxPendingRequests",
+    "maxConcurrentStreams",
     "poolIdleMs",
   ] as const) {
     atLeast(cluster[field], 1, `${place}.${field}`);
   }
+  atLeast(cluster.tunnelIdleMs, 0, `${place}.tunnelIdleMs`);
   percent(loadBalancer.panicThresholdPercent, `${place}.loadBalancer.panicThresholdPercent`);
   atLeast(breaker.consecutiveFailures, 0, `${place}.breaker.consecutiveFailures`);
   ratio(breaker.minSuccessRatio, `${place}.breaker.minSuccessRatio`);

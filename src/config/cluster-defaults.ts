@@ -7,6 +7,7 @@ export const clusterDefaults = {
   maxRequests: 1024, // Envoy circuit breaker thresholds
   maxConnections: 1024,
   maxPendingRequests: 1024,
+  maxConcurrentStreams: 100, // RFC 9113 §6.5.2: "no smaller than 100"; what Go, Node and nginx servers allow at least
   poolIdleMs: 3000, // below the 5 s keep-alive of Node servers; linkerd2-proxy
   tunnelIdleMs: 3_600_000, // Envoy tcp_proxy idle_timeout
   breaker: {

@@ -59,8 +59,10 @@ export interface RouteConfig {
   readonly retry?: RetryConfig;
 }
 
-/** All given conditions must hold (Gateway API HTTPRouteMatch). */
+/** All given conditions must hold (Gateway API HTTPRouteMatch, GRPCRouteMatch). */
 export interface RouteMatch {
+  /** gRPC calls only, by their content-type (Envoy RouteMatch.grpc). Absent: any request. */
+  readonly isGrpc?: true;
   readonly path: PathMatch;
   /** Upper case, as on the wire. */
   readonly method?: string;
@@ -125,7 +127,10 @@ export interface RetryConfig {
   readonly attempts: number;
   /** Response statuses (400-599) that are retried. */
   readonly codes: readonly number[];
-  /** gRPC statuses (1-16) that are retried when they come in place of a response (trailers-only). */
+  /**
+   * gRPC statuses that are retried when they come in place of a response (trailers-only): those that Envoy's retry_on has
+   * a word for, 1 (cancelled), 4 (deadline-exceeded), 8 (resource-exhausted), 13 (internal), 14 (unavailable).
+   */
   readonly grpcCodes: readonly number[];
   /** Methods that may be sent again after the upstream may have worked on them. */
   readonly methods: readonly string[];
@@ -153,6 +158,8 @@ export interface ClusterConfig {
   readonly maxConnections: number;
   /** Requests that wait for a connection, per endpoint. */
   readonly maxPendingRequests: number;
+  /** Streams under way on one HTTP/2 connection: the caller opens another connection beyond it. The peer may allow fewer. */
+  readonly maxConcurrentStreams: number;
   /** Idle kept-alive connections are closed after this. Must be below the server's own (Node: 5 s). */
   readonly poolIdleMs: number;
   /** Longest silence in both directions of a TCP connection or an upgraded one (WebSocket). 0 = no limit. */

@@ -1,14 +1,12 @@
-import { clusterDefaults } from "../config/cluster-defaults.js";
 import type { BreakerConfig, ClusterConfig, LoadBalancerConfig } from "../config/snapshot.js";
 import { decodeIdentities, encodeTls } from "./cluster-tls.js";
 import { Fields, duration } from "./fields.js";
 import { sameStream } from "./listener-resource.js";
+import { decodeProtocol, encodeProtocol } from "./protocol.js";
 import { packAny, packMetadata, wire } from "./wire.js";
 
 const maxInteger = 2 ** 32 - 1;
 const httpOptionsKey = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-
-const protocols = { http: "HTTP", http2: "HTTP2", grpc: "GRPC", tcp: "TCP" } as const;
 
 export function encodeCluster(cluster: ClusterConfig): Buffer {
   const { name, service, namespace, source, protocol, mtlsMode, identities, breaker, retryBudget } = cluster;
@@ -16,13 +14,15 @@ export function encodeCluster(cluster: ClusterConfig): Buffer {
     service,
     namespace,
     source,
-    protocol: protocols[protocol],
+    protocol: encodeProtocol(protocol),
     mtlsMode,
     identities: mtlsMode === "DISABLE" ? identities : [],
     minSuccessRatio: breaker.minSuccessRatio,
     ejectionJitterRatio: breaker.jitterRatio,
     minRetriesPerSecond: retryBudget.minRetriesPerSecond,
     retryBudgetWindowMs: retryBudget.windowMs,
+    tunnelIdle: duration(cluster.tunnelIdleMs),
+    maxConcurrentStreams: cluster.maxConcurrentStreams,
   };
   return wire.cluster.encode({
     name,
@@ -46,7 +46,6 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
   cluster.oneOf("type", ["EDS"]);
   const ours = cluster.metadata(wire.remoraCluster);
   const mtlsMode = ours.oneOf("mtlsMode", ["STRICT", "PERMISSIVE", "DISABLE"]);
-  const protocol = ours.oneOf("protocol", Object.values(protocols));
   const breakers = cluster.message("circuitBreakers");
   const all = breakers.onlyMessage("thresholds");
   const each = breakers.onlyMessage("perHostThresholds");
@@ -56,15 +55,15 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
     service: ours.requiredString("service"),
     namespace: ours.requiredString("namespace"),
     identities: mtlsMode === "DISABLE" ? ours.strings("identities") : decodeIdentities(cluster),
-    protocol:
-      (["http", "http2", "grpc", "tcp"] as const).find((name) => protocols[name] === protocol) ?? "http",
+    protocol: decodeProtocol(ours, "protocol"),
     mtlsMode,
     loadBalancer: decodeLoadBalancer(cluster),
     connectTimeoutMs: cluster.durationMs("connectTimeout"),
     maxRequests: all.wrapped("maxRequests", 0),
     maxConnections: each.wrapped("maxConnections", 0),
     maxPendingRequests: each.wrapped("maxPendingRequests", 0),
-    tunnelIdleMs: clusterDefaults.tunnelIdleMs,
+    tunnelIdleMs: ours.durationMs("tunnelIdle"),
+    maxConcurrentStreams: ours.number("maxConcurrentStreams", 1, maxInteger),
     poolIdleMs: http.message("commonHttpProtocolOptions").durationMs("idleTimeout"),
     breaker: decodeBreaker(cluster.message("outlierDetection"), ours),
     retryBudget: {
@@ -90,11 +89,13 @@ function encodeLimits(cluster: ClusterConfig): object {
   };
 }
 
-function httpOptions({ protocol, poolIdleMs }: ClusterConfig): object {
+function httpOptions({ protocol, poolIdleMs, maxConcurrentStreams }: ClusterConfig): object {
   const isHttp2 = protocol === "http2" || protocol === "grpc";
+  // The largest that Envoy accepts.
+  const streams = { maxConcurrentStreams: { value: Math.min(maxConcurrentStreams, 2 ** 31 - 1) } };
   return {
     commonHttpProtocolOptions: { idleTimeout: duration(poolIdleMs) },
-    explicitHttpConfig: isHttp2 ? { http2ProtocolOptions: {} } : { httpProtocolOptions: {} },
+    explicitHttpConfig: isHttp2 ? { http2ProtocolOptions: streams } : { httpProtocolOptions: {} },
   };
 }
 

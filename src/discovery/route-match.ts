@@ -11,6 +11,7 @@ export function encodeMatch(match: RouteMatch): object {
     ...encodePath(match.path),
     headers: [...method, ...match.headers].map(encodeValueMatch),
     queryParameters: match.query.map(encodeValueMatch),
+    ...(match.isGrpc === true && { grpc: {} }),
   };
 }
 
@@ -26,6 +27,7 @@ export function decodeMatch(match: Fields): RouteMatch {
     throw match.error("headers", `more than one exact ${methodHeader}`);
   }
   return {
+    ...(match.has("grpc") && { isGrpc: true as const }),
     path: decodePath(match),
     ...(method !== undefined && { method: method.value }),
     headers: all.filter((each) => each !== method),

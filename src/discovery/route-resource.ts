@@ -1,4 +1,4 @@
-import { retryDefaults } from "../config/cluster-defaults.js";
+import { grpcCodesOf, grpcWordsOf } from "../config/grpc-retry-words.js";
 import type { RetryConfig, RouteConfig, VirtualHost } from "../config/snapshot.js";
 import { Fields, duration } from "./fields.js";
 import { decodeHeaderModifiers, encodeHeaderModifiers } from "./header-modifier.js";
@@ -76,11 +76,14 @@ function encodeLimits({ timeoutMs, attemptTimeoutMs, retry }: RouteConfig): obje
   };
 }
 
+/** Envoy's words for what every retry configuration retries. */
+const statusWords = ["connect-failure", "refused-stream", "retriable-status-codes"];
+
 function encodeRetry(retry: RetryConfig): object {
   // Envoy retries every method if the list is empty; the method "" matches none.
   const methods = retry.methods.length === 0 ? [""] : retry.methods;
   return {
-    retryOn: "connect-failure,refused-stream,retriable-status-codes",
+    retryOn: [...statusWords, ...grpcWordsOf(retry.grpcCodes)].join(","),
     numRetries: { value: retry.attempts },
     retriableStatusCodes: retry.codes,
     retriableRequestHeaders: methods.map((value) =>
@@ -116,7 +119,7 @@ function decodeRetry(policy: Fields, ours: Fields): RetryConfig {
   return {
     attempts: policy.wrapped("numRetries", 1),
     codes: policy.integers("retriableStatusCodes", 100, 599),
-    grpcCodes: retryDefaults.grpcCodes,
+    grpcCodes: grpcCodesOf(policy.string("retryOn").split(",")),
     methods: methods.map(({ value }) => value).filter((value) => value !== ""),
     baseBackoffMs: backoff.durationMs("baseInterval"),
     maxBackoffMs: backoff.durationMs("maxInterval"),

@@ -7,6 +7,7 @@ import type { EndpointResource } from "./endpoint-resource.js";
 import { Fields } from "./fields.js";
 import { decodeListener, encodeListener } from "./listener-resource.js";
 import type { ListenerResource } from "./listener-resource.js";
+import { decodeProtocol, encodeProtocol } from "./protocol.js";
 import { contentTypes, resource, resourceSet, setVersion, typeUrls } from "./resource.js";
 import type { ResourceSet, XdsResource, XdsResources } from "./resource.js";
 import { decodeRoutes, encodeRoutes } from "./route-resource.js";
@@ -133,6 +134,7 @@ export function decodeSnapshotResource(bytes: Buffer): SnapshotResource {
     inbound: {
       mtlsMode: inbound.oneOf("mtlsMode", ["STRICT", "PERMISSIVE", "DISABLE"]),
       maxRequests: inbound.number("maxRequests", 0, 2 ** 32 - 1),
+      ...(inbound.has("protocol") && { protocol: decodeProtocol(inbound, "protocol") }),
     },
     setVersions: new Map(sets.map((set) => [set.string("typeUrl"), set.string("version")])),
   };
@@ -140,7 +142,12 @@ export function decodeSnapshotResource(bytes: Buffer): SnapshotResource {
 
 function encodeBinding({ version, inbound }: Snapshot, sets: readonly ResourceSet[]): Buffer {
   const resourceSets = sets.map((set) => ({ typeUrl: set.typeUrl, version: set.version }));
-  return wire.remoraSnapshot.encode({ version, inbound, resourceSets });
+  const { mtlsMode, maxRequests, protocol } = inbound;
+  return wire.remoraSnapshot.encode({
+    version,
+    inbound: { mtlsMode, maxRequests, ...(protocol !== undefined && { protocol: encodeProtocol(protocol) }) },
+    resourceSets,
+  });
 }
 
 function allFound<T>(list: readonly (T | undefined)[]): readonly T[] | undefined {

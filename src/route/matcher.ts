@@ -1,4 +1,5 @@
 import type { PathMatch, RouteMatch, ValueMatch } from "../config/snapshot.js";
+import { isGrpc } from "../traffic/grpc.js";
 import { nameIs } from "../traffic/headers.js";
 import type { RequestHead } from "../traffic/message.js";
 import { normalizeTarget } from "../traffic/path.js";
@@ -9,7 +10,7 @@ import { queryParameter } from "./query.js";
 export type Condition = (head: RequestHead, pathEnd: number) => boolean;
 
 /**
- * Compiles a route's match (Gateway API HTTPRouteMatch) into the conditions that must all hold, cheap ones first; an
+ * Compiles a route's match (Gateway API HTTPRouteMatch, GRPCRouteMatch) into the conditions that must all hold, cheap ones first; an
  * empty list matches everything. Throws ConfigError with `place` for a bad regular expression.
  */
 export function compileMatch(match: RouteMatch, place: string): readonly Condition[] {
@@ -18,6 +19,7 @@ export function compileMatch(match: RouteMatch, place: string): readonly Conditi
   if (method !== undefined) conditions.push((head) => head.method === method);
   const path = compilePath(match.path, place);
   if (path !== undefined) conditions.push(path);
+  if (match.isGrpc === true) conditions.push((head) => isGrpc(head.headers));
   for (const header of match.headers) conditions.push(compileHeader(header, place));
   for (const parameter of match.query) conditions.push(compileQuery(parameter, place));
   return conditions;

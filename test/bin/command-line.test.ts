@@ -59,8 +59,8 @@ t.test("mistakes on the command line: one line with place, cause and fix, exit c
     ],
     [["status", "-o", "jsn"], 'remora: --output: "jsn" is not one of table, json; did you mean "json"?'],
     [
-      ["sidecar", "--service", "web", "--port", "1", "--protocol", "tcp"],
-      "remora: --protocol: tcp is not carried by this version; use http",
+      ["sidecar", "--service", "web", "--port", "1", "--protocol", "gprc"],
+      'remora: --protocol: "gprc" is not one of http, http2, grpc, tcp; did you mean "grpc"?',
     ],
     [["apply"], "remora: -f: is missing; name a file, a folder or - for standard input"],
     [["delete", "httproute"], "remora: delete: names no document; give KIND NAME, or -f FILE"],

@@ -32,7 +32,6 @@ t.test("parsers take what is meant and name what is wrong", async (t) => {
     ],
     [parse.appCheck("ttl:15s"), { kind: "ttl", ttlMs: 15_000 }],
     [parse.url("http://127.0.0.1:8500/"), "http://127.0.0.1:8500"],
-    [parse.protocol("http"), "http"],
   ];
   for (const [value, expected] of good) t.same(value, expected, JSON.stringify(expected));
   const bad: readonly [() => unknown, RegExp][] = [
@@ -51,8 +50,6 @@ t.test("parsers take what is meant and name what is wrong", async (t) => {
     [() => parse.appCheck("ttl:soon"), /is not a duration/],
     [() => parse.url("127.0.0.1:8500"), /is no address/],
     [() => parse.ipAddress("localhost"), /is not an IP address/],
-    [() => parse.protocol("grpc"), /grpc is not carried by this version; use http/],
-    [() => parse.protocol("htp"), /did you mean "http"\?/],
     [() => parse.wholeNumber(1, 10)("1.5"), /whole number from 1 to 10/],
     [() => parse.trustDomain("Mesh"), /is no trust domain/],
     [() => parse.text(""), /is empty/],
@@ -198,6 +195,8 @@ t.test("settings become a bootstrap", async (t) => {
     advertiseAddress: "10.1.2.3",
     registration: { kind: "none" },
   });
+  for (const protocol of ["http2", "grpc", "tcp"])
+    t.match(await read({ protocol: [protocol] }), { protocol });
   t.match(await read({ controlPlane: ["[::1]:15012"] }), { inboundAddress: "::1", advertiseAddress: "::1" });
   const consul = ["http://127.0.0.1:8500"];
   t.match(await read({ consul, tag: ["v2"] }), {

@@ -3,6 +3,7 @@ import path from "node:path";
 import t from "tap";
 import { z } from "zod";
 import { clusterDefaults, retryDefaults } from "../../src/config/cluster-defaults.js";
+import { grpcWordsOf } from "../../src/config/grpc-retry-words.js";
 import { documentSchemas, kinds } from "../../src/config/documents/document.js";
 import { parseDocuments } from "../../control-plane/policy-store/parse-documents.js";
 import { formatDuration } from "../../src/time/duration.js";
@@ -48,6 +49,8 @@ t.test("the defaults in the table are those of the code", async (t) => {
     "connectionPool.maxPendingRequests": String(clusterDefaults.maxPendingRequests),
     "connectionPool.maxRequests": String(clusterDefaults.maxRequests),
     "connectionPool.idleTimeout": formatDuration(clusterDefaults.poolIdleMs),
+    "connectionPool.http2.maxConcurrentStreams": String(clusterDefaults.maxConcurrentStreams),
+    "connectionPool.tcp.idleTimeout": formatDuration(clusterDefaults.tunnelIdleMs),
     "outlierDetection.consecutive5xx": String(breaker.consecutiveFailures),
     "outlierDetection.interval": formatDuration(breaker.windowMs),
     "outlierDetection.baseEjectionTime": formatDuration(breaker.baseEjectionMs),
@@ -56,6 +59,9 @@ t.test("the defaults in the table are those of the code", async (t) => {
     "outlierDetection.successRate.minimumRatio": String(breaker.minSuccessRatio),
     "outlierDetection.successRate.requestVolume": String(breaker.minRequests),
     "retry.codes": retryDefaults.codes.join(", "),
+    "retry.on": grpcWordsOf(retryDefaults.grpcCodes)
+      .map((word) => `\`${word}\``)
+      .join(", "),
     "retry.attempts": String(retryDefaults.attempts),
     "retry.backoff": `${formatDuration(retryDefaults.baseBackoffMs)} to ${formatDuration(retryDefaults.maxBackoffMs)}`,
     "retry.methods": retryDefaults.methods.join(", "),

@@ -22,6 +22,8 @@ const percent = fc.integer({ min: 0, max: 100 });
 const ratio = fc.double({ min: 0, max: 1, noNaN: true }).map((value) => value + 0);
 const mtlsMode = fc.constantFrom("STRICT" as const, "PERMISSIVE" as const, "DISABLE" as const);
 
+const protocol = fc.constantFrom("http" as const, "http2" as const, "grpc" as const, "tcp" as const);
+
 const pairs = fc.array(fc.tuple(name, text), { maxLength: 2 });
 const modifier: fc.Arbitrary<HeaderModifier> = fc
   .record({ set: pairs, add: pairs, remove: fc.array(name, { maxLength: 2 }) })
@@ -77,7 +79,7 @@ const retry: fc.Arbitrary<RetryConfig> = fc.record({
   methods: fc.uniqueArray(fc.constantFrom("GET", "PUT", "POST", "PATCH"), { maxLength: 3 }),
   baseBackoffMs: fc.integer({ min: 0, max: 1000 }),
   maxBackoffMs: fc.integer({ min: 1000, max: 100_000 }),
-  grpcCodes: fc.constant([14]),
+  grpcCodes: fc.subarray([1, 4, 8, 13, 14]),
   maxReplayBytes: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
 });
 
@@ -92,6 +94,7 @@ function route(clusters: readonly string[]): fc.Arbitrary<RouteConfig> {
         method: fc.constantFrom("GET", "POST"),
         headers: fc.array(valueMatch, { maxLength: 2 }),
         query: fc.array(valueMatch, { maxLength: 2 }),
+        isGrpc: fc.constant(true as const),
       },
       { requiredKeys: ["path", "headers", "query"] },
     ),
@@ -136,7 +139,7 @@ export function arbitraryCluster(clusterName: string): fc.Arbitrary<ClusterConfi
       text.map((id) => `spiffe://mesh.local/${id}`),
       { minLength: 1, maxLength: 2 },
     ),
-    protocol: fc.constantFrom("http" as const, "http2" as const, "grpc" as const, "tcp" as const),
+    protocol,
     mtlsMode,
     loadBalancer: fc.record({
       policy: fc.constantFrom("round_robin" as const, "peak_ewma" as const),
@@ -147,7 +150,8 @@ export function arbitraryCluster(clusterName: string): fc.Arbitrary<ClusterConfi
     maxConnections: count,
     maxPendingRequests: count,
     poolIdleMs: ms,
-    tunnelIdleMs: fc.constant(3_600_000),
+    tunnelIdleMs: fc.oneof(fc.constant(0), ms),
+    maxConcurrentStreams: count,
     breaker: fc.record({
       consecutiveFailures: fc.integer({ min: 0, max: 1000 }),
       minSuccessRatio: ratio,
@@ -179,7 +183,10 @@ export const arbitrarySnapshot: fc.Arbitrary<Snapshot> = fc
   .chain((names) =>
     fc.record({
       version: name,
-      inbound: fc.record({ mtlsMode, maxRequests: fc.integer({ min: 0, max: 2 ** 32 - 1 }) }),
+      inbound: fc.record(
+        { mtlsMode, maxRequests: fc.integer({ min: 0, max: 2 ** 32 - 1 }), protocol },
+        { requiredKeys: ["mtlsMode", "maxRequests"] },
+      ),
       virtualHosts: fc.tuple(...names.map((host) => virtualHost(host, names))),
       clusters: fc.tuple(...names.map(arbitraryCluster)),
       endpoints: fc

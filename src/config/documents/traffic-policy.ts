@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { type GrpcRetryWord, grpcRetryWords } from "../grpc-retry-words.js";
 import { choice, duration, notSupported, positiveDuration, serviceName } from "./field.js";
 import { Metadata } from "./metadata.js";
 
@@ -51,9 +52,30 @@ const ConnectionPool = z.strictObject({
     .describe(
       "Idle kept-alive connections are closed after this. Keep it below the server's own keep-alive.",
     ),
+  tcp: z
+    .strictObject({
+      idleTimeout: duration()
+        .optional()
+        .describe(
+          "Longest silence in both directions of a TCP connection or an upgraded one (WebSocket). 0s = no limit.",
+        ),
+      maxConnections: notSupported("see connectionPool.maxConnections"),
+      connectTimeout: notSupported("see connectionPool.connectTimeout"),
+      tcpKeepalive: notSupported(),
+      maxConnectionDuration: notSupported(),
+    })
+    .optional()
+    .describe("TCP connections and upgraded ones."),
+  http2: z
+    .strictObject({
+      maxConcurrentStreams: limit()
+        .optional()
+        .describe("Requests under way on one HTTP/2 connection; the peer may allow fewer."),
+    })
+    .optional()
+    .describe("HTTP/2 connections, between sidecars and to applications."),
   maxRetries: notSupported("see retryBudget"),
   maxRequestsPerConnection: notSupported(),
-  http2: notSupported(),
 });
 
 const OutlierDetection = z.strictObject({
@@ -94,6 +116,24 @@ const OutlierDetection = z.strictObject({
   consecutiveLocalOriginFailures: notSupported("consecutive5xx counts them"),
 });
 
+/** Words of Envoy's retry_on that are about connections and HTTP statuses. */
+const statusRetryWords = [
+  "connect-failure",
+  "refused-stream",
+  "reset",
+  "gateway-error",
+  "retriable-4xx",
+] as const;
+const grpcRetryWordList = Object.keys(grpcRetryWords) as GrpcRetryWord[];
+const laterRetryWords = [
+  "5xx",
+  "reset-before-request",
+  "retriable-status-codes",
+  "retriable-headers",
+  "envoy-ratelimited",
+  "http3-post-connect-failure",
+];
+
 const PolicyRetry = z.strictObject({
   codes: z
     .array(z.int().min(400).max(599))
@@ -120,7 +160,13 @@ const PolicyRetry = z.strictObject({
     .regex(/^[0-9]{1,6}(B|KiB|MiB)$/, { error: "must be a size like 64KiB" })
     .optional()
     .describe("Request bytes kept for sending again, at most 1MiB; a longer body is not retried."),
-  on: notSupported("codes names what is retried; connection errors always are"),
+  on: z
+    .array(choice([...statusRetryWords, ...grpcRetryWordList], laterRetryWords))
+    .max(16)
+    .optional()
+    .describe(
+      "What is retried, in Envoy's words. gateway-error: 502, 503, 504; retriable-4xx: 409; both beside codes. cancelled, deadline-exceeded, internal, resource-exhausted, unavailable: gRPC statuses. connect-failure, refused-stream and reset are retried in any case.",
+    ),
   perTryTimeout: notSupported("see timeouts.backendRequest"),
 });
 export type PolicyRetrySpec = z.infer<typeof PolicyRetry>;
@@ -148,6 +194,9 @@ export const TrafficPolicy = z.strictObject({
         .min(1, { error: "must name at least one service" })
         .max(16)
         .describe("The services that the policy holds for."),
+      protocol: choice(["http", "http2", "grpc", "tcp"])
+        .optional()
+        .describe("What the service speaks, whatever its instances say."),
       loadBalancer: LoadBalancer.optional().describe("Choice of the endpoint."),
       connectionPool: ConnectionPool.optional().describe("Connections and limits."),
       outlierDetection: OutlierDetection.optional().describe(

@@ -162,7 +162,7 @@ t.test("services and sidecars are joined", async (t) => {
   );
   t.equal(only([], [proxy("web-1", {}, [alias])])?.status, "critical", "unless they are not there");
 
-  const weights = { Weights: { Passing: 10, Warning: 3 }, Meta: { protocol: "http2" }, Tags: ["a", 5] };
+  const weights = { Weights: { Passing: 10, Warning: 3 }, Meta: { protocol: "HTTP2" }, Tags: ["a", 5] };
   t.match(only([entry(weights)], []), { weight: 10, protocol: "http2", tags: ["a"] });
   t.match(only([entry(weights, [{ CheckID: "a", Status: "warning" }])], []), { weight: 3 });
   t.match(only([entry({ Weights: { Passing: 0 }, Meta: { protocol: "smtp" } })], []), {
