@@ -49,7 +49,7 @@ export class OutboundSide {
   async #listen(flag: string, port: number, service: string | undefined): Promise<Listener> {
     const { plane, telemetry, limit, clock, wheel, nodeId } = this.#options;
     const connections = new Connections({
-      service: outbound({ plane, node: nodeId, observe: telemetry.observeOutbound(), service }),
+      service: outbound({ plane, node: nodeId, observe: telemetry.observeOutbound(), wheel, service }),
       clock,
       wheel,
       listener: telemetry.outboundListener,

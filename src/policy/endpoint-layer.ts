@@ -5,10 +5,13 @@ import type { RequestContext } from "../stack/request-context.js";
 import type { Call, Reply } from "../stack/service.js";
 import type { Clock } from "../time/clock.js";
 import type { BodySource } from "../traffic/body.js";
+import { WatchedGrpcBody, type GrpcResponseListener } from "../traffic/grpc-response.js";
+import { grpcStatusOf, isGrpcServerFault } from "../traffic/grpc.js";
 import { getHeader } from "../traffic/headers.js";
 import type { ResponseHead } from "../traffic/message.js";
 import type { ClusterEndpoint } from "./cluster-endpoint.js";
-import { parseRetryAfterMs } from "./retry-after.js";
+import { forwardGrpcDeadline } from "./grpc-deadline.js";
+import { parseRetryAfterMs, parseRetryPushbackMs } from "./retry-after.js";
 
 /** Keeps the latency estimate that pickers compare; balance/peak-ewma.ts has one. */
 export interface LatencyEstimator {
@@ -28,9 +31,12 @@ export type EndpointDispatch<E extends Endpoint> = (
   nowMs: number,
 ) => Call;
 
-/** For 429 without a usable Retry-After, and the most that a Retry-After can ask for (linkerd load biaser). */
+/**
+ * For 429 and RESOURCE_EXHAUSTED that do not say how long, and the most that they can ask for (linkerd load biaser).
+ */
 const penaltyMs = 5000;
 const maxPenaltyMs = 300_000;
+const grpcResourceExhausted = 8;
 
 /**
  * Errors that speak against the endpoint. Not among them: the client going away, limits of our own, and a kept-alive
@@ -66,83 +72,129 @@ function isEndpointFault({ code, cause }: ProxyError): boolean {
 
 /**
  * The innermost layer, around an endpoint's transport: counts the attempts under way, measures the time to the response
- * head, and gives the breaker its verdict. Status >= 500 counts as a failure.
+ * head, and gives the breaker its verdict. Status >= 500 counts as a failure. A gRPC call is judged by its own status, which
+ * may come only with the trailers.
  */
 export function endpointLayer(clock: Clock, latency: LatencyEstimator): EndpointDispatch<ClusterEndpoint> {
   return (endpoint, request, reply, nowMs) => {
     endpoint.inflight++;
-    const attempt = new Attempt(endpoint, reply, clock, latency, nowMs, endpoint.gate.admit(nowMs));
+    if (request.isGrpc) {
+      request.grpcStatus = -1;
+      forwardGrpcDeadline(request, nowMs);
+    }
+    const attempt = new Attempt(
+      { endpoint, request, reply, clock, latency },
+      nowMs,
+      endpoint.gate.admit(nowMs),
+    );
     return endpoint.transport.call(request, attempt);
   };
 }
 
-class Attempt implements Reply {
-  readonly #endpoint: ClusterEndpoint;
-  readonly #reply: Reply;
-  readonly #clock: Clock;
-  readonly #latency: LatencyEstimator;
+interface AttemptParts {
+  readonly endpoint: ClusterEndpoint;
+  readonly request: RequestContext;
+  readonly reply: Reply;
+  readonly clock: Clock;
+  readonly latency: LatencyEstimator;
+}
+
+class Attempt implements Reply, GrpcResponseListener {
+  readonly #parts: AttemptParts;
   readonly #startMs: number;
   readonly #isProbe: boolean;
   #hasHead = false;
+  /** The breaker has its verdict, and a probe its release. Errors after it still count. */
+  #isJudged = false;
 
-  constructor(
-    endpoint: ClusterEndpoint,
-    reply: Reply,
-    clock: Clock,
-    latency: LatencyEstimator,
-    startMs: number,
-    isProbe: boolean,
-  ) {
-    this.#endpoint = endpoint;
-    this.#reply = reply;
-    this.#clock = clock;
-    this.#latency = latency;
+  constructor(parts: AttemptParts, startMs: number, isProbe: boolean) {
+    this.#parts = parts;
     this.#startMs = startMs;
     this.#isProbe = isProbe;
   }
 
   informational(head: ResponseHead): void {
-    this.#reply.informational(head);
+    this.#parts.reply.informational(head);
   }
 
   head(head: ResponseHead, body: BodySource | null): void {
     this.#hasHead = true;
-    const nowMs = this.#clock.monotonicMs();
-    const latencyMs = nowMs - this.#startMs;
-    if (head.status >= 500) {
-      // A fast failure must not look like a fast endpoint, or it would draw all the traffic.
-      this.#latency.observeAtLeast(this.#endpoint, latencyMs, nowMs);
+    const { request, clock, reply } = this.#parts;
+    const nowMs = clock.monotonicMs();
+    // Any other status is no gRPC answer: something on the way gave it.
+    if (request.isGrpc && head.status === 200) {
+      request.grpcStatus = grpcStatusOf(head.headers) ?? -1;
+      if (request.grpcStatus < 0 && body !== null) {
+        this.#measure(true, nowMs);
+        return reply.head(head, new WatchedGrpcBody(body, this));
+      }
+      this.#measure(!isGrpcServerFault(request.grpcStatus), nowMs);
+      this.#judgeGrpc(head.headers, nowMs);
     } else {
-      this.#latency.observe(this.#endpoint, latencyMs, nowMs);
-      if (head.status === 429) this.#penalize(head, nowMs);
+      this.#measure(head.status < 500, nowMs);
+      if (head.status === 429) this.#penalize(head.headers, nowMs);
+      this.#judge(head.status < 500, nowMs);
     }
-    this.#endpoint.gate.record(head.status < 500, this.#isProbe, nowMs);
-    this.#reply.head(head, body);
+    reply.head(head, body);
+  }
+
+  grpcMessage(): void {
+    // A stream may go on for hours, and while a probe is under way nobody else is sent here: the message is proof enough.
+    if (this.#isProbe) this.#judge(true, this.#parts.clock.monotonicMs());
+  }
+
+  grpcTrailers(trailers: readonly string[] | null): void {
+    const { request, clock } = this.#parts;
+    const fields = trailers ?? [];
+    request.grpcStatus = grpcStatusOf(fields) ?? -1;
+    this.#judgeGrpc(fields, clock.monotonicMs());
   }
 
   end(error: ProxyError | null): void {
-    this.#endpoint.inflight--;
-    if (error !== null) this.#judge(error);
-    // A response without a head and without an error does not exist, but the probe must be released in every case.
-    else if (!this.#hasHead && this.#isProbe) this.#endpoint.gate.dropProbe();
-    this.#reply.end(error);
+    const { endpoint, reply } = this.#parts;
+    endpoint.inflight--;
+    if (error !== null) this.#fail(error);
+    // Nothing is known of the endpoint then, but the probe must be released in every case.
+    else if (this.#isProbe && !this.#isJudged) endpoint.gate.dropProbe();
+    reply.end(error);
   }
 
-  #judge(error: ProxyError): void {
-    const nowMs = this.#clock.monotonicMs();
-    const isFault = isEndpointFault(error);
-    if (this.#hasHead) {
-      // The probe had its verdict with the head.
-      if (isFault) this.#endpoint.gate.record(false, false, nowMs);
-      return;
-    }
-    this.#latency.observeAtLeast(this.#endpoint, nowMs - this.#startMs, nowMs);
-    if (isFault) this.#endpoint.gate.record(false, this.#isProbe, nowMs);
-    else if (this.#isProbe) this.#endpoint.gate.dropProbe();
+  /** The time to the head. A fast failure must not look like a fast endpoint, or it would draw all the traffic. */
+  #measure(isSuccess: boolean, nowMs: number): void {
+    const { endpoint, latency } = this.#parts;
+    if (isSuccess) latency.observe(endpoint, nowMs - this.#startMs, nowMs);
+    else latency.observeAtLeast(endpoint, nowMs - this.#startMs, nowMs);
   }
 
-  #penalize(head: ResponseHead, nowMs: number): void {
-    const askedMs = parseRetryAfterMs(getHeader(head.headers, "retry-after"), this.#clock.wallMs());
-    this.#latency.penalize(this.#endpoint, Math.min(maxPenaltyMs, askedMs ?? penaltyMs), nowMs);
+  /** Once; a failure that comes later counts as one more. */
+  #judge(isSuccess: boolean, nowMs: number): void {
+    if (this.#isJudged && isSuccess) return;
+    this.#parts.endpoint.gate.record(isSuccess, this.#isProbe && !this.#isJudged, nowMs);
+    this.#isJudged = true;
+  }
+
+  /** Without a status that can be read, what came is judged by its HTTP status, which is 200 (linkerd2-proxy, classify). */
+  #judgeGrpc(fields: readonly string[], nowMs: number): void {
+    const { grpcStatus } = this.#parts.request;
+    if (grpcStatus === grpcResourceExhausted) this.#penalize(fields, nowMs);
+    this.#judge(!isGrpcServerFault(grpcStatus), nowMs);
+  }
+
+  #fail(error: ProxyError): void {
+    const { endpoint, clock, latency } = this.#parts;
+    const nowMs = clock.monotonicMs();
+    if (!this.#hasHead) latency.observeAtLeast(endpoint, nowMs - this.#startMs, nowMs);
+    if (isEndpointFault(error)) this.#judge(false, nowMs);
+    else if (this.#isProbe && !this.#isJudged) endpoint.gate.dropProbe();
+  }
+
+  #penalize(fields: readonly string[], nowMs: number): void {
+    const { endpoint, clock, latency } = this.#parts;
+    const pushbackMs = parseRetryPushbackMs(getHeader(fields, "grpc-retry-pushback-ms")) ?? Infinity;
+    const askedMs =
+      pushbackMs === Infinity
+        ? parseRetryAfterMs(getHeader(fields, "retry-after"), clock.wallMs())
+        : pushbackMs;
+    latency.penalize(endpoint, Math.min(maxPenaltyMs, askedMs ?? penaltyMs), nowMs);
   }
 }

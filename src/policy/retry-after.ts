@@ -1,4 +1,13 @@
 /**
+ * Milliseconds that grpc-retry-pushback-ms asks to wait, >= 0; Infinity when it asks not to retry at all, which is also what
+ * an unreadable value means; undefined when it is absent. gRPC proposal A6, "Pushback".
+ */
+export function parseRetryPushbackMs(value: string | undefined): number | undefined {
+  if (value === undefined) return undefined;
+  return /^[0-9]{1,10}$/.test(value) ? Number(value) : Infinity;
+}
+
+/**
  * Milliseconds that a Retry-After field asks to wait, >= 0; undefined when it is absent or not understood.
  * RFC 9110 §10.2.3: seconds, or an HTTP date.
  *

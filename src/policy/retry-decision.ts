@@ -7,6 +7,7 @@ export interface RetryRules {
   /** Further attempts after the first. */
   readonly attempts: number;
   readonly codes: ReadonlySet<number>;
+  readonly grpcCodes: ReadonlySet<number>;
   /** Methods that may be sent again after the upstream may have worked on them. */
   readonly methods: ReadonlySet<string>;
   readonly baseMs: number;
@@ -26,6 +27,7 @@ export function retryRules(config: RetryConfig | undefined): RetryRules {
   return {
     attempts,
     codes: new Set(config?.codes),
+    grpcCodes: new Set(config?.grpcCodes),
     methods: new Set(config?.methods),
     baseMs: baseBackoffMs,
     maxMs: maxBackoffMs,
@@ -33,18 +35,27 @@ export function retryRules(config: RetryConfig | undefined): RetryRules {
   };
 }
 
+/** A trailers-only reply to a gRPC call. */
+export interface GrpcFailure {
+  readonly grpcStatus: number;
+  /** The error of another sidecar on the way that made this reply; undefined when the application did. */
+  readonly madeBy: ErrorCode | undefined;
+}
+
+/** HTTP status, gRPC status, or the error that came in place of a response. */
+export type AttemptOutcome = number | GrpcFailure | ErrorCode;
+
 /** An attempt that failed before any byte of a response went downstream. */
 export interface FailedAttempt {
-  /** Status of its response, or the error that came in place of one. */
-  readonly outcome: number | ErrorCode;
+  readonly outcome: AttemptOutcome;
   readonly method: string;
   /** Retries made so far. */
   readonly retries: number;
   /** The body, if there is one, can be sent again from its first byte. */
   readonly canReplay: boolean;
-  /** What Retry-After asks for; undefined without one. */
+  /** What Retry-After or grpc-retry-pushback-ms asks for, Infinity = not to retry; undefined without one. */
   readonly retryAfterMs: number | undefined;
-  /** Until the route timeout; Infinity without one. */
+  /** Until the request's deadline; Infinity without one. */
   readonly remainingMs: number;
   /** The pause before the next attempt that chance has drawn, before Retry-After is looked at. */
   readonly backoffMs: number;
@@ -61,8 +72,9 @@ const final: RetryDecision = { type: "final" };
 const exhausted: RetryDecision = { type: "exhausted" };
 
 /** Is the outcome by itself worth another attempt with this method? Pure. RFC 9110 §9.2.2 for the methods. */
-export function isRetryable(rules: RetryRules, outcome: number | ErrorCode, method: string): boolean {
+export function isRetryable(rules: RetryRules, outcome: AttemptOutcome, method: string): boolean {
   if (typeof outcome === "number") return rules.codes.has(outcome) && rules.methods.has(method);
+  if (typeof outcome === "object") return isGrpcRetryable(rules, outcome, method);
   switch (errorTable[outcome].retry) {
     case "always":
       return true;
@@ -71,6 +83,16 @@ export function isRetryable(rules: RetryRules, outcome: number | ErrorCode, meth
     case "never":
       return false;
   }
+}
+
+/**
+ * Every gRPC call is a POST, so the method tells nothing: the status itself says whether to come again (Envoy,
+ * x-envoy-retry-grpc-on). Unless a sidecar says UNAVAILABLE in place of an application that may have worked on the call.
+ */
+function isGrpcRetryable(rules: RetryRules, { grpcStatus, madeBy }: GrpcFailure, method: string): boolean {
+  if (!rules.grpcCodes.has(grpcStatus)) return false;
+  const isUncertain = madeBy !== undefined && errorTable[madeBy].retry === "if-idempotent";
+  return !isUncertain || rules.methods.has(method);
 }
 
 /** Whether to send the request again, and after which pause. The budget is asked after this. Pure. */

@@ -1,5 +1,5 @@
 import type { RetryConfig } from "../config/snapshot.js";
-import type { ErrorCode } from "../errors/error-table.js";
+import { errorTable, type ErrorCode } from "../errors/error-table.js";
 import { ProxyError } from "../errors/proxy-error.js";
 import type { RequestContext } from "../stack/request-context.js";
 import type { Call, Layer, Reply, Service } from "../stack/service.js";
@@ -8,12 +8,19 @@ import { fullJitterMs } from "../time/backoff.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerTarget, TimerWheel, WheelTimer } from "../time/timer-wheel.js";
 import type { BodySource } from "../traffic/body.js";
+import { grpcStatusOf } from "../traffic/grpc.js";
 import { getHeader } from "../traffic/headers.js";
 import type { ResponseHead } from "../traffic/message.js";
 import { ReplayBody } from "./replay-body.js";
-import { parseRetryAfterMs } from "./retry-after.js";
+import { parseRetryAfterMs, parseRetryPushbackMs } from "./retry-after.js";
 import type { RetryBudget } from "./retry-budget.js";
-import { isRetryable, retryRules, shouldRetry, type RetryRules } from "./retry-decision.js";
+import {
+  isRetryable,
+  retryRules,
+  shouldRetry,
+  type AttemptOutcome,
+  type RetryRules,
+} from "./retry-decision.js";
 
 export interface RetryOptions {
   /** Absent: one retry of what the upstream provably never saw. */
@@ -22,8 +29,6 @@ export interface RetryOptions {
   readonly budget: RetryBudget;
   readonly wheel: TimerWheel;
   readonly clock: Clock;
-  /** The route timeout that stands outside; no retry is begun that it would cut off during its pause. */
-  readonly routeTimeoutMs?: number | undefined;
   readonly meters: RetryMeters;
 }
 
@@ -142,9 +147,14 @@ class RetriedCall implements Call, Reply, TimerTarget {
   head(head: ResponseHead, body: BodySource | null): void {
     if (this.#phase !== "trying") return;
     const { rules, options } = this.#layer;
-    if (head.status >= 400 && isRetryable(rules, head.status, this.#request.head.method)) {
-      const asked = parseRetryAfterMs(getHeader(head.headers, "retry-after"), options.clock.wallMs());
-      if (this.#mayRetry(head.status, asked)) {
+    const outcome = failureOf(head, this.#request.isGrpc);
+    if (outcome !== undefined && isRetryable(rules, outcome, this.#request.head.method)) {
+      const asked =
+        (typeof outcome === "number"
+          ? undefined
+          : parseRetryPushbackMs(getHeader(head.headers, "grpc-retry-pushback-ms"))) ??
+        parseRetryAfterMs(getHeader(head.headers, "retry-after"), options.clock.wallMs());
+      if (this.#mayRetry(outcome, asked)) {
         this.#phase = "discarding";
         this.#reason = discarded;
         this.#inner?.cancel(discarded);
@@ -179,9 +189,9 @@ class RetriedCall implements Call, Reply, TimerTarget {
   }
 
   /** Decides, and spends the budget; notes the pause. */
-  #mayRetry(outcome: number | ErrorCode, retryAfterMs: number | undefined): boolean {
+  #mayRetry(outcome: AttemptOutcome, retryAfterMs: number | undefined): boolean {
     const { rules, options } = this.#layer;
-    const { clock, meters, routeTimeoutMs } = options;
+    const { clock, meters } = options;
     const nowMs = clock.monotonicMs();
     const decision = shouldRetry(rules, {
       outcome,
@@ -189,7 +199,8 @@ class RetriedCall implements Call, Reply, TimerTarget {
       retries: this.#retries,
       canReplay: this.#replay?.canReplay ?? true,
       retryAfterMs,
-      remainingMs: routeTimeoutMs === undefined ? Infinity : this.#request.startMs + routeTimeoutMs - nowMs,
+      // No retry is begun that the deadline would cut off during its pause.
+      remainingMs: this.#request.deadlineMs - nowMs,
       backoffMs: fullJitterMs(rules, this.#retries, () => clock.random()),
     });
     if (decision.type === "exhausted") {
@@ -216,4 +227,14 @@ class RetriedCall implements Call, Reply, TimerTarget {
     this.#replay?.release();
     this.#reply.end(error);
   }
+}
+
+/** What a head tells of a failure; undefined when there is none, or none that is known yet (gRPC: only the trailers tell). */
+function failureOf(head: ResponseHead, isGrpc: boolean): AttemptOutcome | undefined {
+  if (head.status >= 400) return head.status;
+  const grpcStatus = isGrpc ? (grpcStatusOf(head.headers) ?? 0) : 0;
+  if (grpcStatus === 0) return undefined;
+  const code = getHeader(head.headers, "x-remora-error");
+  const madeBy = code !== undefined && Object.hasOwn(errorTable, code) ? (code as ErrorCode) : undefined;
+  return { grpcStatus, madeBy };
 }

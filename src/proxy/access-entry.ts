@@ -5,6 +5,8 @@ import { getHeader } from "../traffic/headers.js";
 
 export interface Outcome {
   readonly status: number;
+  /** -1: not gRPC. */
+  readonly grpcStatus: number;
   readonly flag: string;
   readonly durationMs: number;
   /** -1: there was no response head. */
@@ -28,6 +30,7 @@ export function accessLogEntry(
     path: asSent.target,
     protocol: `HTTP/${head.version}`,
     status: outcome.status,
+    grpcStatus: outcome.grpcStatus,
     flags: outcome.flag,
     // A redirect is no error and comes from nobody else.
     codeDetails: problem?.code ?? (upstream === undefined ? "direct_response" : "via_upstream"),

@@ -1,4 +1,6 @@
 import { concurrencyLimit } from "../policy/concurrency-limit.js";
+import { grpcDeadline } from "../policy/grpc-deadline.js";
+import { grpcUpstream } from "../policy/grpc-upstream.js";
 import { retry, type RetryMeters } from "../policy/retry.js";
 import { RetryBudget } from "../policy/retry-budget.js";
 import { clusterDefaults } from "../config/cluster-defaults.js";
@@ -48,11 +50,15 @@ export function inbound(options: InboundOptions): Service {
       canonicalTarget,
       // The caller's identity as the handshake proved it; what the caller wrote about itself comes off.
       inboundHeaders(self),
+      // Outside of what may refuse or repeat: the caller's time runs from the first byte on.
+      grpcDeadline(wheel),
       ...(maxRequests === 0
         ? []
         : [concurrencyLimit({ scope: "inbound", maxRequests, source: "TrafficPolicy", active, rejected })]),
       // Only what the application provably never saw: it may close a kept-alive connection just as a request is sent.
       retry({ config: undefined, budget, wheel, clock, meters: retryMeters }),
+      // Inside of retry: each attempt is told the time that is left by then.
+      grpcUpstream(clock),
     ],
     toApp(options.app, { key: "app", config: options.appConfig }),
   );

@@ -43,8 +43,7 @@ function percentEncoded(text: string): string {
 
 /** gRPC over HTTP2, "Trailers-Only": status 200, the outcome in the head, no body. */
 function grpcReply(error: ProxyError, text: string): LocalReply {
-  const headers = ["content-type", "application/grpc", "content-length", "0"];
-  headers.push("grpc-status", `${error.row.grpcStatus}`, "grpc-message", percentEncoded(text));
-  headers.push("x-remora-error", error.code);
+  const headers = ["content-type", "application/grpc", "grpc-status", `${error.row.grpcStatus}`];
+  headers.push("grpc-message", percentEncoded(text), "x-remora-error", error.code);
   return { head: { status: 200, reason: "", version: "1.1", headers }, body: Buffer.alloc(0) };
 }

@@ -8,6 +8,7 @@ import type { ListenerMetrics } from "../telemetry/listener-metrics.js";
 import type { RequestMetrics } from "../telemetry/request-metrics.js";
 import type { Clock } from "../time/clock.js";
 import type { BodySource } from "../traffic/body.js";
+import { grpcStatusOf, grpcStatusOfHttp } from "../traffic/grpc.js";
 import type { ResponseHead } from "../traffic/message.js";
 import { accessLogEntry } from "./access-entry.js";
 
@@ -76,7 +77,9 @@ class ObservedReply implements Reply {
     const flag = flagsOf(problem, request.flag);
     listener.requestsActive.value--;
     listener.response(status);
-    requestMetrics(request).record(status, flag, durationMs, request.requestBytes, request.responseBytes);
+    const grpcStatus = request.isGrpc ? grpcStatusTold(request, this.#head, problem) : -1;
+    const { requestBytes, responseBytes } = request;
+    requestMetrics(request).record(status, flag, durationMs, requestBytes, responseBytes, grpcStatus);
     if (problem !== null) {
       errorCounter(problem.code).value++;
       if (problem.code === "internal") onDefect(problem.cause ?? problem);
@@ -85,7 +88,7 @@ class ObservedReply implements Reply {
     const upstreamMs = this.#headMs < 0 ? -1 : this.#headMs - request.startMs;
     const startWallMs = clock.wallMs() - durationMs;
     const asSent = { target: this.#target, authority: this.#authority };
-    const outcome = { status, flag, durationMs, upstreamMs, startWallMs, problem };
+    const outcome = { status, grpcStatus, flag, durationMs, upstreamMs, startWallMs, problem };
     accessLog.write(accessLogEntry(request, asSent, outcome));
   }
 }
@@ -95,4 +98,16 @@ function flagsOf(problem: ProxyError | null, more: string): string {
   const own = problem?.row.flag ?? "-";
   if (more === "") return own;
   return own === "-" ? more : `${own},${more}`;
+}
+
+/** How a gRPC call ended for its caller: as told, or as clients read what they got. */
+function grpcStatusTold(
+  request: RequestContext,
+  head: ResponseHead | null,
+  problem: ProxyError | null,
+): number {
+  const inHead = head === null ? undefined : grpcStatusOf(head.headers);
+  if (inHead !== undefined) return inHead;
+  if (request.grpcStatus >= 0) return request.grpcStatus;
+  return problem?.row.grpcStatus ?? grpcStatusOfHttp(head?.status ?? 0);
 }

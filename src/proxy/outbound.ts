@@ -1,6 +1,8 @@
 import { ProxyError } from "../errors/proxy-error.js";
+import { grpcDeadline } from "../policy/grpc-deadline.js";
 import type { RequestContext } from "../stack/request-context.js";
 import { endedCall, stack, type Layer, type Reply, type Service } from "../stack/service.js";
+import type { TimerWheel } from "../time/timer-wheel.js";
 import { normalizeTarget } from "../traffic/path.js";
 import type { DataPlane } from "./data-plane.js";
 import { outboundHeaders } from "./identity-headers.js";
@@ -11,13 +13,14 @@ export interface OutboundOptions {
   /** Names this sidecar in the loop mark. */
   readonly node: string;
   readonly observe: Layer;
+  readonly wheel: TimerWheel;
   /** Set for a local port that stands for one service; undefined for the port that routes by Host. */
   readonly service: string | undefined;
 }
 
 /** From the local application to the mesh. */
 export function outbound(options: OutboundOptions): Service {
-  const { plane, node, service } = options;
+  const { plane, node, service, wheel } = options;
   return stack(
     [
       // Outermost: what it counts is what the application saw.
@@ -27,6 +30,8 @@ export function outbound(options: OutboundOptions): Service {
       // Decide and forward on one and the same path.
       canonicalTarget,
       outboundHeaders(node),
+      // Outside of the routes: the caller's time holds whatever they allow.
+      grpcDeadline(wheel),
     ],
     service === undefined ? routeByHost(plane) : routeByPort(plane, service),
   );

@@ -47,7 +47,8 @@ class RescuedReply implements Reply {
     if (error !== null) this.#request.error = error;
     const local = error === null || this.#isStarted ? null : errorReply(error, this.#request.head);
     if (local === null) return this.#reply.end(error);
-    this.#reply.head(local.head, new BufferedBody(local.body));
+    // Without a body the head is the whole message: over HTTP/2 what gRPC calls trailers-only.
+    this.#reply.head(local.head, local.body.length === 0 ? null : new BufferedBody(local.body));
     this.#reply.end(null);
   }
 }

@@ -65,7 +65,7 @@ function backendStack(
   const cluster = backend.cluster === "" ? undefined : options.cluster(backend.cluster);
   if (cluster === undefined) return undefined;
   const { wheel, clock } = options;
-  const { attemptTimeoutMs, timeoutMs, source } = route;
+  const { attemptTimeoutMs, source } = route;
   return stack(
     [
       inCluster(backend.cluster),
@@ -76,7 +76,6 @@ function backendStack(
         budget: cluster.budget,
         wheel,
         clock,
-        routeTimeoutMs: timeoutMs,
         meters: cluster.meters,
       }),
       // Inside of retry: each attempt has its own time.

@@ -1,5 +1,6 @@
 import type { ProxyError } from "../errors/proxy-error.js";
 import type { BodySource } from "../traffic/body.js";
+import { isGrpc } from "../traffic/grpc.js";
 import type { RequestHead } from "../traffic/message.js";
 import type { Upstream } from "./upstream.js";
 
@@ -25,6 +26,12 @@ export class RequestContext {
   attempts = 0;
   /** The last attempt lost the race against a server that closed a kept-alive connection: do not risk it twice. */
   needsFreshConnection = false;
+  /** Monotonic milliseconds at which the whole request is given up: the least of the timers it has met. */
+  deadlineMs = Infinity;
+  /** What each attempt has, milliseconds. */
+  attemptTimeoutMs = Infinity;
+  /** How the gRPC call of the last attempt ended, as its upstream told: 0-16; -1 = not told. */
+  grpcStatus = -1;
   /** Body bytes read from and written to the client, framing not counted. */
   requestBytes = 0;
   responseBytes = 0;
@@ -32,6 +39,7 @@ export class RequestContext {
   error: ProxyError | null = null;
   /** Envoy response flags that are not an error's own, for example URX. */
   flag = "";
+  #isGrpc: boolean | undefined;
 
   constructor(
     head: RequestHead,
@@ -45,6 +53,11 @@ export class RequestContext {
     this.startMs = startMs;
     this.remoteAddress = remoteAddress;
     this.peerId = peerId;
+  }
+
+  /** As it came: looked up once, before a route can change the head. */
+  get isGrpc(): boolean {
+    return (this.#isGrpc ??= isGrpc(this.head.headers));
   }
 
   get upstream(): Upstream | undefined {

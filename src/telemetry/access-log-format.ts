@@ -9,6 +9,8 @@ export interface AccessLogEntry {
   readonly protocol: string;
   /** 0 when nobody was left to answer. */
   readonly status: number;
+  /** 0-16; -1 for what is not gRPC. */
+  readonly grpcStatus: number;
   /** Envoy response flags, or "-". */
   readonly flags: string;
   /** Error code of docs/errors.md, or `via_upstream`. */
@@ -60,6 +62,7 @@ export function formatJson(entry: AccessLogEntry): string {
     path: text(entry.path),
     protocol: text(entry.protocol),
     response_code: entry.status,
+    grpc_status: entry.grpcStatus < 0 ? null : entry.grpcStatus,
     response_flags: text(entry.flags),
     response_code_details: text(entry.codeDetails),
     connection_termination_details: null,

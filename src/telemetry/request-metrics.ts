@@ -21,7 +21,8 @@ export interface RequestParties {
   readonly source: Party;
   readonly destination: Party;
   readonly trustDomain: string;
-  readonly protocol: "http" | "grpc" | "tcp";
+  /** Of requests that are not gRPC; those are told from the others one by one. */
+  readonly protocol: "http" | "tcp";
   readonly security: "mutual_tls" | "none" | "unknown";
 }
 
@@ -41,6 +42,8 @@ export class RequestMetrics {
   readonly #labels: LabelValues<PartyLabel>;
   /** Index: status. Answers without flag and gRPC status: almost all. */
   readonly #plain: (AnswerCells | undefined)[] = new Array<AnswerCells | undefined>(600).fill(undefined);
+  /** Index: gRPC status. Status 200 without flag: almost all that is gRPC. */
+  readonly #plainGrpc: (AnswerCells | undefined)[] = new Array<AnswerCells | undefined>(17).fill(undefined);
   /** Key: labels of status, flags and gRPC status. */
   readonly #others = new Map<string, AnswerCells>();
   readonly #made: LabelValues<IstioLabel>[] = [];
@@ -63,9 +66,7 @@ export class RequestMetrics {
     grpcStatus = -1,
   ): void {
     const cells =
-      flags === "-" && grpcStatus === -1 && status >= 0 && status < 600
-        ? (this.#plain[status] ?? this.#addPlain(status))
-        : this.#other(status, flags, grpcStatus);
+      flags === "-" ? this.#withoutFlags(status, grpcStatus) : this.#other(status, flags, grpcStatus);
     cells.requests.value++;
     cells.duration.observe(durationMs);
     cells.requestBytes.observe(requestBytes);
@@ -82,10 +83,12 @@ export class RequestMetrics {
     }
   }
 
-  #addPlain(status: number): AnswerCells {
-    const cells = this.#other(status, "-", -1);
-    this.#plain[status] = cells;
-    return cells;
+  #withoutFlags(status: number, grpcStatus: number): AnswerCells {
+    if (grpcStatus === -1 && status >= 0 && status < 600)
+      return (this.#plain[status] ??= this.#other(status, "-", -1));
+    if (status === 200 && grpcStatus >= 0 && grpcStatus < this.#plainGrpc.length)
+      return (this.#plainGrpc[grpcStatus] ??= this.#other(200, "-", grpcStatus));
+    return this.#other(status, "-", grpcStatus);
   }
 
   #other(status: number, flags: string, grpcStatus: number): AnswerCells {
@@ -98,6 +101,7 @@ export class RequestMetrics {
     const labels = {
       ...this.#labels,
       response_code: code,
+      ...(grpcStatus === -1 ? {} : { request_protocol: "grpc" }),
       grpc_response_status: grpc,
       response_flags: flagLabel,
     };

@@ -82,7 +82,6 @@ function mesh(count: number) {
         budget: new RetryBudget(clusterDefaults.retryBudget),
         wheel,
         clock,
-        routeTimeoutMs: 2000,
         meters,
       }),
       attemptTimeout({ timeoutMs: 500, source, wheel }),

@@ -14,7 +14,7 @@ import { RecordedReply, ScriptedService, scriptedRequest, type Step } from "../s
 
 const config: RetryConfig = { ...retryDefaults, attempts: 2 };
 
-function setup(options: { config?: RetryConfig; steps?: Step[]; budget?: RetryBudget; timeoutMs?: number }) {
+function setup(options: { config?: RetryConfig; steps?: Step[]; budget?: RetryBudget }) {
   const clock = new FakeClock();
   const meters = {
     retries: new Counter(),
@@ -28,7 +28,6 @@ function setup(options: { config?: RetryConfig; steps?: Step[]; budget?: RetryBu
     budget: options.budget ?? new RetryBudget(clusterDefaults.retryBudget),
     wheel: new TimerWheel(clock),
     clock,
-    routeTimeoutMs: options.timeoutMs,
     meters,
   })(upstream);
   const counts = (): number[] => Object.values(meters).map((counter) => counter.value);
@@ -230,8 +229,10 @@ t.test("cancel ends the call at once, in every phase, and no attempt follows", a
 });
 
 t.test("no time left, Retry-After too long, budget spent: the result passes at once", async (t) => {
-  const late = setup({ config, timeoutMs: 1000 });
-  late.service.call(scriptedRequest(), late.reply);
+  const late = setup({ config });
+  const dated = scriptedRequest();
+  dated.deadlineMs = 1000;
+  late.service.call(dated, late.reply);
   late.clock.advance(995);
   late.upstream.last.respond(503);
   t.equal(late.reply.outcome, "503", "12 ms of pause do not fit in 5 ms");

@@ -67,7 +67,13 @@ function setup() {
       onBreaker: (cluster, { port }, { state }) => events.push(`${cluster} ${port} ${state}`),
     }),
   });
-  const service = outbound({ plane, node: "web-1", observe: (inner) => inner, service: "api.default" });
+  const service = outbound({
+    plane,
+    node: "web-1",
+    observe: (inner) => inner,
+    wheel,
+    service: "api.default",
+  });
   const send = (target = "/", method = "GET") => {
     const head = {
       method,

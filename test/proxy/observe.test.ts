@@ -10,8 +10,9 @@ import type { AccessLogEntry } from "../../src/telemetry/access-log-format.js";
 import { Counter } from "../../src/telemetry/cells.js";
 import { ListenerMetrics } from "../../src/telemetry/listener-metrics.js";
 import { Metrics } from "../../src/telemetry/metrics.js";
+import type { RequestMetrics } from "../../src/telemetry/request-metrics.js";
 import { FakeClock } from "../support/fake-clock.js";
-import { RecordedReply, ScriptedService, scriptedRequest } from "../support/scripted-service.js";
+import { RecordedReply, ScriptedService, scriptedRequest, type Step } from "../support/scripted-service.js";
 
 function setup(inner: Service) {
   const clock = new FakeClock();
@@ -27,7 +28,9 @@ function setup(inner: Service) {
         listener,
         requestMetrics: () =>
           ({
-            record: (status: number, flag: string) => void recorded.push(`${status} ${flag}`),
+            record(...[status, flag, , , , grpc]: Parameters<RequestMetrics["record"]>) {
+              recorded.push(`${status} ${flag}${grpc === -1 ? "" : ` grpc ${grpc}`}`);
+            },
           }) as never,
         errorCounter(code) {
           const counter = errors.get(code) ?? new Counter();
@@ -41,8 +44,8 @@ function setup(inner: Service) {
     ],
     inner,
   );
-  const send = (flag = "") => {
-    const request = scriptedRequest();
+  const send = (flag = "", headers: readonly string[] = []) => {
+    const request = scriptedRequest({ method: "POST", headers });
     request.flag = flag;
     const reply = new RecordedReply();
     const call = service.call(request, reply);
@@ -120,7 +123,57 @@ t.test("every code has its reply: header, one line, Retry-After where it helps",
     const named = rpc?.head.headers ?? [];
     t.equal(rpc?.head.status, 200);
     t.equal(rpc?.body.length, 0);
+    t.notOk(named.includes("content-length"), "the head is all there is");
     t.equal(named[named.indexOf("grpc-status") + 1], String(grpcStatus));
     t.equal(named[named.indexOf("grpc-message") + 1], `${text}: line x-evil: 1   100%25 gr%C3%BC%C3%9Fe`);
   }
+});
+
+t.test("a gRPC call counts by what its caller was told, or makes of what it got", async (t) => {
+  const grpc = ["content-type", "application/grpc"];
+  const cases: [name: string, step: Step, recorded: string, status: number][] = [
+    ["trailers-only", (a) => a.respond(200, [...grpc, "grpc-status", "5"]), "200 - grpc 5", 5],
+    [
+      "trailers, noted below",
+      (a) => {
+        a.request.grpcStatus = 0;
+        a.respond(200, grpc);
+      },
+      "200 - grpc 0",
+      0,
+    ],
+    ["no status at all", (a) => a.respond(200, grpc), "200 - grpc 2", 2],
+    ["an HTTP error", (a) => a.respond(503), "503 - grpc 14", 14],
+    ["our own error", (a) => a.fail("route_timeout"), "200 UT grpc 4", 4],
+    [
+      "our own error after an attempt that told another",
+      (a) => {
+        a.request.grpcStatus = 8;
+        a.fail("connect_failed");
+      },
+      "200 UF grpc 14",
+      14,
+    ],
+    [
+      "cut after the head",
+      (a) => {
+        a.head(200, grpc);
+        a.fail("upstream_protocol_error");
+      },
+      "200 UPE grpc 13",
+      13,
+    ],
+    ["nobody left", (a) => a.fail("client_gone"), "0 DC grpc 1", 1],
+  ];
+  const { send, recorded, entries } = setup(new ScriptedService(...cases.map(([, step]) => step)));
+  for (const [name, , line, status] of cases) {
+    const { reply } = send("", grpc);
+    t.equal(recorded.at(-1), line, name);
+    t.equal(entries.at(-1)?.grpcStatus, status, name);
+    t.equal(reply.body, null, "a reply of ours is a head and no more");
+  }
+  const plain = setup(new ScriptedService((a) => a.respond(200, ["grpc-status", "5"])));
+  plain.send();
+  t.same(plain.recorded, ["200 -"]);
+  t.equal(plain.entries[0]?.grpcStatus, -1);
 });

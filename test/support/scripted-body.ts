@@ -7,10 +7,12 @@ export class ScriptedSource implements BodySource {
   cancelledWith: ProxyError | null = null;
   isPaused = false;
   #sink: BodySink | null = null;
+  readonly #trailers: readonly string[] | null;
   readonly #waiting: (Buffer | "end")[] = [];
 
-  constructor(length = -1) {
+  constructor(length = -1, trailers: readonly string[] | null = ["x-checksum", "1"]) {
     this.length = length;
+    this.#trailers = trailers;
   }
 
   arrive(...events: (Buffer | "end")[]): void {
@@ -41,7 +43,7 @@ export class ScriptedSource implements BodySource {
     while (this.#sink !== null && this.cancelledWith === null && !this.isPaused) {
       const event = this.#waiting.shift();
       if (event === undefined) return;
-      if (event === "end") this.#sink.end(["x-checksum", "1"]);
+      if (event === "end") this.#sink.end(this.#trailers);
       else this.isPaused = !this.#sink.write(event);
     }
   }

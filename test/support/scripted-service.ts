@@ -26,8 +26,8 @@ export class ScriptedAttempt implements Call {
     this.#reply.informational({ status, reason: "", version: "1.1", headers: [] });
   }
 
-  head(status: number, headers: string[] = []): void {
-    this.#reply.head({ status, reason: "", version: "1.1", headers }, null);
+  head(status: number, headers: string[] = [], body: BodySource | null = null): void {
+    this.#reply.head({ status, reason: "", version: "1.1", headers }, body);
   }
 
   end(error: ProxyError | null = null): void {
@@ -82,6 +82,9 @@ export class ScriptedService implements Service {
 export class RecordedReply implements Reply {
   readonly informationals: number[] = [];
   status = 0;
+  headers: readonly string[] = [];
+  /** Not attached to: the test does. */
+  body: BodySource | null = null;
   ends = 0;
   error: ProxyError | null = null;
 
@@ -90,9 +93,11 @@ export class RecordedReply implements Reply {
     this.informationals.push(head.status);
   }
 
-  head(head: ResponseHead): void {
+  head(head: ResponseHead, body?: BodySource | null): void {
     if (this.status !== 0 || this.ends > 0) throw new Error("head after head or end");
     this.status = head.status;
+    this.headers = head.headers;
+    this.body = body ?? null;
   }
 
   end(error: ProxyError | null): void {
@@ -108,14 +113,14 @@ export class RecordedReply implements Reply {
 }
 
 export function scriptedRequest(
-  options: { method?: string; body?: BodySource; startMs?: number } = {},
+  options: { method?: string; body?: BodySource; startMs?: number; headers?: readonly string[] } = {},
 ): RequestContext {
   const head = {
     method: options.method ?? "GET",
     target: "/",
     authority: "api.mesh",
     version: "1.1" as const,
-    headers: ["host", "api.mesh"],
+    headers: ["host", "api.mesh", ...(options.headers ?? [])],
     upgrade: "",
   };
   return new RequestContext(head, options.body ?? null, options.startMs ?? 0, "127.0.0.1:1");

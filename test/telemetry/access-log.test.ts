@@ -15,6 +15,7 @@ const entry: AccessLogEntry = {
   path: "/items?q=1",
   protocol: "HTTP/1.1",
   status: 200,
+  grpcStatus: 14,
   flags: "-",
   codeDetails: "via_upstream",
   upstreamFailure: "",
@@ -39,6 +40,7 @@ const entry: AccessLogEntry = {
 const empty: AccessLogEntry = {
   ...entry,
   status: 0,
+  grpcStatus: -1,
   flags: "DC",
   codeDetails: "client_gone",
   bytesReceived: 0,
@@ -69,6 +71,7 @@ t.test("JSON has Istio's and Consul's field names", async (t) => {
     path: "/items?q=1",
     protocol: "HTTP/1.1",
     response_code: 200,
+    grpc_status: 14,
     response_flags: "-",
     response_code_details: "via_upstream",
     connection_termination_details: null,
@@ -90,7 +93,12 @@ t.test("JSON has Istio's and Consul's field names", async (t) => {
     route_name: "default",
     downstream_peer_uri_san: "spiffe://mesh.local/ns/default/svc/web",
   });
-  t.match(JSON.parse(formatJson(empty)), { user_agent: null, upstream_service_time: null, duration: 0 });
+  t.match(JSON.parse(formatJson(empty)), {
+    grpc_status: null,
+    user_agent: null,
+    upstream_service_time: null,
+    duration: 0,
+  });
 });
 
 t.test("nothing that a client sends forges a line or reaches a terminal", async (t) => {

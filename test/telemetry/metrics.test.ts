@@ -168,6 +168,11 @@ t.test("what is counted is what Prometheus reads", async (t) => {
       labels.get("grpc_response_status") === "",
   );
   t.equal(plain?.value, 2);
+  const grpc = total.filter(({ labels }) => labels.get("request_protocol") === "grpc");
+  t.same(
+    grpc.map(({ labels, value }) => [labels.get("grpc_response_status"), value]),
+    [["14", 1]],
+  );
   t.match(Object.fromEntries(plain?.labels ?? []), {
     source_workload: "web",
     source_canonical_revision: "latest",

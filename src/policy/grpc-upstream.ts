@@ -1,0 +1,54 @@
+import type { ProxyError } from "../errors/proxy-error.js";
+import type { RequestContext } from "../stack/request-context.js";
+import type { Call, Layer, Reply } from "../stack/service.js";
+import type { Clock } from "../time/clock.js";
+import type { BodySource } from "../traffic/body.js";
+import { WatchedGrpcBody, type GrpcResponseListener } from "../traffic/grpc-response.js";
+import { grpcStatusOf } from "../traffic/grpc.js";
+import type { ResponseHead } from "../traffic/message.js";
+import { forwardGrpcDeadline } from "./grpc-deadline.js";
+
+/**
+ * In front of an upstream that has no endpoint layer: tells it of the deadline, and notes how gRPC calls end for metrics and
+ * the access log.
+ */
+export function grpcUpstream(clock: Clock): Layer {
+  return (inner) => ({
+    call(request: RequestContext, reply: Reply): Call {
+      if (!request.isGrpc) return inner.call(request, reply);
+      request.grpcStatus = -1;
+      forwardGrpcDeadline(request, clock.monotonicMs());
+      return inner.call(request, new GrpcReply(request, reply));
+    },
+  });
+}
+
+class GrpcReply implements Reply, GrpcResponseListener {
+  readonly #request: RequestContext;
+  readonly #reply: Reply;
+
+  constructor(request: RequestContext, reply: Reply) {
+    this.#request = request;
+    this.#reply = reply;
+  }
+
+  informational(head: ResponseHead): void {
+    this.#reply.informational(head);
+  }
+
+  head(head: ResponseHead, body: BodySource | null): void {
+    this.#request.grpcStatus = grpcStatusOf(head.headers) ?? -1;
+    const isOpen = body !== null && this.#request.grpcStatus < 0;
+    this.#reply.head(head, isOpen ? new WatchedGrpcBody(body, this) : body);
+  }
+
+  grpcMessage(): void {}
+
+  grpcTrailers(trailers: readonly string[] | null): void {
+    if (trailers !== null) this.#request.grpcStatus = grpcStatusOf(trailers) ?? -1;
+  }
+
+  end(error: ProxyError | null): void {
+    this.#reply.end(error);
+  }
+}
