@@ -12,9 +12,12 @@ import type { DataPlane } from "./proxy/data-plane.js";
 import { inbound } from "./proxy/inbound.js";
 import { Listener } from "./proxy/listener.js";
 import { MeshAcceptor } from "./proxy/mesh-acceptor.js";
+import { inboundTcp } from "./proxy/tcp.js";
+import { TcpConnections } from "./proxy/tcp-connections.js";
 import type { Log } from "./sidecar.js";
 import type { SidecarTelemetry } from "./sidecar-telemetry.js";
 import type { Service } from "./stack/service.js";
+import { TcpTransport } from "./tcp/tcp-transport.js";
 import { sleep, type Clock } from "./time/clock.js";
 import type { TimerWheel } from "./time/timer-wheel.js";
 
@@ -43,16 +46,26 @@ const maxAppConnections = 1024;
 export class InboundSide {
   readonly #options: SideOptions;
   readonly #connections: Connections;
+  readonly #tunnels: TcpConnections;
+  readonly #tunnelService: Service;
   readonly #acceptor: MeshAcceptor;
   readonly #app: Http1Pool;
+  readonly #tcpApp: TcpTransport;
   /** Until the first configuration nothing is known of exceptions. */
   readonly #mtlsMode = (): MtlsMode => this.#options.plane.snapshot?.inbound.mtlsMode ?? "STRICT";
+  readonly #isTcp = (): boolean => {
+    const { plane, bootstrap } = this.#options;
+    return (plane.snapshot?.inbound.protocol ?? bootstrap.protocol) === "tcp";
+  };
   #listener: Listener | undefined;
 
   constructor(options: SideOptions) {
     const { certificates, trustDomain, telemetry, clock, wheel } = options;
     this.#options = options;
     this.#app = appPool(options);
+    this.#tcpApp = tcpAppTransport(options);
+    this.#tunnels = new TcpConnections(clock);
+    this.#tunnelService = inboundTcpService(options, this.#tcpApp, this.#mtlsMode);
     this.#connections = new Connections({
       service: inboundService(options, this.#app, this.#mtlsMode),
       clock,
@@ -65,7 +78,11 @@ export class InboundSide {
       trustDomain,
       mode: this.#mtlsMode,
       clock,
-      onAccepted: (socket, peerId) => this.#connections.add(socket, peerId),
+      isServerFirst: this.#isTcp,
+      onAccepted: (socket, peerId) => {
+        if (this.#isTcp()) this.#tunnels.add(socket, peerId, this.#tunnelService);
+        else this.#connections.add(socket, peerId);
+      },
       onRefused: (reason) => telemetry.peerRefused(reason),
     });
   }
@@ -99,9 +116,10 @@ export class InboundSide {
     const isOver = new AbortController();
     await Promise.race([this.#drained(), sleep(this.#options.clock, timeoutMs, isOver.signal)]);
     isOver.abort();
-    const { count } = this.#connections;
+    const count = this.#connections.count + this.#tunnels.count;
     if (count > 0) this.#options.log("warn", "inbound connections cut off by the drain timeout", { count });
     this.#connections.destroy();
+    this.#tunnels.destroy();
   }
 
   /** Whoever was accepted before the port closed may still be in its handshake: its first request is served, too. */
@@ -110,13 +128,16 @@ export class InboundSide {
     await this.#acceptor.settled();
     await present;
     await this.#connections.drain();
+    await this.#tunnels.drain();
   }
 
   close(): void {
     this.#listener?.close();
     this.#acceptor.close();
     this.#connections.destroy();
+    this.#tunnels.destroy();
     this.#app.close();
+    this.#tcpApp.close();
   }
 }
 
@@ -141,19 +162,33 @@ function appPool({ bootstrap, clock, wheel }: SideOptions): Http1Pool {
   });
 }
 
+function tcpAppTransport({ bootstrap, wheel }: SideOptions): TcpTransport {
+  const { appAddress: address, appPort: port } = bootstrap;
+  return new TcpTransport({
+    name: `application ${address}:${port}`,
+    dialer: plainDialer({ address, port, connectTimeoutMs: appConnectTimeoutMs }, wheel),
+    maxConnections: maxAppConnections,
+  });
+}
+
+function appEndpoint({ bootstrap }: SideOptions): EndpointConfig {
+  const { appAddress: address, appPort: port } = bootstrap;
+  return { address, port, meshed: false, weight: 1, zone: "", instance: "", meta: {} };
+}
+
+/** Raw TCP. Composed anew when a push changes the inbound limit. */
+function inboundTcpService(options: SideOptions, app: TcpTransport, mtlsMode: () => MtlsMode): Service {
+  const { clock, wheel, telemetry } = options;
+  const { active, rejected, ...retryMeters } = telemetry.appMeters();
+  const upstream = { key: "app", config: appEndpoint(options) };
+  const observe = telemetry.observeInboundTcp();
+  const common = { clock, wheel, observe, app, upstream, mtlsMode, active, rejected, retryMeters };
+  return byLimit(options, (maxRequests) => inboundTcp({ ...common, maxRequests }));
+}
+
 /** Composed anew when a push changes the inbound limit. */
 function inboundService(options: SideOptions, app: Http1Pool, mtlsMode: () => MtlsMode): Service {
-  const { bootstrap, clock, wheel, telemetry, identity, plane } = options;
-  const { appAddress: address, appPort: port } = bootstrap;
-  const appConfig: EndpointConfig = {
-    address,
-    port,
-    meshed: false,
-    weight: 1,
-    zone: "",
-    instance: "",
-    meta: {},
-  };
+  const { clock, wheel, telemetry, identity } = options;
   const { active, rejected, ...retryMeters } = telemetry.appMeters();
   const observe = telemetry.observeInbound();
   const compose = (maxRequests: number): Service =>
@@ -164,12 +199,16 @@ function inboundService(options: SideOptions, app: Http1Pool, mtlsMode: () => Mt
       self: identity,
       mtlsMode,
       app,
-      appConfig,
+      appConfig: appEndpoint(options),
       maxRequests,
       active,
       rejected,
       retryMeters,
     });
+  return byLimit(options, compose);
+}
+
+function byLimit({ plane }: SideOptions, compose: (maxRequests: number) => Service): Service {
   let maxRequests = 0;
   let current = compose(maxRequests);
   return {

@@ -1,7 +1,10 @@
+import type { Socket } from "node:net";
 import type { SideOptions } from "./inbound-side.js";
 import { Connections } from "./proxy/connections.js";
 import { Listener } from "./proxy/listener.js";
 import { outbound } from "./proxy/outbound.js";
+import { outboundTcp } from "./proxy/tcp.js";
+import { TcpConnections } from "./proxy/tcp-connections.js";
 import { qualifiedService } from "./qualified-service.js";
 
 const loopback = "127.0.0.1";
@@ -10,12 +13,14 @@ const loopback = "127.0.0.1";
 export class OutboundSide {
   readonly #options: SideOptions & { readonly nodeId: string };
   readonly #connections: Connections[] = [];
+  readonly #tunnels: TcpConnections;
   readonly #listeners: Listener[] = [];
   readonly #upstreams = new Map<string, Listener>();
   #byHost: Listener | undefined;
 
   constructor(options: SideOptions & { readonly nodeId: string }) {
     this.#options = options;
+    this.#tunnels = new TcpConnections(options.clock);
   }
 
   /** Key: the service as the bootstrap named it. */
@@ -44,6 +49,7 @@ export class OutboundSide {
     // Not from the map: a service may have several ports.
     for (const listener of this.#listeners) listener.close();
     for (const connections of this.#connections) connections.destroy();
+    this.#tunnels.destroy();
   }
 
   async #listen(flag: string, port: number, service: string | undefined): Promise<Listener> {
@@ -56,14 +62,28 @@ export class OutboundSide {
       onRefused: (error) => telemetry.errorCounter("outbound", error.code).value++,
     });
     this.#connections.push(connections);
+    const addTunnel = service === undefined ? undefined : this.#tunnelsTo(service);
     const listener = await Listener.open({
       flag,
       address: loopback,
       port,
       limit,
-      onSocket: (socket) => connections.add(socket, undefined),
+      onSocket: (socket) => {
+        if (addTunnel?.(socket) !== true) connections.add(socket, undefined);
+      },
     });
     this.#listeners.push(listener);
     return listener;
+  }
+
+  /** Takes a connection over if the service is known to speak raw TCP: at once, since then the server may speak first. */
+  #tunnelsTo(service: string): (socket: Socket) => boolean {
+    const { plane, telemetry } = this.#options;
+    const tunnel = outboundTcp(plane, service, telemetry.observeOutboundTcp(service));
+    return (socket) => {
+      if (plane.tunnelTo(service) === undefined) return false;
+      this.#tunnels.add(socket, undefined, tunnel);
+      return true;
+    };
   }
 }

@@ -5,6 +5,7 @@ import type { BreakerEvent } from "./policy/endpoint-breaker.js";
 import type { ClusterMeters } from "./proxy/cluster.js";
 import type { Cluster } from "./proxy/cluster.js";
 import { observe } from "./proxy/observe.js";
+import { TcpObserver } from "./proxy/observe-tcp.js";
 import type { RequestContext } from "./stack/request-context.js";
 import type { Layer } from "./stack/service.js";
 import type { Log } from "./sidecar.js";
@@ -15,7 +16,13 @@ import { ListenerMetrics } from "./telemetry/listener-metrics.js";
 import { Metrics } from "./telemetry/metrics.js";
 import { exposeProcess } from "./telemetry/process-metrics.js";
 import { MetricsRegistry } from "./telemetry/registry.js";
-import { PeerRequestMetrics, RequestMetrics, type Party } from "./telemetry/request-metrics.js";
+import {
+  PeerRequestMetrics,
+  RequestMetrics,
+  type Party,
+  type RequestParties,
+} from "./telemetry/request-metrics.js";
+import { PeerTcpMetrics, TcpMetrics } from "./telemetry/tcp-metrics.js";
 import type { Clock } from "./time/clock.js";
 import { version } from "./version.js";
 
@@ -39,6 +46,9 @@ export class SidecarTelemetry {
   readonly #inbound: PeerRequestMetrics;
   /** Key: cluster name; "" = requests that found none. */
   readonly #outbound = new Map<string, RequestMetrics>();
+  /** Key: cluster name. */
+  readonly #outboundTcp = new Map<string, TcpMetrics>();
+  readonly #tcpObservers: TcpObserver[] = [];
   #liveClusters: () => Iterable<Cluster> = () => [];
   /** Key: direction and code. */
   readonly #errors = new Map<string, Counter>();
@@ -83,6 +93,30 @@ export class SidecarTelemetry {
       accessLog,
       onDefect: (cause) => this.#defect(cause),
     });
+  }
+
+  /** Raw TCP from verified peers to the application. */
+  observeInboundTcp(): Layer {
+    const parties = { destination: this.#self, trustDomain: this.#trustDomain, protocol: "tcp" } as const;
+    const byPeer = new PeerTcpMetrics(this.metrics, parties);
+    return this.#observeTcp("inbound", ({ peerId }) => byPeer.of(peerId));
+  }
+
+  /** Raw TCP from the application to one cluster. */
+  observeOutboundTcp(cluster: string): Layer {
+    return this.#observeTcp("outbound", () => this.#tcpToCluster(cluster));
+  }
+
+  #observeTcp(direction: "inbound" | "outbound", metrics: (request: RequestContext) => TcpMetrics): Layer {
+    const observer = new TcpObserver({
+      clock: this.#clock,
+      metrics,
+      errorCounter: (code) => this.errorCounter(direction, code),
+      accessLog: this.accessLog,
+      onDefect: (cause) => this.#defect(cause),
+    });
+    this.#tcpObservers.push(observer);
+    return observer.layer;
   }
 
   errorCounter(direction: "inbound" | "outbound", code: ErrorCode): Counter {
@@ -149,6 +183,7 @@ export class SidecarTelemetry {
    * each scrape, and after each change of the configuration: nobody may ever scrape.
    */
   refresh(): void {
+    for (const observer of this.#tcpObservers) observer.settle();
     const clusters = this.#liveClusters();
     const nowMs = this.#clock.monotonicMs();
     const names = new Set<string>();
@@ -171,6 +206,11 @@ export class SidecarTelemetry {
       metrics.forget();
       this.#outbound.delete(name);
     }
+    for (const [name, metrics] of this.#outboundTcp) {
+      if (names.has(name)) continue;
+      metrics.forget();
+      this.#outboundTcp.delete(name);
+    }
   }
 
   async close(): Promise<void> {
@@ -192,20 +232,33 @@ export class SidecarTelemetry {
   }
 
   #addCluster(name: string): RequestMetrics {
+    const made = new RequestMetrics(this.metrics, this.#partiesTo(name, "http"));
+    this.#outbound.set(name, made);
+    return made;
+  }
+
+  #tcpToCluster(name: string): TcpMetrics {
+    let metrics = this.#outboundTcp.get(name);
+    if (metrics === undefined) {
+      metrics = new TcpMetrics(this.metrics, this.#partiesTo(name, "tcp"));
+      this.#outboundTcp.set(name, metrics);
+    }
+    return metrics;
+  }
+
+  #partiesTo(cluster: string, protocol: RequestParties["protocol"]): RequestParties {
     const [workload = "", namespace = this.#bootstrap.namespace] =
-      name === "" ? ["unknown"] : name.split(".");
+      cluster === "" ? ["unknown"] : cluster.split(".");
     const trustDomain = this.#trustDomain;
-    const principal = name === "" ? "unknown" : `spiffe://${trustDomain}/ns/${namespace}/svc/${workload}`;
-    const made = new RequestMetrics(this.metrics, {
+    const principal = cluster === "" ? "unknown" : `spiffe://${trustDomain}/ns/${namespace}/svc/${workload}`;
+    return {
       reporter: "source",
       source: this.#self,
       destination: { workload, namespace, principal, version: "" },
       trustDomain,
-      protocol: "http",
-      security: name === "" ? "unknown" : "mutual_tls",
-    });
-    this.#outbound.set(name, made);
-    return made;
+      protocol,
+      security: cluster === "" ? "unknown" : "mutual_tls",
+    };
   }
 }
 

@@ -8,6 +8,7 @@ import { meshDialer, plainDialer, type Dialer } from "./pool/dialer.js";
 import { Http1Pool } from "./pool/http1-pool.js";
 import type { EndpointTransport } from "./stack/endpoint.js";
 import type { ClusterMetrics } from "./telemetry/cluster-metrics.js";
+import { TcpTransport } from "./tcp/tcp-transport.js";
 import type { Clock } from "./time/clock.js";
 import type { TimerWheel } from "./time/timer-wheel.js";
 
@@ -28,13 +29,16 @@ export function upstreamTransport(
   const { certificates, trustDomain, clock, wheel, metrics } = options;
   const { connectTimeoutMs, identities, maxConnections, maxPendingRequests, poolIdleMs, name } = cluster;
   const target = { address: endpoint.address, port: endpoint.port, connectTimeoutMs };
+  const isTcp = cluster.protocol === "tcp";
   const isPlain = !endpoint.meshed || cluster.mtlsMode === "DISABLE";
   const dialer = isPlain
     ? plainDialer(target, wheel)
     : meshDialer(target, wheel, {
         options: () => {
           const svid = certificates.get();
-          return svid === undefined ? undefined : { ...clientTlsOptions(svid), ALPNProtocols: ["http/1.1"] };
+          if (svid === undefined) return undefined;
+          // Raw TCP has no name of its own that every mesh knows: it is asked for by none.
+          return { ...clientTlsOptions(svid), ...(isTcp ? {} : { ALPNProtocols: ["http/1.1"] }) };
         },
         refusal: (socket) => {
           const peer = verifyPeer(socket, identities, trustDomain);
@@ -42,9 +46,11 @@ export function upstreamTransport(
         },
       });
   const peer = `cluster ${name}, ${endpoint.address}:${endpoint.port}`;
+  const countedDialer = counted(dialer, metrics(name));
+  if (isTcp) return new TcpTransport({ name: peer, dialer: countedDialer, maxConnections });
   return new Http1Pool({
     name: peer,
-    dialer: counted(dialer, metrics(name)),
+    dialer: countedDialer,
     connect: (socket, owner) => new Http1ClientConnection(socket, peer, http1Limits, owner),
     clock,
     wheel,

@@ -2,7 +2,7 @@ import type { Socket } from "node:net";
 import { ProxyError } from "../errors/proxy-error.js";
 import type { RequestContext } from "../stack/request-context.js";
 import { endedCall, type Call, type Reply } from "../stack/service.js";
-import { isEndedByReset, unreadBytes } from "./broken-socket.js";
+import { isEndedByReset, unreadBytes } from "../traffic/broken-socket.js";
 import { ChunkedDecoder } from "./chunked-decoder.js";
 import { HeadReader } from "./head-reader.js";
 import { IncomingBody, type BodyInlet } from "../traffic/incoming-body.js";

@@ -43,9 +43,8 @@ export function meshDialer(target: DialTarget, wheel: TimerWheel, security: Dial
     open: () => {
       const options = security.options();
       if (options === undefined) throw new Error("this sidecar has no certificate yet");
-      const socket = tls.connect({ ...options, host, port });
-      socket.setNoDelay(true);
-      return socket;
+      // A socket of our own below TLS: only so can the connection be reset (traffic/broken-socket.ts).
+      return tls.connect({ ...options, socket: net.connect({ host, port, noDelay: true }) });
     },
     refusal: security.refusal,
   };

@@ -23,12 +23,14 @@ export function accessLogEntry(
 ): AccessLogEntry {
   const { head, upstream } = request;
   const { problem } = outcome;
+  const isTcp = head.upgrade === "tcp";
   const isConnectFailure = problem?.row.flag === "UF";
   return {
     startWallMs: outcome.startWallMs,
-    method: head.method,
+    // Envoy's line for a TCP connection has neither.
+    method: isTcp ? "" : head.method,
     path: asSent.target,
-    protocol: `HTTP/${head.version}`,
+    protocol: isTcp ? "" : `HTTP/${head.version}`,
     status: outcome.status,
     grpcStatus: outcome.grpcStatus,
     flags: outcome.flag,

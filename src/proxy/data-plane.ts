@@ -5,6 +5,7 @@ import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
 import { Cluster, type ClusterOptions } from "./cluster.js";
 import { routeStack } from "./route-stack.js";
+import { tunnelStack } from "./tcp.js";
 
 export interface DataPlaneOptions {
   readonly clock: Clock;
@@ -24,6 +25,8 @@ export class DataPlane {
   /** Key: cluster name. */
   readonly #clusters = new Map<string, Cluster>();
   #table: RouteTable<Service> | undefined;
+  /** Ways into the clusters of raw TCP. Key: cluster name. */
+  #tunnels: ReadonlyMap<string, Service> = new Map();
   #snapshot: Snapshot | undefined;
 
   constructor(options: DataPlaneOptions) {
@@ -37,6 +40,14 @@ export class DataPlane {
 
   get snapshot(): Snapshot | undefined {
     return this.#snapshot;
+  }
+
+  /**
+   * The way to a service that speaks raw TCP: routes are for HTTP and do not apply. undefined: it speaks something else, or
+   * is not known.
+   */
+  tunnelTo(service: string): Service | undefined {
+    return this.#tunnels.get(service);
   }
 
   clusters(): Iterable<Cluster> {
@@ -60,7 +71,10 @@ export class DataPlane {
       gone.delete(config.name);
       this.#applyCluster(config, changed.has(config), snapshot.endpoints.get(config.name) ?? noEndpoints);
     }
-    if (!isSameRouting) this.#table = this.#buildTable(snapshot);
+    if (!isSameRouting) {
+      this.#table = this.#buildTable(snapshot);
+      this.#tunnels = this.#buildTunnels();
+    }
     this.#snapshot = snapshot;
     for (const [name, cluster] of gone) {
       this.#clusters.delete(name);
@@ -90,6 +104,15 @@ export class DataPlane {
     return RouteTable.build(snapshot.virtualHosts, (_, route) =>
       routeStack(route, { clock, wheel, cluster }),
     );
+  }
+
+  #buildTunnels(): ReadonlyMap<string, Service> {
+    const { clock, wheel } = this.#options;
+    const tunnels = new Map<string, Service>();
+    for (const [name, cluster] of this.#clusters) {
+      if (cluster.config.protocol === "tcp") tunnels.set(name, tunnelStack(cluster, { clock, wheel }));
+    }
+    return tunnels;
   }
 }
 

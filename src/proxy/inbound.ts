@@ -64,7 +64,8 @@ export function inbound(options: InboundOptions): Service {
   );
 }
 
-function onlyProvenCallers(mtlsMode: () => MtlsMode): Layer {
+/** Under STRICT, whoever came without a certificate is turned away. */
+export function onlyProvenCallers(mtlsMode: () => MtlsMode): Layer {
   return (inner) => ({
     call(request, reply) {
       if (request.peerId !== undefined || mtlsMode() !== "STRICT") return inner.call(request, reply);
@@ -76,7 +77,8 @@ function onlyProvenCallers(mtlsMode: () => MtlsMode): Layer {
   });
 }
 
-function toApp(app: EndpointTransport, upstream: Upstream): Service {
+/** The end of the inbound stack. */
+export function toApp(app: EndpointTransport, upstream: Upstream): Service {
   return {
     call(request: RequestContext, reply) {
       request.clusterName = "local";

@@ -11,6 +11,8 @@ export interface MeshAcceptorOptions {
   readonly trustDomain: string;
   /** Read for every new connection. */
   readonly mode: () => MtlsMode;
+  /** The server may speak first: a silent client is no reason to wait. Read for every new connection. */
+  readonly isServerFirst?: () => boolean;
   readonly clock: Clock;
   /** A verified peer's connection, or one without TLS where the mode permits it. */
   readonly onAccepted: (socket: Socket, peerId: string | undefined) => void;
@@ -21,6 +23,12 @@ export interface MeshAcceptorOptions {
 /** First byte of a TLS record that carries a handshake (RFC 8446 §5.1). */
 const tlsHandshake = 0x16;
 const firstByteTimeoutMs = 10_000;
+/**
+ * PERMISSIVE and raw TCP: who says nothing for so long is a plaintext client that waits for a greeting. A mesh peer's first
+ * byte comes one round trip after its connection; one that is slower than this is mistaken for plaintext and fails its
+ * handshake. Under STRICT nobody waits.
+ */
+const serverFirstWaitMs = 100;
 
 /**
  * The inbound side of mTLS: no byte of a peer reaches the application before its certificate and SPIFFE id were verified.
@@ -98,19 +106,29 @@ export class MeshAcceptor {
 
   /** PERMISSIVE: the first byte tells TLS from plaintext; HTTP clients speak first. */
   #sniff(socket: Socket, peer: string): void {
-    const timer = this.#options.clock.timer(firstByteTimeoutMs, () => socket.destroy());
-    socket.once("close", () => timer.cancel());
-    socket.once("readable", () => {
+    const { clock, isServerFirst } = this.#options;
+    const onReadable = (): void => {
       timer.cancel();
       const first = socket.read() as Buffer | null;
       if (first === null) return void socket.destroy();
       socket.unshift(first);
       if (first[0] === tlsHandshake) this.#server.emit("connection", socket);
-      else {
-        this.#options.onAccepted(socket, undefined);
-        this.#proven(peer);
-      }
-    });
+      else this.#plain(socket, peer);
+    };
+    const timer =
+      isServerFirst?.() === true
+        ? clock.timer(serverFirstWaitMs, () => {
+            socket.off("readable", onReadable);
+            this.#plain(socket, peer);
+          })
+        : clock.timer(firstByteTimeoutMs, () => socket.destroy());
+    socket.once("close", () => timer.cancel());
+    socket.once("readable", onReadable);
+  }
+
+  #plain(socket: Socket, peer: string): void {
+    this.#options.onAccepted(socket, undefined);
+    this.#proven(peer);
   }
 }
 

@@ -94,7 +94,7 @@ class ObservedReply implements Reply {
 }
 
 /** As Envoy writes them: the error's own flag, then those that only add to it. */
-function flagsOf(problem: ProxyError | null, more: string): string {
+export function flagsOf(problem: ProxyError | null, more: string): string {
   const own = problem?.row.flag ?? "-";
   if (more === "") return own;
   return own === "-" ? more : `${own},${more}`;

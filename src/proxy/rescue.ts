@@ -45,7 +45,9 @@ class RescuedReply implements Reply {
     if (this.#isEnded) return;
     this.#isEnded = true;
     if (error !== null) this.#request.error = error;
-    const local = error === null || this.#isStarted ? null : errorReply(error, this.#request.head);
+    // Raw TCP has no words for it: the client's connection is reset.
+    const isMute = this.#isStarted || this.#request.head.upgrade === "tcp";
+    const local = error === null || isMute ? null : errorReply(error, this.#request.head);
     if (local === null) return this.#reply.end(error);
     // Without a body the head is the whole message: over HTTP/2 what gRPC calls trailers-only.
     this.#reply.head(local.head, local.body.length === 0 ? null : new BufferedBody(local.body));

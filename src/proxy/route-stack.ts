@@ -96,7 +96,8 @@ function named(name: string): Layer {
   });
 }
 
-function inCluster(name: string): Layer {
+/** Notes the cluster for metrics and the access log. */
+export function inCluster(name: string): Layer {
   return (inner) => ({
     call(request, reply) {
       request.clusterName = name;

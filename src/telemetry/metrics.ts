@@ -31,9 +31,11 @@ const partyLabels = [
   "request_protocol",
   "connection_security_policy",
 ] as const;
+const tcpLabels = [...partyLabels, "response_flags"] as const;
 const istioLabels = [...partyLabels, "response_code", "grpc_response_status", "response_flags"] as const;
 export type PartyLabel = (typeof partyLabels)[number];
 export type IstioLabel = (typeof istioLabels)[number];
+export type TcpLabel = (typeof tcpLabels)[number];
 
 /** Labels by which Consul's dashboards find a service and its upstreams. */
 const clusterLabels = [
@@ -82,6 +84,22 @@ export class Metrics {
     maxSeries: 300,
     bounds: envoyBounds,
   });
+  readonly tcpConnectionsOpened = tcpCounter(
+    "istio_tcp_connections_opened_total",
+    "TCP connections accepted.",
+  );
+  readonly tcpConnectionsClosed = tcpCounter(
+    "istio_tcp_connections_closed_total",
+    "TCP connections that are over.",
+  );
+  readonly tcpReceivedBytes = tcpCounter(
+    "istio_tcp_received_bytes_total",
+    "Bytes that clients sent over TCP connections, those of open connections included.",
+  );
+  readonly tcpSentBytes = tcpCounter(
+    "istio_tcp_sent_bytes_total",
+    "Bytes that clients were sent over TCP connections, those of open connections included.",
+  );
 
   // Envoy's names, as Consul's dashboards use them: upstream side.
   readonly upstreamRequests = clusterCounter(
@@ -259,6 +277,9 @@ const counter = (name: string, help: string): CounterFamily<never> =>
   new CounterFamily({ name, help, labels: [] });
 
 const gauge = (name: string, help: string): GaugeFamily<never> => new GaugeFamily({ name, help, labels: [] });
+
+const tcpCounter = (name: string, help: string): CounterFamily<TcpLabel> =>
+  new CounterFamily({ name, help, labels: tcpLabels, maxSeries: 2000 });
 
 const clusterCounter = (name: string, help: string): CounterFamily<ClusterLabel> =>
   new CounterFamily({ name, help, labels: clusterLabels });

@@ -117,7 +117,8 @@ export class RequestMetrics {
   }
 }
 
-function partyLabels({
+/** The labels that tell who talks to whom. */
+export function partyLabels({
   reporter,
   source,
   destination,
@@ -152,10 +153,11 @@ function partyLabels({
 }
 
 /** Callers whose requests are told apart at an inbound listener; further ones are counted together. */
-const maxPeers = 200;
+export const maxPeers = 200;
 const spiffe = /^spiffe:\/\/[^/]+\/ns\/([^/]+)\/svc\/([^/]+)$/;
 const unknown: Party = { workload: "unknown", namespace: "unknown", principal: "unknown", version: "" };
-const others: Party = {
+/** All callers beyond maxPeers. */
+export const otherCallers: Party = {
   workload: overflowLabel,
   namespace: overflowLabel,
   principal: overflowLabel,
@@ -179,9 +181,8 @@ export class PeerRequestMetrics {
   of(peerId: string | undefined): RequestMetrics {
     const known = this.#byPeer.get(peerId ?? "");
     if (known !== undefined) return known;
-    if (this.#byPeer.size >= maxPeers) return (this.#overflow ??= this.#make(others, "mutual_tls"));
-    const made =
-      peerId === undefined ? this.#make(unknown, "none") : this.#make(partyOf(peerId), "mutual_tls");
+    if (this.#byPeer.size >= maxPeers) return (this.#overflow ??= this.#make(otherCallers, "mutual_tls"));
+    const made = this.#make(callerOf(peerId), peerId === undefined ? "none" : "mutual_tls");
     this.#byPeer.set(peerId ?? "", made);
     return made;
   }
@@ -196,7 +197,9 @@ export class PeerRequestMetrics {
   }
 }
 
-function partyOf(id: string): Party {
+/** `id` is a verified SPIFFE id, or undefined for a plaintext caller. */
+export function callerOf(id: string | undefined): Party {
+  if (id === undefined) return unknown;
   const [, namespace = "unknown", workload = "unknown"] = spiffe.exec(id) ?? [];
   return { workload, namespace, principal: id, version: "" };
 }

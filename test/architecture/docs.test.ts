@@ -58,9 +58,10 @@ t.test("docs/metrics.md has one row for each metric, with its type, labels and m
     // What stands in parentheses are values.
     return list.replace(/\([^)]*\)/g, "");
   };
+  const expand = (cell: string): string =>
+    cell.replace(/\*([A-Za-z']+)\*/g, (_, name: string) => expand(named(name)));
   const labelsOf = (cell = ""): string[] => {
-    const expanded = cell.replace(/\*([A-Za-z']+)\*/g, (_, name: string) => named(name));
-    return [...expanded.matchAll(/`([a-z_]+)`/g)].map(([, label = ""]) => label).sort();
+    return [...expand(cell).matchAll(/`([a-z_]+)`/g)].map(([, label = ""]) => label).sort();
   };
   for (const [name, type, labels, meaning] of documented) {
     const family = families.find((one) => one.name === unquoted(name));

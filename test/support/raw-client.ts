@@ -1,6 +1,6 @@
 import net, { type Socket } from "node:net";
 import type { Test } from "tap";
-import { isEndedByReset } from "../../src/http1/broken-socket.js";
+import { isEndedByReset } from "../../src/traffic/broken-socket.js";
 
 /** Fails a wait that nothing will ever end; far above what any test needs. */
 const patienceMs = 10_000;

@@ -32,10 +32,10 @@ export function unreadBytes(socket: Socket): Buffer[] {
 /**
  * Was it a reset that the socket has just reported as "end"? When bytes and a reset are read in one go, libuv takes the
  * POLLHUP for the end of the stream (uv__stream_io). A body that lasts until the connection closes would then seem whole.
- * To be called from the "end" event. False for TLS.
+ * To be called from the "end" event: nothing that is still wanted can be in the kernel then, in TLS neither.
  */
 export function isEndedByReset(socket: Socket): boolean {
-  const descriptor = plainDescriptor(socket);
+  const descriptor = descriptorOf(socket);
   if (descriptor === undefined) return false;
   try {
     readSync(descriptor, Buffer.allocUnsafe(1), 0, 1, null);
@@ -45,9 +45,30 @@ export function isEndedByReset(socket: Socket): boolean {
   }
 }
 
-/** Not documented by node, so it may be missing one day; then nothing is found. */
+/**
+ * Closes with a reset, so that the peer does not take what it has got for all there is. Under TLS it is the TCP connection
+ * that is reset. node's own resetAndDestroy() ends the writable side first, so that peers mostly see a FIN, and crashes
+ * the process when it is called below a TLS socket with writes under way; the property that it sets does neither. Should
+ * node no longer know the property, what is left is a close without a close_notify.
+ */
+export function resetSocket(socket: Socket): void {
+  // uv_tcp_close_reset refuses while a shutdown waits for bytes to go out, and node then forgets the descriptor.
+  const isEnding = socket.writableEnded && !socket.writableFinished;
+  const carrier = "encrypted" in socket ? (socket as { readonly _parent?: Resettable })._parent : socket;
+  if (carrier !== undefined && !isEnding) (carrier as Resettable).resetAndClosing = true;
+  socket.destroy();
+}
+
+interface Resettable {
+  resetAndClosing?: boolean;
+}
+
 function plainDescriptor(socket: Socket): number | undefined {
-  if ("encrypted" in socket) return undefined;
+  return "encrypted" in socket ? undefined : descriptorOf(socket);
+}
+
+/** Not documented by node, so it may be missing one day; then nothing is found. */
+function descriptorOf(socket: Socket): number | undefined {
   const descriptor = (socket as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd;
   return descriptor !== undefined && descriptor >= 0 ? descriptor : undefined;
 }

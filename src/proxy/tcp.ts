@@ -1,0 +1,83 @@
+import { clusterDefaults } from "../config/cluster-defaults.js";
+import type { MtlsMode } from "../config/snapshot.js";
+import { ProxyError } from "../errors/proxy-error.js";
+import { concurrencyLimit } from "../policy/concurrency-limit.js";
+import { retry, type RetryMeters } from "../policy/retry.js";
+import { RetryBudget } from "../policy/retry-budget.js";
+import type { EndpointTransport } from "../stack/endpoint.js";
+import { endedCall, stack, type Layer, type Service } from "../stack/service.js";
+import type { Upstream } from "../stack/upstream.js";
+import type { Counter, Gauge } from "../telemetry/cells.js";
+import type { Clock } from "../time/clock.js";
+import type { TimerWheel } from "../time/timer-wheel.js";
+import type { Cluster } from "./cluster.js";
+import { onlyProvenCallers, toApp } from "./inbound.js";
+import { rescue } from "./rescue.js";
+import { inCluster } from "./route-stack.js";
+
+/** The way into a cluster of raw TCP: what a route does for HTTP, without what only HTTP has. */
+export function tunnelStack(
+  cluster: Cluster,
+  { clock, wheel }: { readonly clock: Clock; readonly wheel: TimerWheel },
+): Service {
+  const { config, budget, meters } = cluster;
+  return stack(
+    [
+      inCluster(config.name),
+      // Another endpoint when a connection does not come about: no byte of the client was sent by then.
+      retry({ config: undefined, budget, wheel, clock, meters }),
+    ],
+    cluster.service,
+  );
+}
+
+/** What is in force now; proxy/data-plane.ts is one. */
+export interface TunnelTable {
+  tunnelTo(service: string): Service | undefined;
+}
+
+/** From the local application to a service that speaks raw TCP. */
+export function outboundTcp(plane: TunnelTable, service: string, observe: Layer): Service {
+  return stack([observe, rescue], {
+    call(request, reply) {
+      const tunnel = plane.tunnelTo(service);
+      if (tunnel !== undefined) return tunnel.call(request, reply);
+      reply.end(new ProxyError("no_route", `service ${service} does not speak tcp any more`));
+      return endedCall;
+    },
+  });
+}
+
+export interface InboundTcpOptions {
+  readonly clock: Clock;
+  readonly wheel: TimerWheel;
+  readonly observe: Layer;
+  readonly app: EndpointTransport;
+  readonly upstream: Upstream;
+  /** Read for every connection. */
+  readonly mtlsMode: () => MtlsMode;
+  /** 0 = no limit. */
+  readonly maxRequests: number;
+  readonly active: Gauge;
+  readonly rejected: Counter;
+  readonly retryMeters: RetryMeters;
+}
+
+/** From the mesh to a local application that speaks raw TCP. */
+export function inboundTcp(options: InboundTcpOptions): Service {
+  const { clock, wheel, observe, app, upstream, mtlsMode, maxRequests, active, rejected } = options;
+  const budget = new RetryBudget(clusterDefaults.retryBudget);
+  return stack(
+    [
+      observe,
+      rescue,
+      onlyProvenCallers(mtlsMode),
+      ...(maxRequests === 0
+        ? []
+        : [concurrencyLimit({ scope: "inbound", maxRequests, source: "TrafficPolicy", active, rejected })]),
+      // An application that is being restarted refuses for a moment.
+      retry({ config: undefined, budget, wheel, clock, meters: options.retryMeters }),
+    ],
+    toApp(app, upstream),
+  );
+}
