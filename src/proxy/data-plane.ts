@@ -5,7 +5,7 @@ import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
 import { Cluster, type ClusterOptions } from "./cluster.js";
 import { routeStack } from "./route-stack.js";
-import { tunnelStack } from "./tcp.js";
+import { tunnelStack } from "./tunnel-stack.js";
 
 export interface DataPlaneOptions {
   readonly clock: Clock;

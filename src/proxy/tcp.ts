@@ -10,26 +10,8 @@ import type { Upstream } from "../stack/upstream.js";
 import type { Counter, Gauge } from "../telemetry/cells.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
-import type { Cluster } from "./cluster.js";
 import { onlyProvenCallers, toApp } from "./inbound.js";
 import { rescue } from "./rescue.js";
-import { inCluster } from "./route-stack.js";
-
-/** The way into a cluster of raw TCP: what a route does for HTTP, without what only HTTP has. */
-export function tunnelStack(
-  cluster: Cluster,
-  { clock, wheel }: { readonly clock: Clock; readonly wheel: TimerWheel },
-): Service {
-  const { config, budget, meters } = cluster;
-  return stack(
-    [
-      inCluster(config.name),
-      // Another endpoint when a connection does not come about: no byte of the client was sent by then.
-      retry({ config: undefined, budget, wheel, clock, meters }),
-    ],
-    cluster.service,
-  );
-}
 
 /** What is in force now; proxy/data-plane.ts is one. */
 export interface TunnelTable {
