@@ -1,6 +1,7 @@
 /** What `remora check` looks at, judged. Pure: the mesh as it was read in, lines for people and programs out. */
 import type { CertificateSummary } from "../certs/inspect.js";
-import type { DocumentView, SidecarView } from "../control-plane/admin/views.js";
+import type { DocumentView, ServiceView, SidecarView } from "../control-plane/admin/views.js";
+import type { Document } from "../src/config/documents/document.js";
 import type { MeshReport } from "./mesh-report.js";
 import { age } from "./output/age.js";
 
@@ -150,7 +151,7 @@ function certificateLines({ id, certificateNotAfterMs }: SidecarView, nowMs: num
   return [];
 }
 
-function serviceLines({ services, sidecars }: CheckSubject): readonly CheckLine[] {
+function serviceLines({ services, sidecars, documents }: CheckSubject): readonly CheckLine[] {
   if (services.length === 0) return [warning("no service is registered", "start one with remora run")];
   const connected = new Set(sidecars.map(({ id }) => id));
   const lines = services.flatMap(({ name, namespace, instances }) => {
@@ -158,6 +159,8 @@ function serviceLines({ services, sidecars }: CheckSubject): readonly CheckLine[
     if (instances.length === 0) return [warning(`${key} has no instance`, "start one with remora run")];
     const bare = instances.filter(({ isMeshed }) => !isMeshed);
     const lost = instances.filter(({ isMeshed, id }) => isMeshed && !connected.has(nodeOf(id)));
+    const protocols = declaredProtocols(instances);
+    const isDecided = documents.some((document) => decidesProtocol(document, name, namespace));
     const down = instances.filter(({ status }) => status === "critical" || status === "maintenance");
     return [
       ...bare.map(({ id, address, port }) =>
@@ -172,6 +175,14 @@ function serviceLines({ services, sidecars }: CheckSubject): readonly CheckLine[
           "see its log, and its --control-plane",
         ),
       ),
+      ...(protocols.size > 1 && !isDecided
+        ? [
+            warning(
+              `${key}: instances declare different protocols (${[...protocols].map(([protocol, ids]) => `${protocol}: ${ids.join(", ")}`).join("; ")})`,
+              "start all of them with the same --protocol, or set spec.protocol in its TrafficPolicy",
+            ),
+          ]
+        : []),
       ...(down.length === instances.length
         ? [
             failed(
@@ -183,6 +194,27 @@ function serviceLines({ services, sidecars }: CheckSubject): readonly CheckLine[
     ];
   });
   return lines.length > 0 ? lines : [ok(`${services.length} services, every instance with a sidecar`)];
+}
+
+/** Ids of the instances by the protocol that they declare, both sorted. */
+function declaredProtocols(instances: ServiceView["instances"]): ReadonlyMap<string, readonly string[]> {
+  const protocols = [...new Set(instances.map(({ protocol }) => protocol))].sort();
+  return new Map(
+    protocols.map((protocol) => [
+      protocol,
+      instances
+        .filter((instance) => instance.protocol === protocol)
+        .map(({ id }) => id)
+        .sort(),
+    ]),
+  );
+}
+
+/** Is it a policy that says what the service speaks, whatever its instances declare? */
+function decidesProtocol({ document }: DocumentView, name: string, namespace: string): boolean {
+  const { kind, metadata, spec } = document as Document;
+  if (kind !== "TrafficPolicy" || metadata.namespace !== namespace) return false;
+  return spec.protocol !== undefined && spec.targetRefs.some((target) => target.name === name);
 }
 
 /** The sidecar's name in an instance's id; Consul's instances have their machine's name before it: `vm-1/web.default-10.0.0.1-80`. */

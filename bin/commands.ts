@@ -11,7 +11,11 @@ import * as client from "./settings/client-settings.js";
 import { controlPlaneSettings } from "./settings/control-plane-settings.js";
 import { runSettings, sidecarSettings } from "./settings/sidecar-settings.js";
 
-const kind = { form: "<kind>", help: "HTTPRoute or TrafficPolicy", choices: ["httproute", "trafficpolicy"] };
+const kind = {
+  form: "<kind>",
+  help: "HTTPRoute, GRPCRoute or TrafficPolicy",
+  choices: ["httproute", "grpcroute", "trafficpolicy"],
+};
 
 export const commands: readonly CommandDeclaration[] = [
   command({

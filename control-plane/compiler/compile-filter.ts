@@ -1,9 +1,8 @@
 import type { HeaderModifierSpec } from "../../src/config/documents/header-modifier.js";
 import type {
-  BackendFilter,
-  HttpRouteFilter,
   PathModifier,
   RequestRedirect,
+  RouteFilter,
   UrlRewriteSpec,
 } from "../../src/config/documents/http-route-filter.js";
 import type { HeaderModifier, PathRewrite, RedirectConfig, UrlRewrite } from "../../src/config/snapshot.js";
@@ -18,10 +17,8 @@ export interface CompiledFilters {
   readonly rewrite: UrlRewrite | undefined;
 }
 
-/** Turns filters into the snapshot's form. The schema and checkHttpRoute have seen to it that no type stands twice. */
-export function compileFilters(
-  filters: readonly (HttpRouteFilter | BackendFilter)[] | undefined,
-): CompiledFilters {
+/** Turns filters into the snapshot's form. The schema and checkFilters have seen to it that no type stands twice. */
+export function compileFilters(filters: readonly RouteFilter[] | undefined): CompiledFilters {
   let request: HeaderModifierSpec | undefined;
   let response: HeaderModifierSpec | undefined;
   let redirect: RequestRedirect | undefined;

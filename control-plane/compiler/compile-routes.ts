@@ -1,30 +1,41 @@
-import type { MatchSpec, RuleSpec } from "../../src/config/documents/http-route.js";
-import type { RouteAction, RouteConfig, RouteMatch, ValueMatch } from "../../src/config/snapshot.js";
-import { comparePrecedence } from "../../src/route/precedence.js";
+import type { Route } from "../../src/config/documents/document.js";
+import type { RouteFilter } from "../../src/config/documents/http-route-filter.js";
+import type { RuleSpec } from "../../src/config/documents/http-route.js";
+import type { RouteAction, RouteConfig } from "../../src/config/snapshot.js";
 import { parseDuration } from "../../src/time/duration.js";
 import { compileFilters } from "./compile-filter.js";
+import { compileGrpcMatch, compileHttpMatch, everything } from "./compile-match.js";
 import { compileRetry } from "./compile-retry.js";
 import { ownDomains } from "./hostnames.js";
-import { type MeshIndex, refKey, routesFor, type StoredPolicy, type StoredRoute } from "./mesh-index.js";
-
-const everything: RouteMatch = { path: { type: "prefix", value: "/" }, headers: [], query: [] };
+import {
+  type MeshIndex,
+  refKey,
+  routesFor,
+  type StoredPolicy,
+  type StoredRoute,
+  takesRequests,
+} from "./mesh-index.js";
+import { compareRank, type RankedMatch } from "./route-order.js";
 
 /**
- * The routes of a service as callers of `namespace` see them, in order of precedence. Without an HTTPRoute there is one
+ * The routes of a service as callers of `namespace` see them, in order of precedence. Without a document there is one
  * that sends everything to the service; with one, what it does not match has no route (404, Gateway API).
  */
 export function compileRoutes(index: MeshIndex, key: string, namespace: string): readonly RouteConfig[] {
   const policy = index.policies.get(key);
   const stored = routesFor(index, key, namespace);
-  if (stored.length === 0) return [defaultRoute(key, policy)];
+  if (stored.length === 0) return [defaultRoute(index, key)];
   return stored
     .flatMap((entry) => candidatesOf(index, entry, { key, namespace, policy }))
-    .sort(comparePrecedence)
+    .sort(compareRank)
     .map((candidate) => candidate.config);
 }
 
-function defaultRoute(key: string, policy: StoredPolicy | undefined): RouteConfig {
-  const limits = limitsOf({}, policy);
+function defaultRoute(index: MeshIndex, key: string): RouteConfig {
+  const policy = index.policies.get(key);
+  const { retry, ...timeouts } = limitsOf({}, policy);
+  // A connection lasts as long as its ends want: timeouts are for requests.
+  const limits = { ...(takesRequests(index, key) && timeouts), ...(retry !== undefined && { retry }) };
   return {
     name: "default",
     source: Object.keys(limits).length > 0 && policy !== undefined ? policy.id : "default",
@@ -35,13 +46,42 @@ function defaultRoute(key: string, policy: StoredPolicy | undefined): RouteConfi
   };
 }
 
-interface Candidate {
-  readonly match: RouteMatch;
-  readonly createdMs: number;
-  readonly name: string;
-  readonly ruleIndex: number;
-  readonly matchIndex: number;
+interface Candidate extends RankedMatch {
   readonly config: RouteConfig;
+}
+
+/** A rule of any kind of route. */
+interface Rule extends Pick<RuleSpec, "timeouts" | "retry"> {
+  readonly name?: string | undefined;
+  readonly filters?: readonly RouteFilter[] | undefined;
+  readonly backendRefs?: readonly BackendRef[] | undefined;
+  readonly matches: readonly Pick<RankedMatch, "match" | "grpcMethod">[];
+}
+
+interface BackendRef {
+  readonly name: string;
+  readonly namespace?: string | undefined;
+  readonly weight: number;
+  readonly filters?: readonly RouteFilter[] | undefined;
+}
+
+function rulesOf(route: Route): readonly Rule[] {
+  if (route.kind === "HTTPRoute")
+    return route.spec.rules.map((rule) => ({
+      ...rule,
+      matches: orAll(rule.matches).map((spec) => ({ match: compileHttpMatch(spec), grpcMethod: undefined })),
+    }));
+  return route.spec.rules.map(({ name, filters, backendRefs, matches }) => ({
+    name,
+    filters,
+    backendRefs,
+    matches: orAll(matches).map((spec) => ({ match: compileGrpcMatch(spec), grpcMethod: spec.method })),
+  }));
+}
+
+/** A rule without matches matches everything. */
+function orAll<T extends object>(matches: readonly T[] | undefined): readonly (T | Record<string, never>)[] {
+  return matches === undefined || matches.length === 0 ? [{}] : matches;
 }
 
 function candidatesOf(
@@ -55,7 +95,7 @@ function candidatesOf(
   // The service keeps its own names beside the further ones.
   const hostnames =
     further.length === 0 ? [] : [...new Set([...further, ...ownDomains(at.key, at.namespace)])].sort();
-  return route.spec.rules.flatMap((rule, ruleIndex) => {
+  return rulesOf(route).flatMap((rule, ruleIndex) => {
     const filters = compileFilters(rule.filters);
     const shared = {
       source: entry.id,
@@ -64,34 +104,32 @@ function candidatesOf(
       ...filters.headers,
       ...limitsOf(rule, at.policy),
     };
-    const matches = rule.matches === undefined || rule.matches.length === 0 ? [{}] : rule.matches;
-    return matches.map((spec, matchIndex): Candidate => {
-      const match = matchOf(spec);
-      // "#" cannot stand in the name of a rule, so a number never collides with one.
-      const ruleName = rule.name ?? `#${ruleIndex}`;
-      return {
-        match,
-        createdMs: entry.createdAtMs,
-        name,
-        ruleIndex,
-        matchIndex,
-        config: { name: `httproute/${name}/${ruleName}/${matchIndex}`, match, ...shared },
-      };
-    });
+    // "#" cannot stand in the name of a rule, so a number never collides with one.
+    const ruleName = `${route.kind.toLowerCase()}/${name}/${rule.name ?? `#${ruleIndex}`}`;
+    return rule.matches.map(({ match, grpcMethod }, matchIndex): Candidate => ({
+      kind: route.kind,
+      match,
+      grpcMethod,
+      createdMs: entry.createdAtMs,
+      name,
+      ruleIndex,
+      matchIndex,
+      config: { name: `${ruleName}/${matchIndex}`, match, ...shared },
+    }));
   });
 }
 
 function actionOf(
   index: MeshIndex,
   entry: StoredRoute,
-  rule: RuleSpec,
+  rule: Rule,
   filters: ReturnType<typeof compileFilters>,
 ): RouteAction {
   if (filters.redirect !== undefined) return { type: "redirect", redirect: filters.redirect };
   const backends = (rule.backendRefs ?? []).map((ref) => {
     const key = refKey(ref, entry.route);
     return {
-      cluster: index.services.has(key) ? key : "",
+      cluster: index.services.has(key) && takesRequests(index, key) ? key : "",
       weight: ref.weight,
       ...compileFilters(ref.filters).headers,
     };
@@ -117,28 +155,5 @@ function limitsOf(
     ...(timeoutMs === 0 ? {} : { timeoutMs }),
     ...(attemptTimeoutMs === 0 ? {} : { attemptTimeoutMs }),
     ...(retry === undefined ? {} : { retry }),
-  };
-}
-
-const pathTypes = { Exact: "exact", PathPrefix: "prefix", RegularExpression: "regex" } as const;
-const valueTypes = { Exact: "exact", RegularExpression: "regex" } as const;
-
-function matchOf(spec: MatchSpec): RouteMatch {
-  const headers = (spec.headers ?? []).map(({ name, type, value }): ValueMatch => ({
-    name: name.toLowerCase(),
-    type: valueTypes[type],
-    value,
-  }));
-  const query = (spec.queryParams ?? []).map(({ name, type, value }): ValueMatch => ({
-    name,
-    type: valueTypes[type],
-    value,
-  }));
-  return {
-    path:
-      spec.path === undefined ? everything.path : { type: pathTypes[spec.path.type], value: spec.path.value },
-    ...(spec.method === undefined ? {} : { method: spec.method }),
-    headers,
-    query,
   };
 }

@@ -1,9 +1,17 @@
 import { parseDocument } from "yaml";
 import { type HostnameClaim, claimHostnames, ownDomains } from "./hostnames.js";
-import type { HttpRoute } from "../../src/config/documents/http-route.js";
+import type { Route } from "../../src/config/documents/document.js";
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
 import { idOf, type StoredDocument } from "../policy-store/stored-document.js";
-import { indexMesh, type MeshIndex, parentsOf, refKey, targetsOf } from "./mesh-index.js";
+import {
+  indexMesh,
+  type MeshIndex,
+  parentsOf,
+  protocolOf,
+  refKey,
+  takesRequests,
+  targetsOf,
+} from "./mesh-index.js";
 import type { MeshModel } from "./mesh-model.js";
 
 /** What became of a document, in the words of the Gateway API. */
@@ -42,41 +50,65 @@ export function withStatus(stored: StoredDocument, conditions: readonly Conditio
 
 function routeConditions(
   index: MeshIndex,
-  route: HttpRoute,
+  route: Route,
   claims: ReadonlyMap<string, HostnameClaim>,
 ): readonly Condition[] {
-  const missingParents = parentsOf(route).filter((key) => !index.services.has(key));
-  const backends = route.spec.rules
-    .flatMap((rule) => rule.backendRefs ?? [])
-    .map((ref) => refKey(ref, route));
-  const missing = [...new Set(backends.filter((key) => !index.services.has(key)))].sort();
-  const conditions: Condition[] = [
-    missingParents.length === 0
-      ? condition("Accepted", "True", "Accepted", "the route is in force")
-      : condition(
-          "Accepted",
-          "True",
-          "ParentNotFound",
-          `${services(missingParents)} not in the registry: only this route makes the name known`,
-        ),
-    missing.length === 0
-      ? condition("ResolvedRefs", "True", "ResolvedRefs", "every backend is in the registry")
-      : condition(
-          "ResolvedRefs",
-          "False",
-          "BackendNotFound",
-          `${services(missing)} not in the registry: requests that fall to it are answered with 500`,
-        ),
+  const parents = parentsOf(route);
+  const opaque = parents.filter((key) => !takesRequests(index, key));
+  const directsNobody = opaque.length === parents.length;
+  const conditions = [
+    directsNobody
+      ? condition("Accepted", "False", "UnsupportedProtocol", opaqueMessage(opaque))
+      : acceptance(parents.filter((key) => !index.services.has(key))),
+    resolution(index, route),
   ];
+  if (opaque.length > 0 && !directsNobody)
+    conditions.push(condition("PartiallyInvalid", "True", "UnsupportedProtocol", opaqueMessage(opaque)));
   const lost = lostHostnames(index, route, claims);
   if (lost.length > 0)
     conditions.push(condition("PartiallyInvalid", "True", "HostnameConflict", lost.join("; ")));
   return conditions;
 }
 
+function acceptance(missingParents: readonly string[]): Condition {
+  if (missingParents.length === 0) return condition("Accepted", "True", "Accepted", "the route is in force");
+  const message = `${services(missingParents)} not in the registry: only this route makes the name known`;
+  return condition("Accepted", "True", "ParentNotFound", message);
+}
+
+function opaqueMessage(keys: readonly string[]): string {
+  return `${speaking(keys)} tcp: a route directs requests, not connections`;
+}
+
+/** Whether every backend is there and speaks what is sent to it. */
+function resolution(index: MeshIndex, route: Route): Condition {
+  const refs = route.spec.rules.flatMap((rule) => (rule.backendRefs ?? []).map((ref) => refKey(ref, route)));
+  const backends = [...new Set(refs)].sort();
+  const missing = backends.filter((key) => !index.services.has(key));
+  const known = backends.filter((key) => index.services.has(key));
+  const opaque = known.filter((key) => !takesRequests(index, key));
+  const older = route.kind === "GRPCRoute" ? known.filter((key) => protocolOf(index, key) === "http") : [];
+  const answer = route.kind === "GRPCRoute" ? "UNAVAILABLE" : "500";
+  const problems = [
+    ...(missing.length === 0
+      ? []
+      : [`${services(missing)} not in the registry: requests that fall to it are answered with ${answer}`]),
+    ...(opaque.length === 0
+      ? []
+      : [`${speaking(opaque)} tcp: requests that fall to it are answered with ${answer}`]),
+    ...(older.length === 0
+      ? []
+      : [`${speaking(older)} HTTP/1.1, which carries no gRPC: start it with --protocol grpc`]),
+  ];
+  if (problems.length === 0)
+    return condition("ResolvedRefs", "True", "ResolvedRefs", "every backend is in the registry");
+  const reason = missing.length > 0 ? "BackendNotFound" : "UnsupportedProtocol";
+  return condition("ResolvedRefs", "False", reason, problems.join("; "));
+}
+
 function lostHostnames(
   index: MeshIndex,
-  route: HttpRoute,
+  route: Route,
   claims: ReadonlyMap<string, HostnameClaim>,
 ): readonly string[] {
   const parents = parentsOf(route);
@@ -122,6 +154,10 @@ function policyConditions(index: MeshIndex, policy: TrafficPolicy): readonly Con
 
 function services(keys: readonly string[]): string {
   return keys.length === 1 ? `service ${keys[0]} is` : `services ${keys.join(", ")} are`;
+}
+
+function speaking(keys: readonly string[]): string {
+  return keys.length === 1 ? `service ${keys[0]} speaks` : `services ${keys.join(", ")} speak`;
 }
 
 function condition(

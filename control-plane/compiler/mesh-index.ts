@@ -1,4 +1,4 @@
-import type { HttpRoute, ParentRef } from "../../src/config/documents/http-route.js";
+import type { Route } from "../../src/config/documents/document.js";
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
 import type { Protocol } from "../../src/config/snapshot.js";
 import type { CatalogService } from "../catalog/catalog.js";
@@ -8,7 +8,7 @@ import { isMeshName, serviceKey } from "./service-name.js";
 
 /** A route with its age. */
 export interface StoredRoute {
-  readonly route: HttpRoute;
+  readonly route: Route;
   readonly id: string;
   readonly createdAtMs: number;
 }
@@ -26,6 +26,8 @@ export interface MeshIndex {
   readonly services: ReadonlyMap<string, CatalogService>;
   /** Every service there is: of the registry, and those that exist only as parent of a route. Sorted. */
   readonly serviceKeys: readonly string[];
+  /** What each service of the registry or of a policy speaks. */
+  readonly protocols: ReadonlyMap<string, Protocol>;
   /** The policy of each service: the oldest of those that target it. */
   readonly policies: ReadonlyMap<string, StoredPolicy>;
   /** Routes by the service they are attached to, oldest first. */
@@ -57,29 +59,40 @@ export function indexMesh(model: MeshModel): MeshIndex {
     }
   }
   const serviceKeys = [...new Set([...services.keys(), ...attached.keys()])].sort();
-  return { trustDomain: model.trustDomain, services, serviceKeys, policies, attached };
+  const protocols = new Map([
+    ...[...services].map(([key, service]) => [key, declaredProtocol(service)] as const),
+    ...[...policies].flatMap(([key, { policy }]) =>
+      policy.spec.protocol === undefined ? [] : [[key, policy.spec.protocol] as const],
+    ),
+  ]);
+  return { trustDomain: model.trustDomain, services, serviceKeys, protocols, policies, attached };
 }
 
-/**
- * What a service speaks: what its policy says, else what most instances say, while a change of protocol rolls through
- * them; of equals the first by name.
- */
-export function protocolOf(index: MeshIndex, key: string): Protocol {
-  const told = index.policies.get(key)?.policy.spec.protocol;
-  if (told !== undefined) return told;
+/** What most instances speak, while a change of protocol rolls through them; of equals the first by name. */
+function declaredProtocol(service: CatalogService): Protocol {
   const counts = new Map<Protocol, number>();
-  for (const instance of index.services.get(key)?.instances ?? []) {
-    counts.set(instance.protocol, (counts.get(instance.protocol) ?? 0) + 1);
-  }
+  for (const { protocol } of service.instances) counts.set(protocol, (counts.get(protocol) ?? 0) + 1);
   const [first] = [...counts].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));
   return first?.[0] ?? "http";
+}
+
+/** What a service speaks; http while nobody says. */
+export function protocolOf(index: MeshIndex, key: string): Protocol {
+  return index.protocols.get(key) ?? "http";
+}
+
+/** Whether requests can be sent to a service: bytes of another protocol are no requests. */
+export function takesRequests(index: MeshIndex, key: string): boolean {
+  return protocolOf(index, key) !== "tcp";
 }
 
 /**
  * The routes that direct callers of `namespace` to the service. Routes of the callers' own namespace replace those of
  * the service's (Gateway API GEP-1426: consumer routes take precedence over producer routes).
+ * A service that takes no requests has none.
  */
 export function routesFor(index: MeshIndex, key: string, namespace: string): readonly StoredRoute[] {
+  if (!takesRequests(index, key)) return [];
   const routes = index.attached.get(key) ?? [];
   const own = routes.filter((entry) => entry.route.metadata.namespace === namespace);
   if (own.length > 0) return own;
@@ -92,11 +105,14 @@ export function targetsOf(policy: TrafficPolicy): readonly string[] {
 }
 
 /** Keys of the services that a route is attached to. */
-export function parentsOf(route: HttpRoute): readonly string[] {
+export function parentsOf(route: Route): readonly string[] {
   return route.spec.parentRefs.map((ref) => refKey(ref, route));
 }
 
 /** Key of a service that a route names, as parent or as backend. */
-export function refKey(ref: Pick<ParentRef, "name" | "namespace">, route: HttpRoute): string {
+export function refKey(
+  ref: { readonly name: string; readonly namespace?: string | undefined },
+  route: Route,
+): string {
   return serviceKey(ref.name, ref.namespace ?? route.metadata.namespace);
 }

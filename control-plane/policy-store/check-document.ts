@@ -1,12 +1,13 @@
 import type { Document } from "../../src/config/documents/document.js";
 import { createdAnnotation } from "../../src/config/documents/metadata.js";
+import { checkGrpcRoute } from "./check-grpc-route.js";
 import { checkHttpRoute } from "./check-http-route.js";
 import { checkTrafficPolicy } from "./check-traffic-policy.js";
 import type { FieldProblem } from "./schema-problems.js";
 
 /** What a schema cannot say: fields that contradict each other, expressions that do not compile. */
 export function checkDocument(document: Document): readonly FieldProblem[] {
-  const problems = document.kind === "HTTPRoute" ? checkHttpRoute(document) : checkTrafficPolicy(document);
+  const problems = checkKind(document);
   const created = document.metadata.annotations?.[createdAnnotation];
   if (created !== undefined && Number.isNaN(Date.parse(created))) {
     return [
@@ -18,4 +19,15 @@ export function checkDocument(document: Document): readonly FieldProblem[] {
     ];
   }
   return problems;
+}
+
+function checkKind(document: Document): readonly FieldProblem[] {
+  switch (document.kind) {
+    case "HTTPRoute":
+      return checkHttpRoute(document);
+    case "GRPCRoute":
+      return checkGrpcRoute(document);
+    case "TrafficPolicy":
+      return checkTrafficPolicy(document);
+  }
 }

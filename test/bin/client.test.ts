@@ -287,7 +287,37 @@ t.test("check judges the mesh", async (t) => {
   t.same(lines({ services: [inConsul] }), lines({}), "Consul's ids have the machine before them");
   t.same(new Set(lines({}).map(({ state }) => state)), new Set(["ok"]));
 
+  const speaking = (...protocols: readonly string[]) => ({
+    services: [
+      {
+        name: "web",
+        namespace: "default",
+        instances: protocols.map((protocol) => ({ ...instance, protocol })),
+      },
+    ],
+  });
+  const deciding = (name: string, namespace: string) => ({
+    documents: [
+      {
+        conditions: [],
+        document: {
+          kind: "TrafficPolicy",
+          metadata: { name: "p", namespace },
+          spec: { targetRefs: [{ kind: "Service", name }], protocol: "grpc" },
+        },
+      } as never,
+    ],
+  });
+  const disagreement = /web\.default: instances declare different protocols \(grpc: .*; http: .*\)/;
+  const isTold = (change: Partial<CheckSubject>): boolean =>
+    lines(change).some(({ text }) => disagreement.test(text));
+  t.notOk(isTold(speaking("grpc", "grpc")));
+  t.notOk(isTold({ ...speaking("http", "grpc"), ...deciding("web", "default") }), "a policy has decided");
+  t.ok(isTold({ ...speaking("http", "grpc"), ...deciding("web", "shop") }), "not for this service");
+  t.ok(isTold({ ...speaking("http", "grpc"), ...deciding("api", "default") }), "nor this policy");
+
   const table: readonly [Partial<CheckSubject>, "warning" | "failed", RegExp][] = [
+    [speaking("http", "grpc", "http"), "warning", disagreement],
     [withRegistry({ isRead: false }), "failed", /consul registry was not read yet/],
     [
       withRegistry({ stale: { sinceMs: nowMs - 5000, reason: "no leader" } }),

@@ -79,6 +79,40 @@ const httpRoute = fc.record({
   }),
 });
 
+const grpcMatch = fc.record({
+  method: optional(
+    fc
+      .record({
+        type: optional(fc.constantFrom("Exact", "RegularExpression")),
+        service: optional(fc.constantFrom("shop.v1.Cart", "shop.v1", "a")),
+        method: optional(fc.constantFrom("Get", "Put", "b")),
+      })
+      .filter(({ service: name, method }) => name !== undefined || method !== undefined),
+  ),
+  headers: optional(headerMatches),
+});
+const grpcRoute = fc.record({
+  apiVersion: fc.constantFrom("gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"),
+  kind: fc.constant("GRPCRoute"),
+  metadata,
+  spec: fc.record({
+    parentRefs: fc.tuple(fc.record({ name: service, namespace })),
+    hostnames: optional(fc.tuple(fc.constantFrom("a.example", "*.example", "api"))),
+    rules: optional(
+      fc.array(
+        fc.record({
+          matches: optional(fc.array(grpcMatch, { maxLength: 3 })),
+          filters: optional(fc.array(headerChange, { maxLength: 1 })),
+          backendRefs: optional(
+            fc.array(fc.record({ name: service, namespace: optional(namespace) }), { maxLength: 3 }),
+          ),
+        }),
+        { maxLength: 3 },
+      ),
+    ),
+  }),
+});
+
 const trafficPolicy = fc.record({
   apiVersion: fc.constant("remora.mesh/v1"),
   kind: fc.constant("TrafficPolicy"),
@@ -89,22 +123,35 @@ const trafficPolicy = fc.record({
       maxLength: 2,
       selector: (ref) => ref.name,
     }),
+    protocol: optional(fc.constantFrom("http", "http2", "grpc", "tcp")),
     loadBalancer: optional(fc.record({ policy: optional(fc.constantFrom("round_robin", "peak_ewma")) })),
-    connectionPool: optional(fc.record({ maxRequests: optional(fc.integer({ min: 1, max: 99 })) })),
+    connectionPool: optional(
+      fc.record({
+        maxRequests: optional(fc.integer({ min: 1, max: 99 })),
+        tcp: optional(fc.record({ idleTimeout: optional(duration) })),
+      }),
+    ),
     outlierDetection: optional(
       fc.record({
         baseEjectionTime: optional(fc.constantFrom("1s", "5m")),
         maxEjectionPercent: optional(fc.integer({ min: 0, max: 100 })),
       }),
     ),
-    retry: optional(fc.record({ attempts: optional(fc.integer({ min: 1, max: 10 })) })),
+    retry: optional(
+      fc.record({
+        attempts: optional(fc.integer({ min: 1, max: 10 })),
+        on: optional(fc.subarray(["gateway-error", "retriable-4xx", "unavailable", "internal"])),
+      }),
+    ),
     timeouts: optional(fc.record({ request: optional(duration) })),
     mtls: optional(fc.record({ mode: fc.constantFrom("STRICT", "PERMISSIVE", "DISABLE") })),
   }),
 });
 
 /** Any valid document as a user may write it: defaults left out, few names so that documents meet each other. */
-export const anyDocument: fc.Arbitrary<unknown> = fc.oneof(httpRoute, trafficPolicy).map(withoutUndefined);
+export const anyDocument: fc.Arbitrary<unknown> = fc
+  .oneof(httpRoute, grpcRoute, trafficPolicy)
+  .map(withoutUndefined);
 
 /** Namespaces and services that anyDocument speaks of. */
 export const anyService = fc.record({ service, namespace });

@@ -1,23 +1,26 @@
 import { didYouMean } from "../did-you-mean.js";
 import { ConfigError } from "../../errors/config-error.js";
+import { GrpcRoute } from "./grpc-route.js";
 import { HttpRoute } from "./http-route.js";
 import { TrafficPolicy } from "./traffic-policy.js";
 
 /** What users write: routes and policies, one YAML document each. */
-export type Document = HttpRoute | TrafficPolicy;
+export type Document = Route | TrafficPolicy;
+
+/** A document that directs requests. */
+export type Route = HttpRoute | GrpcRoute;
 
 /** Kind of a document. */
 export type Kind = Document["kind"];
 
 /** The schema of each kind. */
-export const documentSchemas = { HTTPRoute: HttpRoute, TrafficPolicy } as const;
+export const documentSchemas = { HTTPRoute: HttpRoute, GRPCRoute: GrpcRoute, TrafficPolicy } as const;
 
 /** Every kind of this version. */
 export const kinds = Object.keys(documentSchemas) as Kind[];
 
 /** Kinds that users may bring along from other meshes and that this version does not carry out. */
 const laterKinds: readonly string[] = [
-  "GRPCRoute",
   "TCPRoute",
   "TLSRoute",
   "UDPRoute",

@@ -101,3 +101,12 @@ export const BackendFilter = z.strictObject({
   externalAuth: notSupported(),
 });
 export type BackendFilter = z.infer<typeof BackendFilter>;
+
+/** What the filters of every kind of route and of its backends come to: none has more than these. */
+export interface RouteFilter {
+  readonly type: HttpRouteFilter["type"];
+  readonly requestHeaderModifier?: HeaderModifierSpec | undefined;
+  readonly responseHeaderModifier?: HeaderModifierSpec | undefined;
+  readonly requestRedirect?: RequestRedirect | undefined;
+  readonly urlRewrite?: UrlRewriteSpec | undefined;
+}

@@ -1,40 +1,9 @@
 import { z } from "zod";
-import {
-  choice,
-  documentName,
-  duration,
-  headerName,
-  namespaceName,
-  notSupported,
-  port,
-  serviceName,
-} from "./field.js";
+import { choice, documentName, duration, notSupported } from "./field.js";
+import { HeaderMatch, matchPattern } from "./header-match.js";
 import { BackendFilter, HttpRouteFilter } from "./http-route-filter.js";
 import { Metadata } from "./metadata.js";
-
-const coreGroup = () => z.literal("", { error: 'must be "" (the core group of Service)' }).optional();
-const serviceKind = () =>
-  choice(["Service"], ["Gateway", "ServiceEntry", "Hostname", "ServiceImport"]).optional();
-const unusedPort = () =>
-  port()
-    .optional()
-    .describe("Accepted as in Kubernetes; a service of the mesh has one port, so it is not compared.");
-
-const ParentRef = z.strictObject({
-  group: coreGroup().describe('Group of the parent: "" for Service.'),
-  kind: serviceKind().describe("Kind of the parent: Service."),
-  name: serviceName().describe("The service whose callers this route directs."),
-  namespace: namespaceName()
-    .optional()
-    .describe(
-      "Namespace of the service; the route's own when absent. When it is another one, the route is a consumer route: it directs only callers of the route's namespace.",
-    ),
-  port: unusedPort(),
-  sectionName: notSupported("a service of the mesh has one port"),
-});
-export type ParentRef = z.infer<typeof ParentRef>;
-
-const pattern = () => z.string().max(4096);
+import { attachment, backendRef } from "./service-ref.js";
 
 const PathMatchSpec = z.strictObject({
   type: choice(["Exact", "PathPrefix", "RegularExpression"])
@@ -43,16 +12,10 @@ const PathMatchSpec = z.strictObject({
   value: z.string().min(1).max(1024).default("/").describe("The path, prefix or expression."),
 });
 
-const HeaderMatch = z.strictObject({
-  type: choice(["Exact", "RegularExpression"]).default("Exact").describe("How value is compared."),
-  name: headerName().describe("Name of the header; case does not matter."),
-  value: pattern().describe("The value, or an RE2 expression that must match all of it."),
-});
-
 const QueryParamMatch = z.strictObject({
   type: choice(["Exact", "RegularExpression"]).default("Exact").describe("How value is compared."),
   name: z.string().min(1).max(256).describe("Name of the parameter; case matters."),
-  value: pattern().describe("The value, or an RE2 expression that must match all of it."),
+  value: matchPattern().describe("The value, or an RE2 expression that must match all of it."),
 });
 
 const Match = z.strictObject({
@@ -69,21 +32,7 @@ const Match = z.strictObject({
 });
 export type MatchSpec = z.infer<typeof Match>;
 
-const BackendRef = z.strictObject({
-  group: coreGroup().describe('Group of the backend: "" for Service.'),
-  kind: serviceKind().describe("Kind of the backend: Service."),
-  name: serviceName().describe("The service that requests go to."),
-  namespace: namespaceName().optional().describe("Namespace of that service; the route's own when absent."),
-  port: unusedPort(),
-  weight: z
-    .int()
-    .min(0)
-    .max(1_000_000)
-    .default(1)
-    .describe("Share of the requests: weight / sum of weights."),
-  filters: z.array(BackendFilter).max(16).optional().describe("Header modifiers for this backend alone."),
-});
-export type BackendRef = z.infer<typeof BackendRef>;
+const BackendRef = backendRef(BackendFilter);
 
 const Timeouts = z.strictObject({
   request: duration().optional().describe("Caps the whole request, retries included. 0s = none."),
@@ -131,14 +80,6 @@ const Rule = z.strictObject({
 });
 export type RuleSpec = z.infer<typeof Rule>;
 
-const Hostname = z
-  .string()
-  .max(253)
-  .regex(/^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/, {
-    error: "must be a host name in lower case, without port; *. may stand at its beginning",
-  })
-  .refine((host) => !/^[0-9.]+$/.test(host), { error: "must be a host name, not an IP address" });
-
 /** `HTTPRoute` of the Gateway API, attached to services (GAMMA), with the fields that this version carries out. */
 export const HttpRoute = z.strictObject({
   apiVersion: choice(["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]).describe(
@@ -148,18 +89,7 @@ export const HttpRoute = z.strictObject({
   metadata: Metadata.describe("Who the document is."),
   spec: z
     .strictObject({
-      parentRefs: z
-        .array(ParentRef)
-        .min(1, { error: "must name at least one service, else the route directs nobody" })
-        .max(32)
-        .describe("The services whose callers this route directs."),
-      hostnames: z
-        .array(Hostname)
-        .max(16)
-        .optional()
-        .describe(
-          "Further host names that the outbound port serves with these rules, besides the service's own names.",
-        ),
+      ...attachment,
       rules: z
         .array(Rule)
         .max(16)

@@ -19,44 +19,7 @@ import type { Snapshot } from "../../../src/config/snapshot.js";
 import { LatestValue } from "../../../src/lifecycle/latest-value.js";
 import { anyDocument } from "../../support/any-document.js";
 import { FakeClock } from "../../support/fake-clock.js";
-
-function instance(id: string, over: Partial<Instance> = {}): Instance {
-  return {
-    id,
-    address: "10.0.0.1",
-    port: 8080,
-    meshPort: 15_000 + Number(/\d+$/.exec(id)?.[0] ?? 0),
-    status: "passing",
-    protocol: "http",
-    weight: 1,
-    zone: "",
-    meta: {},
-    tags: [],
-    ...over,
-  };
-}
-
-function catalogOf(services: Readonly<Record<string, readonly Instance[]>>): CatalogState {
-  return {
-    services: new Map(
-      Object.entries(services).map(([key, instances]) => {
-        const dot = key.lastIndexOf(".");
-        return [key, { name: key.slice(0, dot), namespace: key.slice(dot + 1), instances }];
-      }),
-    ),
-    staleSince: undefined,
-  };
-}
-
-/** Documents in the order of their age. */
-function documentsOf(yaml: string): readonly StoredDocument[] {
-  return parseDocuments(yaml, "test.yaml").map((document, index) => ({
-    document,
-    text: stringify(document),
-    file: `${index}.yaml`,
-    createdAtMs: index,
-  }));
-}
+import { catalogOf, documentsOf, instance } from "../../support/mesh-model.js";
 
 const route = (name: string, spec: string, namespace = "default"): string =>
   `apiVersion: gateway.networking.k8s.io/v1

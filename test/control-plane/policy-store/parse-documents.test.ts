@@ -37,6 +37,8 @@ spec:
 `;
 const filter = (text: string): string => route(`filters: [${text}]`);
 
+const call = (rule: string): string => route(rule).replace("HTTPRoute", "GRPCRoute");
+
 const mistakes: readonly (readonly [text: string, error: string])[] = [
   [route("matchs: []"), 'f.yaml:7:5: spec.rules.0: unknown field "matchs"; did you mean "matches"?'],
   [
@@ -205,16 +207,69 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
   ],
   [policy("timeouts: [1s]"), "f.yaml:6:13: spec.timeouts: expected a map, found a list"],
   [
-    "kind: GRPCRoute",
-    "f.yaml:1:7: kind: kind GRPCRoute is not supported by this version of Remora (it has HTTPRoute, TrafficPolicy)",
+    "kind: TCPRoute",
+    "f.yaml:1:7: kind: kind TCPRoute is not supported by this version of Remora (it has HTTPRoute, GRPCRoute, TrafficPolicy)",
   ],
   [
     "kind: HttpRoute",
-    'f.yaml:1:7: kind: unknown kind "HttpRoute" (it has HTTPRoute, TrafficPolicy); did you mean "HTTPRoute"?',
+    'f.yaml:1:7: kind: unknown kind "HttpRoute" (it has HTTPRoute, GRPCRoute, TrafficPolicy); did you mean "HTTPRoute"?',
   ],
   [
     "kind: TrafficPolcy",
-    'f.yaml:1:7: kind: unknown kind "TrafficPolcy" (it has HTTPRoute, TrafficPolicy); did you mean "TrafficPolicy"?',
+    'f.yaml:1:7: kind: unknown kind "TrafficPolcy" (it has HTTPRoute, GRPCRoute, TrafficPolicy); did you mean "TrafficPolicy"?',
+  ],
+  [
+    call("matches: [{method: {servce: a.B}}]"),
+    'f.yaml:7:25: spec.rules.0.matches.0.method: unknown field "servce"; did you mean "service"?',
+  ],
+  [
+    call("matches: [{method: {}}]"),
+    'f.yaml:7:24: spec.rules.0.matches.0.method: needs the field "service" or "method"; leave method out to match every call',
+  ],
+  [
+    call("matches: [{method: {service: a/B}}]"),
+    'f.yaml:7:34: spec.rules.0.matches.0.method.service: "a/B" is not valid: a gRPC service is the full name from its .proto file, like shop.v1.Cart',
+  ],
+  [
+    call("matches: [{method: {method: a.B}}]"),
+    'f.yaml:7:33: spec.rules.0.matches.0.method.method: "a.B" is not valid: a gRPC method is one name from its .proto file, like AddItem',
+  ],
+  [
+    call("matches: [{method: {type: RegularExpression, service: a, method: '(?=x)'}}]"),
+    'f.yaml:7:70: spec.rules.0.matches.0.method.method: regular expression "(?=x)" is not valid RE2 syntax: error parsing regexp: invalid or unsupported Perl syntax: `(?=` (RE2 has no lookaround and no back-references)',
+  ],
+  [call("matches: [{path: {value: /a}}]"), 'f.yaml:7:16: spec.rules.0.matches.0: unknown field "path"'],
+  [
+    call("filters: [{type: RequestMirror}]"),
+    'f.yaml:7:22: spec.rules.0.filters.0.type: "RequestMirror" is not supported by this version of Remora (it has RequestHeaderModifier, ResponseHeaderModifier)',
+  ],
+  [
+    call("filters: [{type: URLRewrite}]"),
+    'f.yaml:7:22: spec.rules.0.filters.0.type: unknown value "URLRewrite", expected one of RequestHeaderModifier, ResponseHeaderModifier',
+  ],
+  [
+    call("backendRefs: [{name: api, filters: [{type: RequestHeaderModifier}]}]"),
+    'f.yaml:7:41: spec.rules.0.backendRefs.0.filters.0: type RequestHeaderModifier needs the field "requestHeaderModifier"',
+  ],
+  [
+    call("timeouts: {request: 1s}"),
+    'f.yaml:7:5: spec.rules.0: "timeouts" is not supported by this version of Remora; GRPCRoute has none; see timeouts of TrafficPolicy',
+  ],
+  [
+    call("{}").replace("/v1", "/v1beta1"),
+    'f.yaml:1:13: apiVersion: unknown value "gateway.networking.k8s.io/v1beta1", expected one of gateway.networking.k8s.io/v1, gateway.networking.k8s.io/v1alpha2; did you mean "gateway.networking.k8s.io/v1"?',
+  ],
+  [
+    policy("protocol: htttp"),
+    'f.yaml:6:13: spec.protocol: unknown value "htttp", expected one of http, http2, grpc, tcp; did you mean "http"?',
+  ],
+  [
+    policy("retry: {on: [5xx]}"),
+    'f.yaml:6:16: spec.retry.on.0: "5xx" is not supported by this version of Remora (it has connect-failure, refused-stream, reset, gateway-error, retriable-4xx, cancelled, deadline-exceeded, resource-exhausted, internal, unavailable)',
+  ],
+  [
+    policy("connectionPool: {tcp: {idleTimout: 1s}}"),
+    'f.yaml:6:26: spec.connectionPool.tcp: unknown field "idleTimout"; did you mean "idleTimeout"?',
   ],
   ["a: 1", 'f.yaml:1:1: required field "kind" is missing or not a text'],
   ["- 1", "f.yaml:1:1: expected a map with apiVersion, kind, metadata and spec"],
@@ -374,8 +429,9 @@ t.test("near words are found, far ones are not proposed", async (t) => {
 
 t.test("kinds are known by any of their names", async (t) => {
   t.equal(parseKind("httproutes"), "HTTPRoute");
+  t.equal(parseKind("grpcroute"), "GRPCRoute");
   t.equal(parseKind("TrafficPolicies"), "TrafficPolicy");
-  t.throws(() => parseKind("grpcroute"), { name: "ConfigError" });
+  t.throws(() => parseKind("tcproute"), { name: "ConfigError" });
 });
 
 t.test("every field of every kind says what it means", async (t) => {
