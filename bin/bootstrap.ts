@@ -44,6 +44,7 @@ export async function bootstrapOf(settings: SidecarSettings, terminal: Terminal)
     meta: Object.fromEntries(settings.meta),
     accessLog: { format: settings.accessLog, path: settings.accessLogFile },
     registration: await registrationOf(settings),
+    workers: settings.workers,
     drainTimeoutMs: settings.drainTimeout,
     drainDelayMs: settings.drainDelay,
     // Less than the whole, so that the reason is told and not only that time is up.

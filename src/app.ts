@@ -1,5 +1,4 @@
 import { messageOf } from "./errors/message-of.js";
-import { parseSpiffeId } from "../certs/spiffe-id.js";
 import { startAdminServer, type AdminServer } from "./admin/admin-server.js";
 import type { ListenerView } from "./admin/admin-view.js";
 import type { Bootstrap } from "./config/bootstrap.js";
@@ -8,19 +7,17 @@ import { openControlPlaneChannel, type ControlPlaneChannel } from "./discovery/c
 import { keepIdentity, type IdentityKeeper } from "./discovery/identity-keeper.js";
 import type { RenewalEvent } from "./identity/renewal.js";
 import type { Svid } from "./identity/svid.js";
-import { InboundSide } from "./inbound-side.js";
-import type { LatestValue } from "./lifecycle/latest-value.js";
-import { OutboundSide } from "./outbound-side.js";
+import { LatestValue } from "./lifecycle/latest-value.js";
 import { ConnectionLimit } from "./proxy/connection-limit.js";
-import { DataPlane } from "./proxy/data-plane.js";
+import { listenWithin } from "./proxy/listener.js";
 import { announce, type Announcement } from "./registration/announcer.js";
 import { adminView } from "./sidecar-admin.js";
-import { SidecarTelemetry } from "./sidecar-telemetry.js";
 import type { Log, Missing, Sidecar, SidecarPorts } from "./sidecar.js";
-import { watchEventLoop } from "./telemetry/event-loop.js";
+import { exposeHealth } from "./telemetry/process-metrics.js";
 import { sleep, systemClock, type Clock } from "./time/clock.js";
-import { TimerWheel } from "./time/timer-wheel.js";
-import { upstreamTransport } from "./upstream-transport.js";
+import { TrafficSide } from "./traffic-side.js";
+import type { Traffic } from "./traffic.js";
+import { WorkerTraffic } from "./worker-traffic.js";
 
 export interface SidecarOptions {
   readonly bootstrap: Bootstrap;
@@ -67,20 +64,16 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
 
 class RunningSidecar implements Sidecar {
   readonly identity: string;
-  readonly missing: LatestValue<Missing>;
+  readonly missing = new LatestValue<Missing>([]);
   readonly #options: SidecarOptions;
   readonly #bootstrap: Bootstrap;
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #keeper: IdentityKeeper;
   readonly #nodeId: string;
-  readonly #telemetry: SidecarTelemetry;
-  readonly #plane: DataPlane;
-  readonly #inbound: InboundSide;
-  readonly #outbound: OutboundSide;
+  readonly #traffic: Traffic;
   readonly #channel: ControlPlaneChannel;
   readonly #link: ControlPlaneLink;
-  readonly #eventLoop: { close(): void };
   #admin: AdminServer | undefined;
   /** The entry in the registry, or the attempt to get it. */
   #announcement: Promise<Announcement> | undefined;
@@ -91,98 +84,54 @@ class RunningSidecar implements Sidecar {
   constructor(options: SidecarOptions, clock: Clock, keeper: IdentityKeeper) {
     const { bootstrap, log } = options;
     const certificates = keeper.source;
-    const identity = certificates.get()?.id ?? "";
-    const { trustDomain } = parseSpiffeId(identity);
-    const wheel = new TimerWheel(clock);
-    const telemetry = new SidecarTelemetry(bootstrap, identity, trustDomain, clock, log);
+    const { workers = 1 } = bootstrap;
     this.#options = options;
     this.#bootstrap = bootstrap;
     this.#log = log;
     this.#clock = clock;
     this.#keeper = keeper;
-    this.#telemetry = telemetry;
-    this.identity = identity;
+    this.identity = certificates.get()?.id ?? "";
     this.#nodeId = nodeId(bootstrap);
-    const transport = {
-      certificates,
-      trustDomain,
-      clock,
-      wheel,
-      metrics: (name: string) => telemetry.cluster(name),
-    };
-    this.#plane = new DataPlane({
-      clock,
-      wheel,
-      cluster: ({ name }) => ({
-        clock,
-        meters: telemetry.clusterMeters(name),
-        metrics: telemetry.cluster(name),
-        transport: (cluster, endpoint) => upstreamTransport(cluster, endpoint, transport),
-        onBreaker: (cluster, { address, port }, event) => {
-          telemetry.breakerChanged(cluster, event);
-          const { reason, forMs } = event;
-          const level = event.state === "open" ? "warn" : "info";
-          log(level, `breaker ${event.state}`, {
-            cluster,
-            endpoint: `${address}:${port}`,
-            reason,
-            forMs: Math.round(forMs),
-          });
-        },
-      }),
-    });
-    telemetry.exposeClusters(() => this.#plane.clusters());
-    const side = {
-      bootstrap,
-      certificates,
-      identity,
-      trustDomain,
-      plane: this.#plane,
-      telemetry,
-      limit: new ConnectionLimit(),
-      clock,
-      wheel,
-      log,
-    };
-    this.#inbound = new InboundSide(side);
-    this.#outbound = new OutboundSide({ ...side, nodeId: this.#nodeId });
+    const carried = { bootstrap, nodeId: this.#nodeId, certificates, clock, log };
+    const limit = new ConnectionLimit();
+    this.#traffic =
+      workers > 1
+        ? new WorkerTraffic({ ...carried, limit, workers })
+        : new TrafficSide({ ...carried, listen: listenWithin(limit) });
+    const { metrics } = this.#traffic;
     this.#channel = openControlPlaneChannel({ controlPlane: bootstrap.controlPlane, certificates, clock });
     this.#link = new ControlPlaneLink({
       bootstrap,
       nodeId: this.#nodeId,
       channel: this.#channel,
-      plane: this.#plane,
-      metrics: telemetry.metrics,
-      onApplied: () => telemetry.refresh(),
+      traffic: this.#traffic,
+      metrics,
       clock,
       log,
     });
-    this.missing = this.#link.missing;
-    this.#eventLoop = watchEventLoop(clock, telemetry.metrics);
+    exposeHealth(metrics, {
+      isLive: () => !this.#isDraining,
+      notAfterMs: () => certificates.get()?.notAfterMs ?? 0,
+    });
+    const gather = (): void =>
+      this.missing.set([...this.#link.missing.get(), ...this.#traffic.missing.get()]);
+    this.#link.missing.watch(gather);
+    this.#traffic.missing.watch(gather);
+    gather();
   }
 
   get ports(): SidecarPorts {
-    return {
-      inbound: this.#inbound.port,
-      outbound: this.#outbound.port,
-      admin: this.#admin?.port ?? 0,
-      upstreams: this.#outbound.upstreamPorts,
-    };
+    return { ...this.#traffic.ports, admin: this.#admin?.port ?? 0 };
   }
 
   /** Ports first: a port in use is the operator's mistake and should show before anything else happens. */
   async start(): Promise<void> {
-    await this.#inbound.open();
-    await this.#outbound.open();
+    await this.#traffic.open();
     this.#admin = await startAdminServer({
       view: this.#adminView(),
-      metrics: this.#telemetry.registry,
+      metrics: this.#traffic.registry,
       clock: this.#clock,
       port: this.#bootstrap.adminPort,
-    });
-    this.#telemetry.exposeProcess({
-      isLive: () => !this.#isDraining,
-      notAfterMs: () => this.#keeper.source.get()?.notAfterMs ?? 0,
     });
     await this.#link.start();
   }
@@ -193,7 +142,7 @@ class RunningSidecar implements Sidecar {
     const announcement = (this.#announcement ??= announce({
       bootstrap: this.#bootstrap,
       nodeId: this.#nodeId,
-      inboundPort: this.#inbound.port,
+      inboundPort: this.ports.inbound,
       client: this.#channel.client,
       clock: this.#clock,
       log: (message) => this.#log("warn", message),
@@ -223,7 +172,7 @@ class RunningSidecar implements Sidecar {
 
   async drainInbound(): Promise<void> {
     this.#isDraining = true;
-    await this.#inbound.drain(this.#bootstrap.drainTimeoutMs);
+    await this.#traffic.drainInbound();
   }
 
   async close(): Promise<void> {
@@ -231,15 +180,11 @@ class RunningSidecar implements Sidecar {
     this.#isClosed = true;
     this.#isDraining = true;
     await this.#leaveRegistry();
-    this.#inbound.close();
-    this.#outbound.close();
-    await this.#link.close();
+    // Neither waits for the other: a push that comes now must find nothing to be put in force in.
+    await Promise.all([this.#traffic.close(), this.#link.close()]);
     this.#keeper.close();
-    this.#eventLoop.close();
-    this.#plane.close();
     this.#channel.close();
     await this.#admin?.close();
-    await this.#telemetry.close();
   }
 
   renewalEvent(event: RenewalEvent): void {
@@ -250,7 +195,7 @@ class RunningSidecar implements Sidecar {
       void this.#checkServed(event.svid);
     } else if (event.kind === "failed") {
       this.#isRenewalFailing = true;
-      this.#telemetry.metrics.certificateRenewalFailures.cell({}).value++;
+      this.#traffic.metrics.certificateRenewalFailures.cell({}).value++;
       const { attempt, retryInMs } = event;
       this.#log("warn", "certificate renewal failed", {
         error: messageOf(event.error),
@@ -268,10 +213,10 @@ class RunningSidecar implements Sidecar {
 
   /** What counts is what peers see (consul#16779: a fresh certificate on disk, an expired one served). */
   async #checkServed(svid: Svid): Promise<void> {
-    const served = await this.#inbound.checkServed(svid);
+    const served = await this.#traffic.checkServed(svid);
     // Overtaken by the next rotation, or by the end.
     if (served.ok || this.#isDraining || this.#keeper.source.get() !== svid) return;
-    this.#telemetry.metrics.certificateNotServed.cell({}).value++;
+    this.#traffic.metrics.certificateNotServed.cell({}).value++;
     this.#log("error", "the inbound listener does not serve the renewed certificate: restart the sidecar", {
       serial: svid.serial,
       detail: served.detail,
@@ -282,7 +227,7 @@ class RunningSidecar implements Sidecar {
     return adminView({
       bootstrap: this.#bootstrap,
       nodeId: this.#nodeId,
-      plane: this.#plane,
+      traffic: this.#traffic,
       certificates: this.#keeper.source,
       missing: this.missing,
       listeners: () => this.#listenerViews(),

@@ -4,21 +4,26 @@ import { createAdsClient, type AdsClient, type AdsState } from "./discovery/ads-
 import type { ControlPlaneChannel } from "./discovery/channel.js";
 import { openSnapshotFile, type SnapshotFile } from "./discovery/snapshot-file.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
-import type { DataPlane } from "./proxy/data-plane.js";
 import { qualifiedService } from "./qualified-service.js";
 import type { Log, Missing } from "./sidecar.js";
 import type { Metrics } from "./telemetry/metrics.js";
 import { exposeConfigVersion } from "./telemetry/process-metrics.js";
 import type { Clock } from "./time/clock.js";
 
+/** What a snapshot is put in force in. */
+export interface ConfigTarget {
+  /** undefined until the first one. */
+  readonly snapshot: Snapshot | undefined;
+  /** Throws ConfigError, with everything as it was, when the snapshot cannot be carried out. */
+  apply(snapshot: Snapshot): void;
+}
+
 export interface LinkOptions {
   readonly bootstrap: Bootstrap;
   readonly nodeId: string;
   readonly channel: ControlPlaneChannel;
-  readonly plane: DataPlane;
+  readonly traffic: ConfigTarget;
   readonly metrics: Metrics;
-  /** Another snapshot is in force. */
-  readonly onApplied: () => void;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -27,7 +32,7 @@ export interface LinkOptions {
 const reminderMs = 60_000;
 
 /**
- * Keeps the data plane on the newest configuration: from the disk at once, from the control plane as it comes. Nothing that
+ * Keeps the traffic on the newest configuration: from the disk at once, from the control plane as it comes. Nothing that
  * was in force is ever taken away because the control plane is not there.
  */
 export class ControlPlaneLink {
@@ -88,11 +93,11 @@ export class ControlPlaneLink {
   }
 
   async #loadSaved(): Promise<void> {
-    const { plane, log } = this.#options;
+    const { traffic, log } = this.#options;
     const saved = await this.#file.load();
     if (saved === undefined) return;
     try {
-      plane.apply(saved.snapshot);
+      traffic.apply(saved.snapshot);
     } catch (error) {
       return log("warn", "saved configuration cannot be used", { error: String(error) });
     }
@@ -106,9 +111,9 @@ export class ControlPlaneLink {
 
   /** Throwing refuses the push: what is in force stays in force. */
   #apply(snapshot: Snapshot): void {
-    const { plane, clock, log } = this.#options;
-    const before = plane.snapshot?.version;
-    plane.apply(snapshot);
+    const { traffic, clock, log } = this.#options;
+    const before = traffic.snapshot?.version;
+    traffic.apply(snapshot);
     this.#staleSinceMs = undefined;
     this.#appliedAtMs = clock.wallMs();
     if (before === snapshot.version) return;
@@ -118,9 +123,7 @@ export class ControlPlaneLink {
   }
 
   #inForce(snapshot: Snapshot): void {
-    const { metrics, onApplied } = this.#options;
-    exposeConfigVersion(metrics, snapshot.version);
-    onApplied();
+    exposeConfigVersion(this.#options.metrics, snapshot.version);
     if (this.missing.get().length > 0) this.missing.set([]);
   }
 

@@ -6,11 +6,10 @@ import { checkServed, type ServedCheck } from "./identity/served-check.js";
 import type { CertificateSource, Svid } from "./identity/svid.js";
 import { plainDialer } from "./pool/dialer.js";
 import { Http1Pool } from "./pool/http1-pool.js";
-import type { ConnectionLimit } from "./proxy/connection-limit.js";
 import { Connections } from "./proxy/connections.js";
 import type { DataPlane } from "./proxy/data-plane.js";
 import { inbound } from "./proxy/inbound.js";
-import { Listener } from "./proxy/listener.js";
+import type { Listen, Port } from "./proxy/listener.js";
 import { MeshAcceptor } from "./proxy/mesh-acceptor.js";
 import { inboundTcp } from "./proxy/tcp.js";
 import { TcpConnections } from "./proxy/tcp-connections.js";
@@ -29,8 +28,7 @@ export interface SideOptions {
   readonly trustDomain: string;
   readonly plane: DataPlane;
   readonly telemetry: SidecarTelemetry;
-  /** Of the connections to all listeners together. */
-  readonly limit: ConnectionLimit;
+  readonly listen: Listen;
   readonly clock: Clock;
   readonly wheel: TimerWheel;
   readonly log: Log;
@@ -57,7 +55,7 @@ export class InboundSide {
     const { plane, bootstrap } = this.#options;
     return (plane.snapshot?.inbound.protocol ?? bootstrap.protocol) === "tcp";
   };
-  #listener: Listener | undefined;
+  #listener: Port | undefined;
 
   constructor(options: SideOptions) {
     const { certificates, trustDomain, telemetry, clock, wheel } = options;
@@ -94,11 +92,10 @@ export class InboundSide {
   /** Throws ConfigError when the port cannot be bound. */
   async open(): Promise<void> {
     const { inboundAddress: address, inboundPort: port } = this.#options.bootstrap;
-    this.#listener = await Listener.open({
+    this.#listener = await this.#options.listen({
       flag: "--inbound",
       address,
       port,
-      limit: this.#options.limit,
       onSocket: (socket) => this.#acceptor.accept(socket),
     });
   }
@@ -142,7 +139,7 @@ export class InboundSide {
 }
 
 /** Where a listener on all addresses is reached from this machine. */
-function loopbackOf(address: string): string {
+export function loopbackOf(address: string): string {
   if (address === "0.0.0.0") return "127.0.0.1";
   return address === "::" ? "::1" : address;
 }

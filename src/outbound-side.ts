@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import type { SideOptions } from "./inbound-side.js";
 import { Connections } from "./proxy/connections.js";
-import { Listener } from "./proxy/listener.js";
+import type { Port } from "./proxy/listener.js";
 import { outbound } from "./proxy/outbound.js";
 import { outboundTcp } from "./proxy/tcp.js";
 import { TcpConnections } from "./proxy/tcp-connections.js";
@@ -14,9 +14,9 @@ export class OutboundSide {
   readonly #options: SideOptions & { readonly nodeId: string };
   readonly #connections: Connections[] = [];
   readonly #tunnels: TcpConnections;
-  readonly #listeners: Listener[] = [];
-  readonly #upstreams = new Map<string, Listener>();
-  #byHost: Listener | undefined;
+  readonly #listeners: Port[] = [];
+  readonly #upstreams = new Map<string, Port>();
+  #byHost: Port | undefined;
 
   constructor(options: SideOptions & { readonly nodeId: string }) {
     this.#options = options;
@@ -52,8 +52,8 @@ export class OutboundSide {
     this.#tunnels.destroy();
   }
 
-  async #listen(flag: string, port: number, service: string | undefined): Promise<Listener> {
-    const { plane, telemetry, limit, clock, wheel, nodeId } = this.#options;
+  async #listen(flag: string, port: number, service: string | undefined): Promise<Port> {
+    const { plane, telemetry, listen, clock, wheel, nodeId } = this.#options;
     const connections = new Connections({
       service: outbound({ plane, node: nodeId, observe: telemetry.observeOutbound(), wheel, service }),
       clock,
@@ -63,11 +63,10 @@ export class OutboundSide {
     });
     this.#connections.push(connections);
     const addTunnel = service === undefined ? undefined : this.#tunnelsTo(service);
-    const listener = await Listener.open({
+    const listener = await listen({
       flag,
       address: loopback,
       port,
-      limit,
       onSocket: (socket) => {
         if (addTunnel?.(socket) !== true) connections.add(socket, undefined);
       },

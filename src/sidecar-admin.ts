@@ -1,19 +1,18 @@
 import { splitPemCertificates } from "../certs/bundle.js";
-import type { AdminView, ClusterView, EndpointView, ListenerView } from "./admin/admin-view.js";
+import type { AdminView, ListenerView } from "./admin/admin-view.js";
 import type { Bootstrap } from "./config/bootstrap.js";
 import type { CertificateSource } from "./identity/svid.js";
 import type { LatestValue } from "./lifecycle/latest-value.js";
-import type { Cluster } from "./proxy/cluster.js";
-import type { DataPlane } from "./proxy/data-plane.js";
 import type { Missing } from "./sidecar.js";
 import type { Clock } from "./time/clock.js";
+import type { Traffic } from "./traffic.js";
 import { version } from "./version.js";
 
 /** What the admin API may see and do of a running sidecar. */
 export interface SidecarState {
   readonly bootstrap: Bootstrap;
   readonly nodeId: string;
-  readonly plane: DataPlane;
+  readonly traffic: Traffic;
   readonly certificates: CertificateSource;
   readonly missing: LatestValue<Missing>;
   readonly listeners: () => readonly ListenerView[];
@@ -27,7 +26,7 @@ export interface SidecarState {
 }
 
 export function adminView(state: SidecarState): AdminView {
-  const { bootstrap, plane, clock, certificates } = state;
+  const { bootstrap, traffic, clock, certificates } = state;
   const startMs = clock.monotonicMs();
   let isFailing = false;
   return {
@@ -46,10 +45,11 @@ export function adminView(state: SidecarState): AdminView {
       service: bootstrap.service,
       namespace: bootstrap.namespace,
       uptimeSeconds: Math.floor((clock.monotonicMs() - startMs) / 1000),
-      configVersion: plane.snapshot?.version ?? "",
+      configVersion: traffic.snapshot?.version ?? "",
       staleSinceMs: state.staleSinceMs(),
+      workers: traffic.workers(),
     }),
-    clusters: () => [...plane.clusters()].map((cluster) => clusterView(cluster, clock.monotonicMs())),
+    clusters: () => traffic.clusters(),
     listeners: state.listeners,
     certificates() {
       const svid = certificates.get();
@@ -59,7 +59,7 @@ export function adminView(state: SidecarState): AdminView {
     },
     configDump: () => ({
       bootstrap,
-      snapshot: plane.snapshot,
+      snapshot: traffic.snapshot,
       trustBundle: splitPemCertificates(certificates.get()?.bundlePem ?? "").length,
     }),
     logLevel: () => state.logLevel.get(),
@@ -67,39 +67,5 @@ export function adminView(state: SidecarState): AdminView {
     setHealthcheckFailing: (failing) => void (isFailing = failing),
     drain: state.drain,
     quit: state.quit,
-  };
-}
-
-function clusterView(cluster: Cluster, nowMs: number): ClusterView {
-  const { config, endpoints } = cluster;
-  return {
-    name: config.name,
-    settings: {
-      policy: config.loadBalancer.policy,
-      max_requests: config.maxRequests,
-      max_connections: config.maxConnections,
-      mtls_mode: config.mtlsMode,
-      source: config.source,
-    },
-    endpoints: endpoints.map((endpoint): EndpointView => {
-      const breaker = endpoint.gate.describe();
-      const isHealthy = endpoint.gate.isOpen(nowMs);
-      return {
-        address: endpoint.config.address,
-        port: endpoint.config.port,
-        isHealthy,
-        healthFlags: breaker.state === "closed" ? "healthy" : `/failed_outlier_check (${breaker.state})`,
-        weight: endpoint.config.weight,
-        zone: endpoint.config.zone,
-        stats: {
-          rq_active: endpoint.inflight,
-          rq_window: breaker.requestsInWindow,
-          rq_error_window: breaker.failuresInWindow,
-          ejections: breaker.ejections,
-          ejected_for_ms: Math.round(breaker.remainingMs),
-          latency_ms: Math.round(endpoint.latencyMs * 100) / 100,
-        },
-      };
-    }),
   };
 }

@@ -14,7 +14,6 @@ import { Counter, Gauge } from "./telemetry/cells.js";
 import { ClusterMetricsByName, type ClusterMetrics } from "./telemetry/cluster-metrics.js";
 import { ListenerMetrics } from "./telemetry/listener-metrics.js";
 import { Metrics } from "./telemetry/metrics.js";
-import { exposeProcess } from "./telemetry/process-metrics.js";
 import { MetricsRegistry } from "./telemetry/registry.js";
 import {
   PeerRequestMetrics,
@@ -24,7 +23,6 @@ import {
 } from "./telemetry/request-metrics.js";
 import { PeerTcpMetrics, TcpMetrics } from "./telemetry/tcp-metrics.js";
 import type { Clock } from "./time/clock.js";
-import { version } from "./version.js";
 
 const defectLogMs = 1000;
 
@@ -54,7 +52,7 @@ export class SidecarTelemetry {
   readonly #errors = new Map<string, Counter>();
 
   constructor(bootstrap: Bootstrap, identity: string, trustDomain: string, clock: Clock, log: Log) {
-    const { service, namespace, accessLog, meta } = bootstrap;
+    const { service, namespace, accessLog, meta, workers = 1 } = bootstrap;
     this.#log = log;
     this.#bootstrap = bootstrap;
     this.#clock = clock;
@@ -68,7 +66,12 @@ export class SidecarTelemetry {
       trustDomain,
       protocol: "http",
     });
-    this.accessLog = openAccessLog({ ...accessLog, clock, dropped: this.metrics.accessLogDropped.cell({}) });
+    this.accessLog = openAccessLog({
+      ...accessLog,
+      clock,
+      dropped: this.metrics.accessLogDropped.cell({}),
+      isShared: workers > 1,
+    });
   }
 
   observeInbound(): Layer {
@@ -168,14 +171,6 @@ export class SidecarTelemetry {
   /** The clusters whose state is read whenever somebody scrapes. */
   exposeClusters(clusters: () => Iterable<Cluster>): void {
     this.#liveClusters = clusters;
-  }
-
-  exposeProcess(state: { readonly isLive: () => boolean; readonly notAfterMs: () => number }): void {
-    const { metrics } = this;
-    exposeProcess(this.#clock, metrics, version);
-    metrics.serverLive.read({}, () => (state.isLive() ? 1 : 0));
-    metrics.draining.read({}, () => (state.isLive() ? 0 : 1));
-    metrics.certificateNotAfter.read({}, () => state.notAfterMs() / 1000);
   }
 
   /**

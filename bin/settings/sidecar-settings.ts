@@ -76,6 +76,10 @@ export const sidecarSettings = {
     placeholder: "FILE",
     help: "where it goes; - is standard output",
   }),
+  workers: defaulted(parse.wholeNumber(1, 64), "1", {
+    placeholder: "N",
+    help: "processes that carry the traffic, 1 to 64; one per processor core that is free for it",
+  }),
   drainTimeout: defaulted(parse.duration({ leastMs: 0, mostMs: hour }), "30s", {
     placeholder: "DURATION",
     help: "longest wait for requests under way when stopping",

@@ -101,7 +101,7 @@ function answer(
     if (isRead && metricPaths.has(path)) return sendMetrics(request, response, metrics);
     // GET /logging?level= would be a change.
     const page = isRead && !(path === "/logging" && query.has("level")) ? pages.get(path) : undefined;
-    if (page !== undefined) return send(request, response, page(view, query, clock.wallMs()));
+    if (page !== undefined) return sendPage(request, response, page(view, query, clock.wallMs()));
     const mutation = request.method === "POST" ? mutations.get(path) : undefined;
     if (mutation !== undefined) {
       const { page: done, after } = mutation(view, query);
@@ -111,8 +111,18 @@ function answer(
     send(request, response, notServed(path, response));
   } catch {
     // A view that fails is a defect of one page, not of the sidecar.
-    send(request, response, textPage("internal error: this page cannot be shown", 500));
+    send(request, response, brokenPage());
   }
+}
+
+const brokenPage = (): Page => textPage("internal error: this page cannot be shown", 500);
+
+function sendPage(request: IncomingMessage, response: ServerResponse, page: Page | Promise<Page>): void {
+  if (!(page instanceof Promise)) return send(request, response, page);
+  page.then(
+    (ready) => send(request, response, ready),
+    () => send(request, response, brokenPage()),
+  );
 }
 
 function notServed(path: string, response: ServerResponse): Page {

@@ -2,7 +2,7 @@
 export interface AdminView {
   readiness(): Readiness;
   serverInfo(): ServerInfo;
-  clusters(): readonly ClusterView[];
+  clusters(): Promise<readonly ClusterView[]>;
   listeners(): readonly ListenerView[];
   certificates(): readonly CertificateView[];
   /** The configuration in force as JSON data; Maps are shown as objects. Secrets in it are redacted by the admin API. */
@@ -35,6 +35,21 @@ export interface ServerInfo {
   readonly configVersion: string;
   /** Since when the snapshot is not confirmed by a control plane, Unix milliseconds; undefined when it is. */
   readonly staleSinceMs: number | undefined;
+  /** Processes that carry the traffic; empty: the one that answers. */
+  readonly workers: readonly WorkerView[];
+}
+
+export interface WorkerView {
+  /** 1, 2, ...; stays with whoever takes the place of a worker that has died. */
+  readonly worker: number;
+  /** 0 = there is no process now. */
+  readonly pid: number;
+  /** silent: it did not answer in time when it was last asked. */
+  readonly state: "starting" | "ready" | "silent" | "gone";
+  /** Version of the configuration in force; "" before the first. */
+  readonly configVersion: string;
+  /** Open connections from clients. Key: the listener's address:port. */
+  readonly connections: Readonly<Record<string, number>>;
 }
 
 export interface ClusterView {

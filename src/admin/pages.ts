@@ -1,4 +1,4 @@
-import type { AdminView, CertificateView, ClusterView } from "./admin-view.js";
+import type { AdminView, CertificateView, ClusterView, WorkerView } from "./admin-view.js";
 import { redact } from "./redact.js";
 
 /** What one path answers. */
@@ -17,19 +17,20 @@ const jsonPage = (value: unknown): Page => ({
   body: `${JSON.stringify(value, null, 2)}\n`,
 });
 
+type PageOf = (view: AdminView, query: URLSearchParams, nowMs: number) => Page | Promise<Page>;
+
 /** GET paths but the metrics, in the order in which they are listed. `query` is the request's. */
-export const pages: ReadonlyMap<string, (view: AdminView, query: URLSearchParams, nowMs: number) => Page> =
-  new Map([
-    ["/ready", readyPage],
-    ["/healthz/ready", readyPage],
-    ["/live", () => textPage("LIVE")],
-    ["/clusters", clustersPage],
-    ["/config_dump", (view: AdminView) => jsonPage({ configs: redact(view.configDump()) })],
-    ["/certs", certsPage],
-    ["/server_info", serverInfoPage],
-    ["/listeners", listenersPage],
-    ["/logging", (view: AdminView) => textPage(`level: ${view.logLevel()}`)],
-  ]);
+export const pages: ReadonlyMap<string, PageOf> = new Map<string, PageOf>([
+  ["/ready", readyPage],
+  ["/healthz/ready", readyPage],
+  ["/live", () => textPage("LIVE")],
+  ["/clusters", clustersPage],
+  ["/config_dump", (view: AdminView) => jsonPage({ configs: redact(view.configDump()) })],
+  ["/certs", certsPage],
+  ["/server_info", serverInfoPage],
+  ["/listeners", listenersPage],
+  ["/logging", (view: AdminView) => textPage(`level: ${view.logLevel()}`)],
+]);
 
 function readyPage(view: AdminView): Page {
   const { isReady, state, missing } = view.readiness();
@@ -38,8 +39,8 @@ function readyPage(view: AdminView): Page {
 }
 
 /** Envoy's text form `cluster::address::key::value`, or its JSON form with ?format=json. */
-function clustersPage(view: AdminView, query: URLSearchParams): Page {
-  const clusters = view.clusters();
+async function clustersPage(view: AdminView, query: URLSearchParams): Promise<Page> {
+  const clusters = await view.clusters();
   if (query.get("format") === "json") return jsonPage({ cluster_statuses: clusters.map(clusterStatus) });
   const lines: string[] = [];
   for (const { name, settings, endpoints } of clusters) {
@@ -99,7 +100,12 @@ function serverInfoPage(view: AdminView): Page {
       stale: info.staleSinceMs !== undefined,
       stale_since: info.staleSinceMs === undefined ? null : new Date(info.staleSinceMs).toISOString(),
     },
+    ...(info.workers.length === 0 ? {} : { workers: info.workers.map(workerEntry) }),
   });
+}
+
+function workerEntry({ worker, pid, state, configVersion, connections }: WorkerView): unknown {
+  return { worker, pid, state, config_version: configVersion, connections };
 }
 
 function listenersPage(view: AdminView, query: URLSearchParams): Page {

@@ -31,6 +31,8 @@ export interface Bootstrap {
   readonly zone: string;
   readonly meta: Readonly<Record<string, string>>;
   readonly accessLog: AccessLogConfig;
+  /** Processes that carry the traffic, 1 to 64; absent or 1: this process does. */
+  readonly workers?: number;
   /** Who tells peers about this instance. */
   readonly registration: RegistrationConfig;
   /** Longest wait for requests under way when draining, milliseconds. */

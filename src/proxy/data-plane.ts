@@ -64,7 +64,7 @@ export class DataPlane {
       changed.size === 0 &&
       this.#clusters.size === snapshot.clusters.length &&
       same(this.#snapshot?.virtualHosts, snapshot.virtualHosts);
-    if (!isSameRouting) checkRoutes(snapshot, this.#options);
+    if (!isSameRouting) checkSnapshot(snapshot, this.#options);
     // From here on nothing throws: clusters first, then the routes that lead to them (make before break).
     const gone = new Map(this.#clusters);
     for (const config of snapshot.clusters) {
@@ -116,8 +116,14 @@ export class DataPlane {
   }
 }
 
-/** Composes every route once without its clusters: all that can be wrong with a route shows before anything is touched. */
-function checkRoutes(snapshot: Snapshot, { clock, wheel }: DataPlaneOptions): void {
+/**
+ * Throws ConfigError when a snapshot cannot be carried out: every route is composed once without its clusters, so all that
+ * can be wrong with one shows before anything is touched.
+ */
+export function checkSnapshot(
+  snapshot: Snapshot,
+  { clock, wheel }: Pick<DataPlaneOptions, "clock" | "wheel">,
+): void {
   RouteTable.build(snapshot.virtualHosts, (_, route) =>
     routeStack(route, { clock, wheel, cluster: () => undefined }),
   );

@@ -2,20 +2,41 @@ import net, { type AddressInfo, type Server, type Socket } from "node:net";
 import { ConfigError } from "../errors/config-error.js";
 import type { ConnectionLimit } from "./connection-limit.js";
 
-export interface ListenerOptions {
+/** What somebody listens at, and what becomes of the connections. */
+export interface ListenOptions {
   /** For error texts: the flag that chose the port, for example `--inbound`. */
   readonly flag: string;
   readonly address: string;
   /** 0 = any free port. */
   readonly port: number;
-  /** Shared by all listeners: connections beyond it are closed on accept. */
-  readonly limit: ConnectionLimit;
   /** Takes over the socket, its errors included. */
   readonly onSocket: (socket: Socket) => void;
 }
 
+export interface ListenerOptions extends ListenOptions {
+  /** Shared by all listeners: connections beyond it are closed on accept. */
+  readonly limit: ConnectionLimit;
+  /** Sockets go to another process: none is read from, and `onSocket` takes over the connection's place in the limit too. */
+  readonly isForOthers?: boolean;
+}
+
+/** A port that connections come from. */
+export interface Port {
+  readonly port: number;
+  /** Stops accepting; open connections stay. */
+  close(): void;
+}
+
+/** Opens a port of this process's own, or one that another process accepts for. Rejects with ConfigError when it cannot. */
+export type Listen = (options: ListenOptions) => Promise<Port>;
+
+/** Ports of this process's own. */
+export function listenWithin(limit: ConnectionLimit): Listen {
+  return (options) => Listener.open({ ...options, limit });
+}
+
 /** A bound TCP port. */
-export class Listener {
+export class Listener implements Port {
   readonly #server: Server;
   readonly port: number;
 
@@ -26,11 +47,11 @@ export class Listener {
 
   /** Throws ConfigError when the port cannot be bound. */
   static open(options: ListenerOptions): Promise<Listener> {
-    const { flag, address, port, limit, onSocket } = options;
+    const { flag, address, port, limit, onSocket, isForOthers = false } = options;
     return new Promise((resolve, reject) => {
-      const server = net.createServer({ noDelay: true, pauseOnConnect: false }, (socket) => {
+      const server = net.createServer({ noDelay: true, pauseOnConnect: isForOthers }, (socket) => {
         if (!limit.take()) return void socket.destroy();
-        socket.once("close", () => limit.give());
+        if (!isForOthers) socket.once("close", () => limit.give());
         onSocket(socket);
       });
       server.once("error", (cause: NodeJS.ErrnoException) => reject(bindError(cause, flag, address, port)));

@@ -1,5 +1,5 @@
 import { messageOf } from "../errors/message-of.js";
-import { openSync } from "node:fs";
+import { fstatSync, openSync } from "node:fs";
 import { ConfigError } from "../errors/config-error.js";
 import type { Clock } from "../time/clock.js";
 import { formatJson, formatText, type AccessLogEntry } from "./access-log-format.js";
@@ -13,7 +13,15 @@ export interface AccessLogOptions {
   readonly clock: Clock;
   /** Counts lines lost because the destination is stuck or failing. */
   readonly dropped: Counter;
+  /** Other processes write to the same destination. */
+  readonly isShared?: boolean;
 }
+
+/**
+ * What one write may put into a pipe without another process's bytes between (Linux PIPE_BUF; POSIX permits less, no system
+ * in use has it). Files in append mode have no such limit.
+ */
+const atomicPipeBytes = 4096;
 
 export interface AccessLog {
   /** One line for one request. Never blocks, never throws. */
@@ -25,9 +33,12 @@ export interface AccessLog {
 /**
  * undefined when the log is off, so that nothing is gathered for it. Throws ConfigError when the file cannot be opened.
  */
-export function openAccessLog({ format, path, clock, dropped }: AccessLogOptions): AccessLog | undefined {
+export function openAccessLog(options: AccessLogOptions): AccessLog | undefined {
+  const { format, path, clock, dropped, isShared = false } = options;
   if (format === "off") return undefined;
-  const writer = new LineWriter(path === "-" ? 1 : openFile(path), clock, dropped);
+  const fd = path === "-" ? 1 : openFile(path);
+  const maxWriteBytes = isShared && !fstatSync(fd).isFile() ? atomicPipeBytes : Infinity;
+  const writer = new LineWriter(fd, clock, dropped, maxWriteBytes);
   const toLine = format === "json" ? formatJson : formatText;
   return { write: (entry) => writer.write(toLine(entry)), close: () => writer.close() };
 }

@@ -28,6 +28,16 @@ export interface Sample {
   readonly value: number;
 }
 
+/** The numbers of one label set as plain data: what one process hands to another. */
+export interface CellState {
+  readonly labels: Readonly<Record<string, string>>;
+  /** Counter and gauge: the value. Histogram: the count of each bucket, then the sum. */
+  readonly numbers: readonly number[];
+}
+
+/** What several processes' values of a gauge make together. */
+export type GaugeMerge = "sum" | "max" | "min";
+
 interface Entry<C> {
   readonly labels: Readonly<Record<string, string>>;
   readonly cell: C;
@@ -95,7 +105,24 @@ export abstract class Family<L extends string, C> {
     return samples;
   }
 
+  /** What other processes' cells of this family are merged from. */
+  state(): CellState[] {
+    return [...this.#entries.values()].map(({ cell, labels }) => ({ labels, numbers: this.numbersOf(cell) }));
+  }
+
+  /** Merges another process's cells into these: counters and histograms add up, gauges as they were declared. */
+  merge(states: readonly CellState[]): void {
+    for (const { labels, numbers } of states) {
+      const before = this.#entries.size;
+      const cell = this.cell(labels as LabelValues<L>);
+      this.mergeInto(cell, numbers, this.#entries.size > before);
+    }
+  }
+
   protected abstract make(): C;
+  protected abstract numbersOf(cell: C): readonly number[];
+  /** `isNew`: nothing was merged into the cell before. */
+  protected abstract mergeInto(cell: C, numbers: readonly number[], isNew: boolean): void;
   /** A cell that is exposed no more. */
   protected dropped(_cell: C): void {}
   protected abstract expose(cell: C, sharedLabels: Readonly<Record<string, string>>, samples: Sample[]): void;
@@ -123,6 +150,14 @@ export class CounterFamily<L extends string> extends Family<L, Counter> {
     return new Counter();
   }
 
+  protected override numbersOf({ value }: Counter): readonly number[] {
+    return [value];
+  }
+
+  protected override mergeInto(cell: Counter, [value = 0]: readonly number[]): void {
+    cell.value += value;
+  }
+
   protected override expose(cell: Counter, sharedLabels: Record<string, string>, samples: Sample[]): void {
     samples.push({ labels: noLabels, sharedLabels, value: cell.value });
   }
@@ -131,6 +166,13 @@ export class CounterFamily<L extends string> extends Family<L, Counter> {
 export class GaugeFamily<L extends string> extends Family<L, Gauge> {
   override readonly type = "gauge";
   readonly #reads = new Map<Gauge, () => number>();
+  readonly #merge: GaugeMerge;
+
+  /** `merge`: what several workers' values make together; "sum" when nothing is said. */
+  constructor(options: FamilyOptions<L> & { readonly merge?: GaugeMerge }) {
+    super(options);
+    this.#merge = options.merge ?? "sum";
+  }
 
   /** A gauge whose value is asked for when it is scraped. A value that is not finite is not exposed. */
   read(labels: LabelValues<L>, value: () => number): void {
@@ -145,8 +187,22 @@ export class GaugeFamily<L extends string> extends Family<L, Gauge> {
     return new Gauge();
   }
 
+  protected override numbersOf(cell: Gauge): readonly number[] {
+    return [this.#valueOf(cell)];
+  }
+
+  protected override mergeInto(cell: Gauge, [value = 0]: readonly number[], isNew: boolean): void {
+    if (isNew) cell.value = value;
+    else if (this.#merge === "sum") cell.value += value;
+    else cell.value = this.#merge === "max" ? Math.max(cell.value, value) : Math.min(cell.value, value);
+  }
+
+  #valueOf(cell: Gauge): number {
+    return this.#reads.get(cell)?.() ?? cell.value;
+  }
+
   protected override expose(cell: Gauge, sharedLabels: Record<string, string>, samples: Sample[]): void {
-    const value = this.#reads.get(cell)?.() ?? cell.value;
+    const value = this.#valueOf(cell);
     if (Number.isFinite(value)) samples.push({ labels: noLabels, sharedLabels, value });
   }
 }
@@ -166,6 +222,15 @@ export class HistogramFamily<L extends string> extends Family<L, Histogram> {
 
   protected override make(): Histogram {
     return new Histogram(this.#bounds);
+  }
+
+  protected override numbersOf({ counts, sum }: Histogram): readonly number[] {
+    return [...counts, sum];
+  }
+
+  protected override mergeInto(cell: Histogram, numbers: readonly number[]): void {
+    for (let i = 0; i < cell.counts.length; i++) (cell.counts[i] as number) += numbers[i] ?? 0;
+    cell.sum += numbers[cell.counts.length] ?? 0;
   }
 
   protected override expose(cell: Histogram, sharedLabels: Record<string, string>, samples: Sample[]): void {

@@ -17,6 +17,7 @@ export class LineWriter {
   readonly #fd: number;
   readonly #clock: Clock;
   readonly #dropped: Counter;
+  readonly #maxWriteBytes: number;
   #lines: string[] = [];
   #length = 0;
   #timer: Timer | undefined;
@@ -25,8 +26,12 @@ export class LineWriter {
   #onIdle: (() => void) | undefined;
   #isClosed = false;
 
-  /** `dropped` counts lines that were lost. The descriptor belongs to the writer unless it is 1 or 2. */
-  constructor(fd: number, clock: Clock, dropped: Counter) {
+  /**
+   * `dropped` counts lines that were lost. The descriptor belongs to the writer unless it is 1 or 2. One write holds whole
+   * lines of `maxWriteBytes` together, or one longer line: other processes may write to the same destination.
+   */
+  constructor(fd: number, clock: Clock, dropped: Counter, maxWriteBytes = Infinity) {
+    this.#maxWriteBytes = maxWriteBytes;
     this.#fd = fd;
     this.#clock = clock;
     this.#dropped = dropped;
@@ -74,10 +79,19 @@ export class LineWriter {
       this.#onIdle?.();
       return;
     }
-    this.#writing = { bytes: Buffer.from(this.#lines.join("")), lines: this.#lines.length };
-    this.#lines = [];
-    this.#length = 0;
+    const lines = this.#lines.splice(0, this.#fitting());
+    const text = lines.join("");
+    this.#length -= text.length;
+    this.#writing = { bytes: Buffer.from(text), lines: lines.length };
     this.#writeMore();
+  }
+
+  /** How many of the lines that wait go into one write; at least one. */
+  #fitting(): number {
+    if (this.#maxWriteBytes === Infinity) return this.#lines.length;
+    let bytes = 0;
+    const tooMany = this.#lines.findIndex((line) => (bytes += Buffer.byteLength(line)) > this.#maxWriteBytes);
+    return tooMany === -1 ? this.#lines.length : Math.max(1, tooMany);
   }
 
   #writeMore(): void {

@@ -1,4 +1,11 @@
-import { CounterFamily, GaugeFamily, HistogramFamily, type Family } from "./family.js";
+import {
+  CounterFamily,
+  GaugeFamily,
+  HistogramFamily,
+  type CellState,
+  type Family,
+  type GaugeMerge,
+} from "./family.js";
 
 /** Envoy's default histogram bounds: milliseconds, and bytes too (dashboards made for Istio and Envoy expect them). */
 const envoyBounds = Float64Array.of(
@@ -50,6 +57,9 @@ const listenerLabels = ["local_cluster", "envoy_http_conn_manager_prefix"] as co
 export type ListenerLabel = (typeof listenerLabels)[number];
 
 type AnyFamily = Family<string, unknown>;
+
+/** All metrics of one process. Key: name of the family. */
+export type MetricsState = ReadonlyMap<string, readonly CellState[]>;
 
 /**
  * Every metric of the sidecar, declared once. docs/metrics.md is checked against it. Labels come from configuration and
@@ -148,11 +158,17 @@ export class Metrics {
   readonly membershipHealthy = clusterGauge(
     "envoy_cluster_membership_healthy",
     "Endpoints that are not ejected by their breaker.",
+    "min",
   );
-  readonly membershipTotal = clusterGauge("envoy_cluster_membership_total", "Endpoints of the cluster.");
+  readonly membershipTotal = clusterGauge(
+    "envoy_cluster_membership_total",
+    "Endpoints of the cluster.",
+    "max",
+  );
   readonly ejectionsActive = clusterGauge(
     "envoy_cluster_outlier_detection_ejections_active",
     "Endpoints ejected by their breaker now.",
+    "max",
   );
   readonly panics = clusterCounter(
     "envoy_cluster_lb_healthy_panic",
@@ -161,6 +177,7 @@ export class Metrics {
   readonly requestsOpen = clusterGauge(
     "envoy_cluster_circuit_breakers_default_rq_open",
     "1 while the concurrency limit of the cluster is reached.",
+    "max",
   );
 
   // Envoy's names: downstream side and process.
@@ -177,7 +194,7 @@ export class Metrics {
     "Open connections.",
   );
   readonly serverLive = gauge("envoy_server_live", "1 while the sidecar is serving and not draining.");
-  readonly serverUptime = gauge("envoy_server_uptime", "Time since start, in seconds.");
+  readonly serverUptime = gauge("envoy_server_uptime", "Time since start, in seconds.", "max");
   readonly serverMemoryHeapSize = gauge("envoy_server_memory_heap_size", "Reserved heap, in bytes.");
   readonly serverMemoryAllocated = gauge("envoy_server_memory_allocated", "Used heap, in bytes.");
 
@@ -187,6 +204,7 @@ export class Metrics {
     help: "Always 1; the label is the running version.",
     labels: ["version"],
     maxSeries: 1,
+    merge: "max",
   });
   readonly configInfo = new GaugeFamily({
     name: "remora_config_info",
@@ -232,6 +250,7 @@ export class Metrics {
     name: "remora_panic",
     help: "1 while too few endpoints are usable and ejection is ignored.",
     labels: ["cluster"],
+    merge: "max",
   });
   readonly errors = new CounterFamily({
     name: "remora_errors_total",
@@ -248,6 +267,7 @@ export class Metrics {
   readonly eventLoopLag = gauge(
     "remora_event_loop_lag_seconds",
     "Longest delay of the event loop since the last scrape.",
+    "max",
   );
   readonly eventLoopStalls = new CounterFamily({
     name: "remora_event_loop_stalls_total",
@@ -255,6 +275,16 @@ export class Metrics {
     labels: ["over"],
     maxSeries: 2,
   });
+  readonly workers = new GaugeFamily({
+    name: "remora_workers",
+    help: "Processes that carry the traffic, by state: configured, alive.",
+    labels: ["state"],
+    maxSeries: 2,
+  });
+  readonly workerRestarts = counter(
+    "remora_worker_restarts_total",
+    "Worker processes that ended unexpectedly and were replaced.",
+  );
   readonly draining = gauge("remora_draining", "1 while the sidecar is draining.");
   readonly accessLogDropped = counter(
     "remora_access_log_dropped_total",
@@ -271,12 +301,26 @@ export class Metrics {
   families(): readonly AnyFamily[] {
     return Object.values(this) as AnyFamily[];
   }
+
+  /** Every cell as plain data. */
+  state(): MetricsState {
+    for (const { name, overflows } of this.families())
+      if (overflows > 0) this.seriesOverflows.cell({ metric: name }).value = overflows;
+    return new Map(this.families().map((family) => [family.name, family.state()]));
+  }
+
+  /** Merges another process's metrics into these. `what` = "counts": nothing but what only ever grows. */
+  merge(state: MetricsState, what: "all" | "counts" = "all"): void {
+    for (const family of this.families())
+      if (what === "all" || family.type !== "gauge") family.merge(state.get(family.name) ?? []);
+  }
 }
 
 const counter = (name: string, help: string): CounterFamily<never> =>
   new CounterFamily({ name, help, labels: [] });
 
-const gauge = (name: string, help: string): GaugeFamily<never> => new GaugeFamily({ name, help, labels: [] });
+const gauge = (name: string, help: string, merge: GaugeMerge = "sum"): GaugeFamily<never> =>
+  new GaugeFamily({ name, help, labels: [], merge });
 
 const tcpCounter = (name: string, help: string): CounterFamily<TcpLabel> =>
   new CounterFamily({ name, help, labels: tcpLabels, maxSeries: 2000 });
@@ -284,8 +328,8 @@ const tcpCounter = (name: string, help: string): CounterFamily<TcpLabel> =>
 const clusterCounter = (name: string, help: string): CounterFamily<ClusterLabel> =>
   new CounterFamily({ name, help, labels: clusterLabels });
 
-const clusterGauge = (name: string, help: string): GaugeFamily<ClusterLabel> =>
-  new GaugeFamily({ name, help, labels: clusterLabels });
+const clusterGauge = (name: string, help: string, merge: GaugeMerge = "sum"): GaugeFamily<ClusterLabel> =>
+  new GaugeFamily({ name, help, labels: clusterLabels, merge });
 
 const listenerCounter = (name: string, help: string): CounterFamily<ListenerLabel> =>
   new CounterFamily({ name, help, labels: listenerLabels });

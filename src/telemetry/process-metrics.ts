@@ -15,3 +15,16 @@ export function exposeConfigVersion(metrics: Metrics, version: string): void {
   metrics.configInfo.clear();
   metrics.configInfo.cell({ version }).value = 1;
 }
+
+/** What a sidecar says of its whole state. `notAfterMs`: of the certificate in use, Unix milliseconds. */
+export interface SidecarHealth {
+  readonly isLive: () => boolean;
+  readonly notAfterMs: () => number;
+}
+
+/** Life, drain and certificate, read when scraped. Called once, at start. */
+export function exposeHealth(metrics: Metrics, { isLive, notAfterMs }: SidecarHealth): void {
+  metrics.serverLive.read({}, () => (isLive() ? 1 : 0));
+  metrics.draining.read({}, () => (isLive() ? 0 : 1));
+  metrics.certificateNotAfter.read({}, () => notAfterMs() / 1000);
+}

@@ -28,8 +28,9 @@ class View implements AdminView {
     uptimeSeconds: 12.7,
     configVersion: "abc",
     staleSinceMs: clock.wallMs(),
+    workers: [],
   });
-  clusters = (): ReturnType<AdminView["clusters"]> => [
+  clusters = async (): ReturnType<AdminView["clusters"]> => [
     {
       name: "api.default",
       settings: { max_requests: 1024 },

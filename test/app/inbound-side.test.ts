@@ -10,6 +10,7 @@ import { InboundSide } from "../../src/inbound-side.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import { ConnectionLimit } from "../../src/proxy/connection-limit.js";
 import { DataPlane } from "../../src/proxy/data-plane.js";
+import { listenWithin } from "../../src/proxy/listener.js";
 import { SidecarTelemetry } from "../../src/sidecar-telemetry.js";
 import { systemClock } from "../../src/time/clock.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
@@ -52,7 +53,8 @@ async function setup(t: Test, mode: MtlsMode | undefined, limit = new Connection
   if (mode !== undefined) setMode(mode);
   const certificates = new LatestValue<Svid | undefined>(await identityOf("api"));
   const side = new InboundSide({
-    ...{ bootstrap, certificates, identity, trustDomain, plane, telemetry, limit, clock, wheel, log },
+    ...{ bootstrap, certificates, identity, trustDomain, plane, telemetry, clock, wheel, log },
+    listen: listenWithin(limit),
   });
   await side.open();
   t.teardown(() => {

@@ -12,6 +12,7 @@ const floors: readonly (readonly string[])[] = [
   ["stack"],
   ["policy", "balance", "route", "http1", "http2", "tcp", "pool"],
   ["proxy", "discovery", "registration", "supervise", "admin"],
+  ["workers"],
 ];
 const floorOf = new Map(
   floors.flatMap((folders, floor) => folders.map((folder) => [folder, floor] as const)),

@@ -1,0 +1,155 @@
+import { parseSpiffeId } from "../certs/spiffe-id.js";
+import type { ClusterView, WorkerView } from "./admin/admin-view.js";
+import { clusterView } from "./cluster-view.js";
+import type { Bootstrap } from "./config/bootstrap.js";
+import type { EndpointConfig, Snapshot } from "./config/snapshot.js";
+import type { ServedCheck } from "./identity/served-check.js";
+import type { CertificateSource, Svid } from "./identity/svid.js";
+import { InboundSide } from "./inbound-side.js";
+import { LatestValue } from "./lifecycle/latest-value.js";
+import { OutboundSide } from "./outbound-side.js";
+import type { BreakerEvent } from "./policy/endpoint-breaker.js";
+import { DataPlane } from "./proxy/data-plane.js";
+import type { Listen } from "./proxy/listener.js";
+import { SidecarTelemetry } from "./sidecar-telemetry.js";
+import type { Log, Missing } from "./sidecar.js";
+import { watchEventLoop } from "./telemetry/event-loop.js";
+import type { Metrics } from "./telemetry/metrics.js";
+import { exposeProcess } from "./telemetry/process-metrics.js";
+import type { MetricsRegistry } from "./telemetry/registry.js";
+import type { Clock } from "./time/clock.js";
+import { TimerWheel } from "./time/timer-wheel.js";
+import type { Traffic } from "./traffic.js";
+import { upstreamTransport } from "./upstream-transport.js";
+import { version } from "./version.js";
+
+export interface TrafficSideOptions {
+  readonly bootstrap: Bootstrap;
+  readonly nodeId: string;
+  /** Must hold an identity by now. */
+  readonly certificates: CertificateSource;
+  /** Where connections come from. */
+  readonly listen: Listen;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** The traffic of a sidecar in one process: data plane, inbound and outbound side, and what they count. */
+export class TrafficSide implements Traffic {
+  /** The ports are all it takes. */
+  readonly missing = new LatestValue<Missing>([]);
+  readonly #options: TrafficSideOptions;
+  readonly #telemetry: SidecarTelemetry;
+  readonly #plane: DataPlane;
+  readonly #inbound: InboundSide;
+  readonly #outbound: OutboundSide;
+  readonly #eventLoop: { close(): void };
+
+  constructor(options: TrafficSideOptions) {
+    const { bootstrap, nodeId, certificates, clock, log } = options;
+    const identity = certificates.get()?.id ?? "";
+    const { trustDomain } = parseSpiffeId(identity);
+    const wheel = new TimerWheel(clock);
+    const telemetry = new SidecarTelemetry(bootstrap, identity, trustDomain, clock, log);
+    this.#options = options;
+    this.#telemetry = telemetry;
+    const transport = {
+      ...{ certificates, trustDomain, clock, wheel },
+      metrics: (name: string) => telemetry.cluster(name),
+    };
+    this.#plane = new DataPlane({
+      clock,
+      wheel,
+      cluster: ({ name }) => ({
+        clock,
+        meters: telemetry.clusterMeters(name),
+        metrics: telemetry.cluster(name),
+        transport: (cluster, endpoint) => upstreamTransport(cluster, endpoint, transport),
+        onBreaker: (cluster, endpoint, event) => this.#breakerChanged(cluster, endpoint, event),
+      }),
+    });
+    telemetry.exposeClusters(() => this.#plane.clusters());
+    const side = { ...options, identity, trustDomain, plane: this.#plane, telemetry, wheel };
+    this.#inbound = new InboundSide(side);
+    this.#outbound = new OutboundSide({ ...side, nodeId });
+    exposeProcess(clock, telemetry.metrics, version);
+    this.#eventLoop = watchEventLoop(clock, telemetry.metrics);
+  }
+
+  get metrics(): Metrics {
+    return this.#telemetry.metrics;
+  }
+
+  get registry(): MetricsRegistry {
+    return this.#telemetry.registry;
+  }
+
+  get ports(): Traffic["ports"] {
+    return {
+      inbound: this.#inbound.port,
+      outbound: this.#outbound.port,
+      upstreams: this.#outbound.upstreamPorts,
+    };
+  }
+
+  get snapshot(): Snapshot | undefined {
+    return this.#plane.snapshot;
+  }
+
+  async open(): Promise<void> {
+    await this.#inbound.open();
+    await this.#outbound.open();
+  }
+
+  apply(snapshot: Snapshot): void {
+    if (this.#plane.snapshot?.version === snapshot.version) return;
+    this.#plane.apply(snapshot);
+    this.#telemetry.refresh();
+  }
+
+  /** Brings what is read off live objects up to date, for whoever reads `metrics` without the registry. */
+  refresh(): void {
+    this.#telemetry.refresh();
+  }
+
+  /** As `clusters`, at once. */
+  clusterViews(): readonly ClusterView[] {
+    const nowMs = this.#options.clock.monotonicMs();
+    return [...this.#plane.clusters()].map((cluster) => clusterView(cluster, nowMs));
+  }
+
+  clusters(): Promise<readonly ClusterView[]> {
+    return Promise.resolve(this.clusterViews());
+  }
+
+  workers(): readonly WorkerView[] {
+    return [];
+  }
+
+  checkServed(svid: Svid): Promise<ServedCheck> {
+    return this.#inbound.checkServed(svid);
+  }
+
+  drainInbound(): Promise<void> {
+    return this.#inbound.drain(this.#options.bootstrap.drainTimeoutMs);
+  }
+
+  async close(): Promise<void> {
+    this.#inbound.close();
+    this.#outbound.close();
+    this.#eventLoop.close();
+    this.#plane.close();
+    await this.#telemetry.close();
+  }
+
+  #breakerChanged(cluster: string, { address, port }: EndpointConfig, event: BreakerEvent): void {
+    this.#telemetry.breakerChanged(cluster, event);
+    const { state, reason, forMs } = event;
+    this.#options.log(state === "open" ? "warn" : "info", `breaker ${state}`, {
+      cluster,
+      endpoint: `${address}:${port}`,
+      reason,
+      forMs: Math.round(forMs),
+    });
+  }
+}

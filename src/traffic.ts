@@ -1,0 +1,30 @@
+import type { ClusterView, WorkerView } from "./admin/admin-view.js";
+import type { ConfigTarget } from "./control-plane-link.js";
+import type { ServedCheck } from "./identity/served-check.js";
+import type { Svid } from "./identity/svid.js";
+import type { LatestValue } from "./lifecycle/latest-value.js";
+import type { Missing, SidecarPorts } from "./sidecar.js";
+import type { Metrics } from "./telemetry/metrics.js";
+import type { MetricsRegistry } from "./telemetry/registry.js";
+
+/** Whatever carries a sidecar's traffic: this process (traffic-side.ts) or several workers (worker-traffic.ts). */
+export interface Traffic extends ConfigTarget {
+  readonly ports: Omit<SidecarPorts, "admin">;
+  /** What is still to be done before traffic can flow, besides what the control plane and the identity owe. */
+  readonly missing: LatestValue<Missing>;
+  /** Of this process. */
+  readonly metrics: Metrics;
+  /** Of all processes. */
+  readonly registry: MetricsRegistry;
+  /** Opens the ports. Rejects with ConfigError when it cannot. */
+  open(): Promise<void>;
+  clusters(): Promise<readonly ClusterView[]>;
+  /** Empty when this process carries the traffic. */
+  workers(): readonly WorkerView[];
+  /** Does the inbound listener show this certificate? */
+  checkServed(svid: Svid): Promise<ServedCheck>;
+  /** Accepts no more from the mesh and finishes what is under way, bounded by the bootstrap's drain timeout. */
+  drainInbound(): Promise<void>;
+  /** Ends everything that is left, now. */
+  close(): Promise<void>;
+}
