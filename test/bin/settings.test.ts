@@ -184,6 +184,7 @@ t.test("settings become a bootstrap", async (t) => {
     zone: "",
     meta: {},
     accessLog: { format: "off", path: "-" },
+    workers: 1,
     registration: { kind: "embedded" },
     drainTimeoutMs: 30_000,
     drainDelayMs: 5000,
