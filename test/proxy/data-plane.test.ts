@@ -6,16 +6,19 @@ import { ConfigError } from "../../src/errors/config-error.js";
 import type { ErrorCode } from "../../src/errors/error-table.js";
 import { ProxyError } from "../../src/errors/proxy-error.js";
 import { DataPlane } from "../../src/proxy/data-plane.js";
+import { inbound } from "../../src/proxy/inbound.js";
 import { outbound } from "../../src/proxy/outbound.js";
 import { RequestContext } from "../../src/stack/request-context.js";
 import type { Call } from "../../src/stack/service.js";
+import { Counter, Gauge } from "../../src/telemetry/cells.js";
 import { ClusterMetricsByName } from "../../src/telemetry/cluster-metrics.js";
 import { Metrics } from "../../src/telemetry/metrics.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
 import { retryDefaults } from "../../src/config/cluster-defaults.js";
 import { FakeClock } from "../support/fake-clock.js";
-import { ScriptedTransport } from "../support/scripted-endpoint.js";
-import { RecordedReply, type ScriptedAttempt } from "../support/scripted-service.js";
+import { getHeader } from "../../src/traffic/headers.js";
+import { endpointConfig, ScriptedTransport } from "../support/scripted-endpoint.js";
+import { RecordedReply, scriptedRequest, type ScriptedAttempt } from "../support/scripted-service.js";
 import { seeded } from "../support/seeded-random.js";
 import { snapshotTo } from "../support/sidecar-kit.js";
 
@@ -74,14 +77,14 @@ function setup() {
     wheel,
     service: "api.default",
   });
-  const send = (target = "/", method = "GET") => {
+  const send = (target = "/", method = "GET", more: readonly string[] = []) => {
     const head = {
       method,
       target,
       authority: "api",
       upgrade: "",
       version: "1.1" as const,
-      headers: ["host", "api"],
+      headers: ["host", "api", ...more],
     };
     const request = new RequestContext(head, null, clock.monotonicMs(), "127.0.0.1:1");
     const reply = new RecordedReply();
@@ -306,3 +309,58 @@ t.test(
     );
   },
 );
+
+t.test("a gRPC call keeps its deadline on both sides, and each hands on what is left", async (t) => {
+  const grpc = ["content-type", "application/grpc", "grpc-timeout", "400m"];
+  const told = (attempt: ScriptedAttempt | undefined) =>
+    getHeader(attempt?.request.head.headers ?? [], "grpc-timeout");
+  const exceeded = (reply: RecordedReply) => [
+    reply.outcome,
+    getHeader(reply.headers, "grpc-status"),
+    getHeader(reply.headers, "grpc-message")?.split(": ")[1],
+    reply.body,
+  ];
+  const deadline = "timer=grpc-timeout, value=400ms, source=caller";
+
+  const { clock, plane, attempts, send } = setup();
+  const changed = { ...retrying, timeoutMs: 300, attemptTimeoutMs: 200 };
+  plane.apply(withRoutes(snapshotTo([1, 2], { version: "1" }), changed));
+  const first = send("/echo.Echo/Unary", "POST", grpc);
+  t.equal(told(attempts[0]), "200000u", "the attempt has the least");
+  clock.advance(150);
+  attempts[0]?.respond(200, ["content-type", "application/grpc", "grpc-status", "14"]);
+  clock.advance(30);
+  t.equal(attempts.length, 2, "unavailable: sent again, a POST as it is");
+  t.ok(parseInt(told(attempts[1]) ?? "") <= 150_000, `of the route, ${told(attempts[1])} is left`);
+  attempts[1]?.respond(200, ["content-type", "application/grpc", "grpc-status", "0"]);
+  t.equal(first.reply.outcome, "200");
+  t.equal(first.request.grpcStatus, 0);
+
+  plane.apply(withRoutes(snapshotTo([1, 2], { version: "2" }), retrying));
+  const late = send("/echo.Echo/Unary", "POST", grpc);
+  clock.advance(411);
+  t.same(exceeded(late.reply), ["200", "4", deadline, null]);
+  t.equal(attempts.at(-1)?.cancelledWith?.code, "route_timeout");
+
+  const app = new ScriptedTransport();
+  const counter = (): Counter => new Counter();
+  const service = inbound({
+    clock,
+    wheel: new TimerWheel(clock),
+    observe: (inner) => inner,
+    self: "spiffe://mesh.local/ns/default/svc/api",
+    app,
+    appConfig: endpointConfig(1),
+    mtlsMode: () => "DISABLE",
+    maxRequests: 0,
+    active: new Gauge(),
+    rejected: counter(),
+    retryMeters: { retries: counter(), successes: counter(), overflows: counter(), exhausted: counter() },
+  });
+  const request = scriptedRequest({ method: "POST", headers: grpc, startMs: clock.monotonicMs() - 50 });
+  const reply = new RecordedReply();
+  service.call(request, reply);
+  t.equal(told(app.last), "350000u");
+  clock.advance(411);
+  t.same(exceeded(reply), ["200", "4", deadline, null]);
+});
