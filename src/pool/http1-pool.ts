@@ -6,6 +6,8 @@ import { endedCall, type Call, type Reply } from "../stack/service.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel, WheelTimer } from "../time/timer-wheel.js";
 import type { Dialer } from "./dialer.js";
+import { PendingCall } from "./pending-call.js";
+import { closedError, retiredError } from "./pool-errors.js";
 
 /** A connection as the pool sees it; http1/ makes them. */
 export interface PooledConnection {
@@ -84,7 +86,6 @@ export class Http1Pool implements EndpointTransport, ConnectionOwner {
       return endedCall;
     }
     const pending = new PendingCall(this.#waiting, request, reply);
-    this.#waiting.add(pending);
     if (canDial) this.#dial();
     return pending;
   }
@@ -98,10 +99,23 @@ export class Http1Pool implements EndpointTransport, ConnectionOwner {
     this.#isRetired = true;
     this.#isClosed = true;
     this.#sweepTimer?.cancel();
-    for (const dial of this.#dials) dial.cancel();
-    this.#dials.clear();
-    for (const pending of [...this.#waiting]) pending.cancel(closedError);
+    this.#cancelDials();
+    for (const pending of [...this.#waiting]) pending.refuse(closedError);
     for (const connection of [...this.#connections]) connection.destroy(retiredError);
+  }
+
+  /** Takes over a connected socket that somebody else has dialled, and the requests that wait for it. */
+  adopt(socket: Socket, waiting: readonly PendingCall[]): void {
+    for (const pending of waiting) pending.moveTo(this.#waiting);
+    this.#connected(socket);
+    while (this.#waiting.size > this.#dials.size && this.#canDial) this.#dial();
+  }
+
+  /** The endpoint speaks another protocol by now: gives away the requests that wait; those under way finish. */
+  surrender(): readonly PendingCall[] {
+    this.#cancelDials();
+    for (const connection of this.#idle.splice(0)) connection.destroy(retiredError);
+    return [...this.#waiting];
   }
 
   connectionIdle(connection: PooledConnection): void {
@@ -140,9 +154,7 @@ export class Http1Pool implements EndpointTransport, ConnectionOwner {
   /** The oldest that may use such a connection. */
   #nextWaiting(isUsed: boolean): PendingCall | undefined {
     for (const pending of this.#waiting) {
-      if (isUsed && pending.needsFreshConnection) continue;
-      this.#waiting.delete(pending);
-      return pending;
+      if (!isUsed || !pending.request.needsFreshConnection) return pending;
     }
     return undefined;
   }
@@ -155,10 +167,7 @@ export class Http1Pool implements EndpointTransport, ConnectionOwner {
     const dial = this.#options.dialer.dial(
       (socket) => {
         this.#dials.delete(dial);
-        const connection = this.#options.connect(socket, this);
-        this.#connections.add(connection);
-        this.opened++;
-        this.connectionIdle(connection);
+        this.#connected(socket);
       },
       (error) => {
         this.#dials.delete(dial);
@@ -168,6 +177,18 @@ export class Http1Pool implements EndpointTransport, ConnectionOwner {
       },
     );
     this.#dials.add(dial);
+  }
+
+  #connected(socket: Socket): void {
+    const connection = this.#options.connect(socket, this);
+    this.#connections.add(connection);
+    this.opened++;
+    this.connectionIdle(connection);
+  }
+
+  #cancelDials(): void {
+    for (const dial of this.#dials) dial.cancel();
+    this.#dials.clear();
   }
 
   #sweepLater(delayMs: number): void {
@@ -190,40 +211,5 @@ export class Http1Pool implements EndpointTransport, ConnectionOwner {
     const { poolIdleMs } = this.#options;
     const hintMs = connection.keepAliveHintMs;
     return hintMs < 0 ? poolIdleMs : Math.min(poolIdleMs, Math.max(0, hintMs - hintMarginMs));
-  }
-}
-
-const retiredError = new ProxyError("upstream_closed", "connection pool closed");
-/** For requests that were never sent. */
-const closedError = new ProxyError("upstream_unprocessed", "connection pool closed");
-
-/** A request that waits for a connection, then the call on it. */
-class PendingCall implements Call {
-  readonly #waiting: Set<PendingCall>;
-  readonly #request: RequestContext;
-  readonly #reply: Reply;
-  #call: Call | null = null;
-
-  constructor(waiting: Set<PendingCall>, request: RequestContext, reply: Reply) {
-    this.#waiting = waiting;
-    this.#request = request;
-    this.#reply = reply;
-  }
-
-  get needsFreshConnection(): boolean {
-    return this.#request.needsFreshConnection;
-  }
-
-  start(connection: PooledConnection): void {
-    this.#call = connection.send(this.#request, this.#reply);
-  }
-
-  refuse(error: ProxyError): void {
-    this.#reply.end(error);
-  }
-
-  cancel(error: ProxyError): void {
-    if (this.#call !== null) this.#call.cancel(error);
-    else if (this.#waiting.delete(this)) this.#reply.end(error);
   }
 }
