@@ -4,6 +4,8 @@
 #
 #   install-peers.sh consul   a real Consul (PATH, else Debian 11's package)
 #   install-peers.sh bench    haproxy, nginx, wrk (PATH, else the packages of this machine's release)
+#   install-peers.sh brokers  redis, mosquitto, RabbitMQ and their clients (likewise)
+#   install-peers.sh clients  nghttp and h2load, and a python3 that has grpc and websockets (likewise)
 #
 # Prints where each program is. Works as root and as an ordinary user. Exit code 1 with one line on stderr when a
 # program can be neither found nor fetched; in CI that fails the run, elsewhere the tests concerned skip themselves.
@@ -132,7 +134,7 @@ fetch() {
 # A starter that finds the libraries unpacked beside the program.
 link_program() {
   local name=$1 program
-  program=$(cd "$peers/root" && find usr -type f -path "*bin/$name" | head --lines=1)
+  program=$(cd "$peers/root" && find usr \( -type f -o -type l \) -path "*bin/$name" | head --lines=1)
   [ -n "$program" ] || die "$name is not where its package should have it: see $peers/root"
   mkdir --parents "$peers/bin"
   cat >"$peers/bin/$name" <<STARTER
@@ -155,21 +157,116 @@ install_consul() {
 
 consul_version() { "$(locate consul)" version 2>/dev/null | head --lines=1 || echo "does not start"; }
 
+# Unpacks packages of this machine's release with all that an installation would add: libraries, and what they depend on.
+fetch_release() {
+  local release
+  local -a packages=()
+  release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+  prepare_apt "$release"
+  # Simulating needs no rights.
+  mapfile -t packages < <(own_apt "$release" apt-get install --simulate --no-install-recommends "$@" 2>>"$log" |
+    awk '$1 == "Inst" { print $2 }')
+  [ ${#packages[@]} -gt 0 ] || die "no package for $* on this machine's mirror, see $log"
+  fetch "$release" "${packages[@]}"
+}
+
 install_bench() {
-  local name release
-  local -a missing=() packages=()
+  local name
+  local -a missing=()
   for name in haproxy nginx wrk; do locate "$name" >/dev/null || missing+=("$name"); done
   if [ ${#missing[@]} -gt 0 ]; then
-    release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-    prepare_apt "$release"
-    # What an installation would add (libraries included) is what has to be unpacked; simulating needs no rights.
-    mapfile -t packages < <(own_apt "$release" apt-get install --simulate --no-install-recommends \
-      "${missing[@]/#nginx/nginx-light}" 2>>"$log" | awk '$1 == "Inst" { print $2 }')
-    [ ${#packages[@]} -gt 0 ] || die "no package for ${missing[*]} on this machine's mirror, see $log"
-    fetch "$release" "${packages[@]}"
+    fetch_release "${missing[@]/#nginx/nginx-light}"
     for name in "${missing[@]}"; do link_program "$name"; done
   fi
   for name in haproxy nginx wrk; do echo "$name: $(locate "$name")"; done
+}
+
+install_brokers() {
+  local name
+  local -a missing=() packages=()
+  local -A package_of=(
+    ["redis-server"]=redis-server ["redis-cli"]=redis-tools ["mosquitto"]=mosquitto
+    ["mosquitto_pub"]=mosquitto-clients ["mosquitto_sub"]=mosquitto-clients ["rabbitmq-server"]=rabbitmq-server
+  )
+  for name in "${!package_of[@]}"; do
+    locate "$name" >/dev/null && continue
+    missing+=("$name")
+    packages+=("${package_of[$name]}")
+  done
+  if [ ${#missing[@]} -gt 0 ]; then
+    fetch_release "${packages[@]}"
+    for name in "${missing[@]}"; do
+      if [ "$name" = rabbitmq-server ]; then link_rabbit; else link_program "$name"; fi
+    done
+  fi
+  for name in "${!package_of[@]}"; do echo "$name: $(locate "$name")"; done
+}
+
+# RabbitMQ runs on Erlang, whose own starter knows no other place than /usr/lib/erlang.
+link_rabbit() {
+  local server
+  server=$(cd "$peers/root" && find usr/lib/rabbitmq/lib -path '*/sbin/rabbitmq-server' | head --lines=1)
+  [ -n "$server" ] || die "rabbitmq-server is not where its package should have it: see $peers/root"
+  mkdir --parents "$peers/bin"
+  if ! command -v erl >/dev/null; then
+    cat >"$peers/bin/erl" <<'STARTER'
+#!/bin/sh
+root=$(dirname "$(dirname "$(readlink -f "$0")")")/root
+libraries=$(find "$root/usr/lib" "$root/lib" -maxdepth 1 -type d -name '*-linux-*' 2>/dev/null | tr '\n' ':')
+export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:-}" ROOTDIR="$root/usr/lib/erlang" EMU=beam PROGNAME=erl
+BINDIR=$(dirname "$(find "$ROOTDIR" -path '*/erts-*/bin/erlexec' | head -n 1)")
+export BINDIR
+exec "$BINDIR/erlexec" "$@"
+STARTER
+    chmod +x "$peers/bin/erl"
+  fi
+  command -v epmd >/dev/null || link_program epmd
+  cat >"$peers/bin/rabbitmq-server" <<STARTER
+#!/bin/sh
+bin=\$(dirname "\$(readlink -f "\$0")")
+PATH="\$bin:\$PATH" exec "\$(dirname "\$bin")/root/$server" "\$@"
+STARTER
+  chmod +x "$peers/bin/rabbitmq-server"
+}
+
+install_clients() {
+  local name
+  local -a packages=()
+  locate nghttp >/dev/null && locate h2load >/dev/null || packages+=(nghttp2-client)
+  locate_python >/dev/null || packages+=(python3-grpcio python3-websockets)
+  if [ ${#packages[@]} -gt 0 ]; then
+    fetch_release "${packages[@]}"
+    for name in nghttp h2load; do locate "$name" >/dev/null || link_program "$name"; done
+    locate_python >/dev/null || link_python
+  fi
+  for name in nghttp h2load; do echo "$name: $(locate "$name")"; done
+  echo "python3: $(locate_python)"
+}
+
+# The python3 that has the modules; the one on PATH may be another than the packages are for.
+locate_python() {
+  local python
+  for python in "$(command -v python3)" /usr/bin/python3 "$peers/bin/python3"; do
+    [ -x "$python" ] && "$python" -c 'import grpc, websockets' 2>/dev/null && echo "$python" && return 0
+  done
+  return 1
+}
+
+# The release's python3 (the machine's or an unpacked one) with the modules unpacked beside it.
+link_python() {
+  local program=/usr/bin/python3
+  [ -x "$program" ] || program=$(find "$peers/root/usr/bin" -name 'python3.[0-9]*' | head --lines=1)
+  [ -n "$program" ] || die "no python3: put one on PATH that has grpc and websockets"
+  mkdir --parents "$peers/bin"
+  cat >"$peers/bin/python3" <<STARTER
+#!/bin/sh
+root=\$(dirname "\$(dirname "\$(readlink -f "\$0")")")/root
+libraries=\$(find "\$root/usr/lib" "\$root/lib" -maxdepth 1 -type d -name '*-linux-*' 2>/dev/null | tr '\n' ':')
+export LD_LIBRARY_PATH="\$libraries\${LD_LIBRARY_PATH:-}" PYTHONPATH="\$root/usr/lib/python3/dist-packages"
+exec "$program" "\$@"
+STARTER
+  chmod +x "$peers/bin/python3"
+  "$peers/bin/python3" -c 'import grpc, websockets' 2>>"$log" || die "python3 does not find grpc and websockets, see $log"
 }
 
 mkdir --parents "$peers"
@@ -180,5 +277,7 @@ flock --timeout 600 9 || die "another installation holds $peers/lock"
 case "${1:-}" in
   consul) install_consul ;;
   bench) install_bench ;;
-  *) die "say what to install: consul or bench" ;;
+  brokers) install_brokers ;;
+  clients) install_clients ;;
+  *) die "say what to install: consul, bench, brokers or clients" ;;
 esac
