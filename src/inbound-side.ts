@@ -16,6 +16,7 @@ import { TcpConnections } from "./proxy/tcp-connections.js";
 import type { Log } from "./sidecar.js";
 import type { SidecarTelemetry } from "./sidecar-telemetry.js";
 import type { Service } from "./stack/service.js";
+import { isConfirmed } from "./tcp/confirmed-dialer.js";
 import { TcpTransport } from "./tcp/tcp-transport.js";
 import { sleep, type Clock } from "./time/clock.js";
 import type { TimerWheel } from "./time/timer-wheel.js";
@@ -79,7 +80,12 @@ export class InboundSide {
       isServerFirst: this.#isTcp,
       onAccepted: (socket, peerId) => {
         if (this.#isTcp()) this.#tunnels.add(socket, peerId, this.#tunnelService);
-        else this.#connections.add(socket, peerId);
+        else if (!isConfirmed(socket)) this.#connections.add(socket, peerId);
+        else {
+          // It has not heard yet, or not any more, that we speak tcp.
+          telemetry.peerRefused("not_tcp");
+          socket.destroy();
+        }
       },
       onRefused: (reason) => telemetry.peerRefused(reason),
     });

@@ -8,6 +8,7 @@ import { meshDialer, plainDialer, type Dialer } from "./pool/dialer.js";
 import { Http1Pool } from "./pool/http1-pool.js";
 import type { EndpointTransport } from "./stack/endpoint.js";
 import type { ClusterMetrics } from "./telemetry/cluster-metrics.js";
+import { confirmedDialer, confirmedTcp } from "./tcp/confirmed-dialer.js";
 import { TcpTransport } from "./tcp/tcp-transport.js";
 import type { Clock } from "./time/clock.js";
 import type { TimerWheel } from "./time/timer-wheel.js";
@@ -37,8 +38,7 @@ export function upstreamTransport(
         options: () => {
           const svid = certificates.get();
           if (svid === undefined) return undefined;
-          // Raw TCP has no name of its own that every mesh knows: it is asked for by none.
-          return { ...clientTlsOptions(svid), ...(isTcp ? {} : { ALPNProtocols: ["http/1.1"] }) };
+          return { ...clientTlsOptions(svid), ALPNProtocols: [isTcp ? confirmedTcp : "http/1.1"] };
         },
         refusal: (socket) => {
           const peer = verifyPeer(socket, identities, trustDomain);
@@ -47,7 +47,10 @@ export function upstreamTransport(
       });
   const peer = `cluster ${name}, ${endpoint.address}:${endpoint.port}`;
   const countedDialer = counted(dialer, metrics(name));
-  if (isTcp) return new TcpTransport({ name: peer, dialer: countedDialer, maxConnections });
+  if (isTcp) {
+    const confirmed = confirmedDialer(countedDialer, { name: peer, timeoutMs: connectTimeoutMs, wheel });
+    return new TcpTransport({ name: peer, dialer: confirmed, maxConnections });
+  }
   return new Http1Pool({
     name: peer,
     dialer: countedDialer,

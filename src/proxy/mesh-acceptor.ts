@@ -4,6 +4,7 @@ import type { MtlsMode } from "../config/snapshot.js";
 import { followRotation, serverTlsOptions } from "../identity/tls-options.js";
 import type { CertificateSource } from "../identity/svid.js";
 import { handshakeRefusal, verifyPeer } from "../identity/verify-peer.js";
+import { confirmedTcp } from "../tcp/confirmed-dialer.js";
 import type { Clock } from "../time/clock.js";
 
 export interface MeshAcceptorOptions {
@@ -47,7 +48,7 @@ export class MeshAcceptor {
     this.#options = options;
     const svid = options.certificates.get();
     if (svid === undefined) throw new Error("no identity yet");
-    this.#server = tls.createServer({ ...serverTlsOptions(svid), ALPNProtocols: ["http/1.1"] });
+    this.#server = tls.createServer({ ...serverTlsOptions(svid), ALPNProtocols: ["http/1.1", confirmedTcp] });
     this.#server.on("secureConnection", (socket) => this.#secured(socket));
     this.#server.on("tlsClientError", (error, socket) => {
       // Those that close() has cut off are no peer's fault.

@@ -5,6 +5,7 @@ import { endedCall, type Call, type Reply, type Service } from "../stack/service
 import type { Clock } from "../time/clock.js";
 import type { BodySource } from "../traffic/body.js";
 import type { RequestHead, ResponseHead } from "../traffic/message.js";
+import { isConfirmed, opened } from "./confirmed-dialer.js";
 import { SocketTunnel, type SocketTunnelOwner } from "../traffic/socket-tunnel.js";
 
 export interface TcpServerConnectionOptions {
@@ -25,6 +26,7 @@ function tunnelHead(): RequestHead {
  * here: the client's connection is reset.
  */
 export class TcpServerConnection implements Reply, SocketTunnelOwner {
+  readonly #socket: Socket;
   readonly #tunnel: SocketTunnel;
   readonly #request: RequestContext;
   readonly #onClose: (connection: TcpServerConnection) => void;
@@ -34,6 +36,7 @@ export class TcpServerConnection implements Reply, SocketTunnelOwner {
   #isSocketClosed = false;
 
   constructor(socket: Socket, { service, clock, peerId, onClose }: TcpServerConnectionOptions) {
+    this.#socket = socket;
     this.#service = service;
     this.#onClose = onClose;
     this.#tunnel = new SocketTunnel(socket, { owner: this, broken: "client_gone", peer: "client" });
@@ -60,9 +63,13 @@ export class TcpServerConnection implements Reply, SocketTunnelOwner {
   informational(): void {}
 
   head(head: ResponseHead, body: BodySource | null): void {
-    if (head.status === 101 && body !== null) this.#tunnel.sendFrom(body);
+    if (head.status === 101 && body !== null) {
+      // Past the tunnel, which counts what the application sends.
+      if (isConfirmed(this.#socket)) this.#socket.write(opened);
+      return this.#tunnel.sendFrom(body);
+    }
     // Nothing that speaks HTTP is between us and the transport, but whoever adds it must not open a tunnel by that.
-    else this.#tunnel.reset(new ProxyError("internal", `status ${head.status} in place of a tunnel`));
+    this.#tunnel.reset(new ProxyError("internal", `status ${head.status} in place of a tunnel`));
   }
 
   end(error: ProxyError | null): void {

@@ -1,13 +1,15 @@
 /** Raw TCP through both sidecars, on real sockets. */
 import { createHash } from "node:crypto";
 import { once } from "node:events";
+import tls from "node:tls";
 import t from "tap";
+import { clientTlsOptions } from "../../src/identity/tls-options.js";
 import { resetSocket } from "../../src/traffic/broken-socket.js";
 import { pattern, patternSha256 } from "../support/byte-pattern.js";
 import { eventually } from "../support/eventually.js";
 import { call } from "../support/http-load.js";
 import { connect, type RawPeer } from "../support/raw-client.js";
-import { freePort } from "../support/sidecar-kit.js";
+import { freePort, identityOf } from "../support/sidecar-kit.js";
 import { listen, openTcpPair } from "../support/tcp-pair.js";
 
 const mib = 1024 * 1024;
@@ -258,12 +260,58 @@ t.test("without any endpoint the connection is reset, and the reason is in log a
   t.match(line, { response_code_details: "connect_failed", response_flags: "UF,URX" });
 });
 
-t.test("an application that is down resets its callers", async (t) => {
-  const pair = await openTcpPair(t);
-  await pair.closeApp();
+t.test(
+  "an application that is down behind its sidecar: another is tried, and the dead one ejected",
+  async (t) => {
+    const dead = await openTcpPair(t);
+    await dead.closeApp();
+    const pair = await openTcpPair(t, {
+      onConnection: echo,
+      otherPorts: [dead.api.ports.inbound],
+      cluster: { loadBalancer: { policy: "round_robin", panicThresholdPercent: 0 } },
+    });
+    for (let n = 0; n < 30; n++) {
+      const client = connect(t, pair.port);
+      client.write("ping");
+      await client.gets("ping");
+      client.socket.end();
+      await client.closed();
+    }
+    t.ok(
+      pair.web.logged.some(
+        (line) => line.includes("breaker open") && line.includes(`:${dead.api.ports.inbound}`),
+      ),
+      "the breaker has opened",
+    );
+    const client = connect(t, dead.port);
+    await client.over();
+    t.equal(client.error, "ECONNRESET", "without another one the client is reset");
+    await dead.web.close();
+    const [line] = await dead.web.accessLog();
+    t.match(line, { response_code_details: "connect_failed", response_flags: "UF,URX" });
+    t.match(line?.["upstream_transport_failure_reason"], /the application behind its sidecar/);
+  },
+);
+
+t.test("a service that speaks HTTP takes no raw TCP", async (t) => {
+  const pair = await openTcpPair(t, { inbound: { protocol: "http" } });
   const client = connect(t, pair.port);
   await client.over();
   t.equal(client.error, "ECONNRESET");
+  t.equal(pair.accepted.length, 0);
+});
+
+t.test("a mesh peer that is no sidecar of ours gets the bytes as they are", async (t) => {
+  const pair = await openTcpPair(t, { onConnection: (peer) => void peer.socket.end("220 ready") });
+  const peer = tls.connect({
+    ...clientTlsOptions(await identityOf("consul")),
+    host: "127.0.0.1",
+    port: pair.api.ports.inbound,
+  });
+  t.teardown(() => peer.destroy());
+  const chunks: Buffer[] = [];
+  for await (const chunk of peer) chunks.push(chunk as Buffer);
+  t.equal(Buffer.concat(chunks).toString(), "220 ready");
 });
 
 t.test("a connection outlives changes of the configuration, and drain waits for it", async (t) => {
