@@ -62,6 +62,7 @@ export class TrafficSide implements Traffic {
       wheel,
       cluster: ({ name }) => ({
         clock,
+        wheel,
         meters: telemetry.clusterMeters(name),
         metrics: telemetry.cluster(name),
         transport: (cluster, endpoint) => upstreamTransport(cluster, endpoint, transport),

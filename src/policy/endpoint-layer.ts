@@ -181,10 +181,12 @@ class Attempt implements Reply, GrpcResponseListener {
   }
 
   #fail(error: ProxyError): void {
-    const { endpoint, clock, latency } = this.#parts;
+    const { endpoint, request, clock, latency } = this.#parts;
     const nowMs = clock.monotonicMs();
     if (!this.#hasHead) latency.observeAtLeast(endpoint, nowMs - this.#startMs, nowMs);
-    if (isEndpointFault(error)) this.#judge(false, nowMs);
+    // Both ends of a tunnel may have nothing to say.
+    const isSilence = error.code === "stream_idle_timeout" && request.head.upgrade !== "";
+    if (isEndpointFault(error) && !isSilence) this.#judge(false, nowMs);
     else if (this.#isProbe && !this.#isJudged) endpoint.gate.dropProbe();
   }
 

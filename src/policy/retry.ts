@@ -11,6 +11,7 @@ import type { BodySource } from "../traffic/body.js";
 import { grpcStatusOf } from "../traffic/grpc.js";
 import { getHeader } from "../traffic/headers.js";
 import type { ResponseHead } from "../traffic/message.js";
+import { OfferedTunnel } from "./offered-tunnel.js";
 import { ReplayBody } from "./replay-body.js";
 import { parseRetryAfterMs, parseRetryPushbackMs } from "./retry-after.js";
 import type { RetryBudget } from "./retry-budget.js";
@@ -84,6 +85,10 @@ class RetriedCall implements Call, Reply, TimerTarget {
   readonly #request: RequestContext;
   readonly #reply: Reply;
   readonly #replay: ReplayBody | null;
+  /** What the client sends into the tunnel that it asks for; null for a request. */
+  readonly #tunnel: BodySource | null;
+  /** As the present attempt has it. */
+  #offer: OfferedTunnel | null = null;
   #phase: Phase = "trying";
   #retries = 0;
   /** The attempt under way; null while its call has not returned yet. */
@@ -97,14 +102,17 @@ class RetriedCall implements Call, Reply, TimerTarget {
     this.#layer = layer;
     this.#request = request;
     this.#reply = reply;
-    const { body } = request;
-    this.#replay = body === null ? null : new ReplayBody(body, layer.rules.maxReplayBytes);
+    const { body, head } = request;
+    const isTunnel = head.upgrade !== "";
+    this.#tunnel = isTunnel ? body : null;
+    this.#replay = body === null || isTunnel ? null : new ReplayBody(body, layer.rules.maxReplayBytes);
   }
 
   attempt(): void {
     this.#phase = "trying";
     this.#inner = null;
     if (this.#replay !== null) this.#request.body = this.#replay.nextAttempt();
+    else if (this.#tunnel !== null) this.#request.body = this.#offer = new OfferedTunnel(this.#tunnel);
     const inner = this.#layer.inner.call(this.#request, this);
     this.#inner = inner;
     // Read anew: all may have happened during the call.
@@ -165,6 +173,7 @@ class RetriedCall implements Call, Reply, TimerTarget {
     }
     this.#phase = "committed";
     this.#replay?.release();
+    if (head.status !== 101) this.#offer?.release();
     this.#reply.head(head, body);
   }
 
@@ -225,6 +234,7 @@ class RetriedCall implements Call, Reply, TimerTarget {
   #finish(error: ProxyError | null): void {
     this.#phase = "ended";
     this.#replay?.release();
+    this.#offer?.release();
     this.#reply.end(error);
   }
 }

@@ -9,11 +9,13 @@ import { endpointLayer } from "../policy/endpoint-layer.js";
 import { pickEndpoint } from "../policy/pick-endpoint.js";
 import type { RetryMeters } from "../policy/retry.js";
 import { RetryBudget } from "../policy/retry-budget.js";
+import { tunnelIdle } from "../policy/tunnel-idle.js";
 import type { EndpointTransport } from "../stack/endpoint.js";
 import { stack, type Service } from "../stack/service.js";
 import type { Counter, Gauge } from "../telemetry/cells.js";
 import type { ClusterMetrics } from "../telemetry/cluster-metrics.js";
 import type { Clock } from "../time/clock.js";
+import type { TimerWheel } from "../time/timer-wheel.js";
 import { attemptMetrics } from "./attempt-metrics.js";
 
 /** The cells of one cluster, resolved when it appears. */
@@ -26,6 +28,7 @@ export interface ClusterMeters extends RetryMeters {
 
 export interface ClusterOptions {
   readonly clock: Clock;
+  readonly wheel: TimerWheel;
   readonly meters: ClusterMeters;
   readonly metrics: ClusterMetrics;
   readonly transport: (cluster: ClusterConfig, endpoint: EndpointConfig) => EndpointTransport;
@@ -125,8 +128,8 @@ export class Cluster {
 
   /** What happens to one attempt, outermost first. */
   #compose(): Service {
-    const { clock, meters, metrics } = this.#options;
-    const { name, maxRequests, source } = this.#config;
+    const { clock, wheel, meters, metrics } = this.#options;
+    const { name, maxRequests, tunnelIdleMs, source } = this.#config;
     return stack(
       [
         // Before the pick: a full cluster must not cost a draw, nor count against an endpoint.
@@ -139,6 +142,9 @@ export class Cluster {
         }),
         // What passes from here on is an attempt that the cluster was sent.
         attemptMetrics(metrics, clock),
+        // Inside of all that counts: a silent tunnel takes a place in the cluster until it is cut. Live ones keep the time that
+        // they began with.
+        tunnelIdle({ idleMs: tunnelIdleMs, source, wheel, clock }),
       ],
       pickEndpoint({
         cluster: name,

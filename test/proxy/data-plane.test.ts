@@ -56,6 +56,7 @@ function setup() {
     wheel,
     cluster: ({ name }) => ({
       clock,
+      wheel,
       meters: {
         active: cells(name).requestsActive,
         rejected: cells(name).pendingOverflow,
