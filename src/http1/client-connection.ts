@@ -3,12 +3,13 @@ import { ProxyError } from "../errors/proxy-error.js";
 import type { RequestContext } from "../stack/request-context.js";
 import { endedCall, type Call, type Reply } from "../stack/service.js";
 import { isEndedByReset, unreadBytes } from "../traffic/broken-socket.js";
-import { ChunkedDecoder } from "./chunked-decoder.js";
+import { OutputQueue } from "../traffic/output-queue.js";
+import { SocketTunnel, type SocketTunnelOwner } from "../traffic/socket-tunnel.js";
+import { BodyReader, type BodyReaderOwner } from "./body-reader.js";
+import { acceptUpgrade, upgradeOffer } from "./client-upgrade.js";
 import { HeadReader } from "./head-reader.js";
-import { IncomingBody, type BodyInlet } from "../traffic/incoming-body.js";
 import type { Http1Limits } from "./limits.js";
 import { MessageWriter, type WriterOwner } from "./message-writer.js";
-import { OutputQueue } from "../traffic/output-queue.js";
 import { parseResponseHead, type ParsedResponse } from "./response-head.js";
 import { requestHeadText } from "./serialize.js";
 
@@ -21,14 +22,12 @@ export interface ClientConnectionOwner {
 
 /** More 1xx heads than this for one request are a peer that never answers. */
 const maxInformational = 32;
-const untilClose = -2;
-const chunked = -1;
 
 /**
  * The client side of one HTTP/1.1 connection (RFC 9112): one request at a time. It is used again only when both messages
- * were complete and nothing unasked for arrived.
+ * were complete and nothing unasked for arrived. A 101 to a request that asked for it makes it a tunnel for good.
  */
-export class Http1ClientConnection implements BodyInlet, WriterOwner {
+export class Http1ClientConnection implements BodyReaderOwner, SocketTunnelOwner, WriterOwner {
   readonly #socket: Socket;
   readonly #limits: Http1Limits;
   readonly #owner: ClientConnectionOwner;
@@ -37,13 +36,13 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
   readonly #out: OutputQueue;
   readonly #writer: MessageWriter;
   readonly #reader: HeadReader;
-  #decoder: ChunkedDecoder | null = null;
+  readonly #bodyReader: BodyReader;
   #request: RequestContext | null = null;
   #reply: Reply | null = null;
   #response: ParsedResponse | null = null;
-  #body: IncomingBody | null = null;
-  /** Bytes of the response body still to come, or `chunked`, or `untilClose`; 0 = none or complete. */
-  #bodyLeft = 0;
+  /** The Sec-WebSocket-Accept that a 101 has to bring; "" = none of ours. */
+  #accept = "";
+  #tunnel: SocketTunnel | null = null;
   #isRequestSent = false;
   #isReusable = true;
   #isClosed = false;
@@ -57,7 +56,10 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
   idleSinceMs = 0;
   /** The server's own hint (Keep-Alive: timeout=N), milliseconds; -1 = none. */
   keepAliveHintMs = -1;
-  readonly #pushSlice = (slice: Buffer): void => this.#body?.push(slice);
+  readonly #onData = (chunk: Buffer): void => this.#read(chunk);
+  readonly #onEnd = (): void => this.#peerEnded();
+  readonly #onError = (error: NodeJS.ErrnoException): void => this.#lost(error);
+  readonly #onClose = (): void => this.#lost(null);
 
   constructor(socket: Socket, peer: string, limits: Http1Limits, owner: ClientConnectionOwner) {
     this.#socket = socket;
@@ -71,10 +73,11 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
     );
     this.#writer = new MessageWriter(this.#out, this);
     this.#reader = new HeadReader(limits, "response");
-    socket.on("data", (chunk: Buffer) => this.#read(chunk));
-    socket.on("end", () => this.#peerEnded());
-    socket.on("error", (error: NodeJS.ErrnoException) => this.#lost(error));
-    socket.on("close", () => this.#lost(null));
+    this.#bodyReader = new BodyReader(limits, "response", this);
+    socket.on("data", this.#onData);
+    socket.on("end", this.#onEnd);
+    socket.on("error", this.#onError);
+    socket.on("close", this.#onClose);
   }
 
   get isUsed(): boolean {
@@ -83,11 +86,14 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
 
   /** Sends a request; only when idle. */
   send(request: RequestContext, reply: Reply): Call {
-    const body = request.body;
+    const { upgrade } = request.head;
+    // What goes into a tunnel is not sent before there is one.
+    const body = upgrade === "" ? request.body : null;
     const isChunked = body !== null && body.length < 0;
     let headText: string;
     try {
-      headText = requestHeadText(request.head, isChunked, false);
+      if (upgrade === "") headText = requestHeadText(request.head, isChunked, false);
+      else headText = this.#offerText(request);
     } catch (error) {
       // A head that must not be written costs this request, not the connection.
       this.#owner.connectionIdle(this);
@@ -107,10 +113,16 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
     return call;
   }
 
+  #offerText(request: RequestContext): string {
+    const { head, accept } = upgradeOffer(request.head);
+    this.#accept = accept;
+    return requestHeadText(head, false, false, head.upgrade);
+  }
+
   /** Ends the call that answers to `reply`, if it is still the present one. */
   cancelCall(reply: Reply, error: ProxyError): void {
     if (this.#reply !== reply) return;
-    if (!this.#isTellingHead || !this.#isRequestSent || this.#body?.isAttached === true) {
+    if (!this.#isTellingHead || !this.#isRequestSent || this.#bodyReader.isWanted) {
       return this.#fail(error);
     }
     // A retry refuses this response by its head. What came with the head is read nevertheless: if that is all of it, as with
@@ -136,6 +148,8 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
     this.#fail(error);
   }
 
+  bodyArrived(): void {}
+
   wroteSome(): void {}
 
   bodyWritten(): void {
@@ -159,81 +173,88 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
       while (this.#response === null) {
         at = this.#reader.push(chunk, at);
         if (at < 0) return;
-        this.#readHead();
+        if (this.#readHead() === 101) return this.#openTunnel(chunk, at);
         if (this.#isClosed) return;
       }
-      if (this.#bodyLeft !== 0) at = this.#readBody(chunk, at);
+      if (this.#bodyReader.hasMore) at = this.#bodyReader.feed(chunk, at);
     } catch (error) {
       return this.#fail(asProxyError(error));
     }
     if (this.#isClosed) return;
-    if (this.#bodyLeft !== 0) return this.#reply === nobody ? this.#close() : undefined;
+    if (this.#bodyReader.hasMore) return this.#reply === nobody ? this.#close() : undefined;
     // More than was announced: the response stands, the connection does not (RFC 9112 §6.3).
     if (at < chunk.length) this.#isReusable = false;
     this.#complete();
   }
 
-  #readHead(): void {
+  /** Tells a head; gives its status. */
+  #readHead(): number {
     const request = this.#request as RequestContext;
     const parsed = parseResponseHead(this.#reader.text, request.head.method, this.#limits);
     this.#reader.reset();
     const status = parsed.head.status;
-    if (status < 200) return this.#readInformational(parsed);
-    this.#response = parsed;
-    this.#isReusable = parsed.keepAlive;
-    if (parsed.keepAliveTimeoutMs >= 0) this.keepAliveHintMs = parsed.keepAliveTimeoutMs;
-    const framing = parsed.framing;
-    this.#body = null;
-    this.#bodyLeft = 0;
-    if (framing.kind === "length") {
-      this.#bodyLeft = framing.length;
-    } else if (framing.kind === "chunked") {
-      this.#decoder ??= new ChunkedDecoder(this.#limits, "response");
-      this.#decoder.reset();
-      this.#bodyLeft = chunked;
-    } else if (framing.kind === "until-close") {
-      this.#isReusable = false;
-      this.#bodyLeft = untilClose;
+    if (status === 101) {
+      acceptUpgrade(parsed, request.head.upgrade, this.#accept);
+      this.#response = parsed;
+      return status;
     }
-    if (this.#bodyLeft !== 0) this.#body = new IncomingBody(this.#bodyLeft > 0 ? this.#bodyLeft : -1, this);
+    if (status < 200) {
+      this.#readInformational(parsed);
+      return status;
+    }
+    this.#response = parsed;
+    this.#isReusable = parsed.keepAlive && parsed.framing.kind !== "until-close";
+    if (request.head.upgrade !== "") this.#declineTunnel(request);
+    if (parsed.keepAliveTimeoutMs >= 0) this.keepAliveHintMs = parsed.keepAliveTimeoutMs;
+    const body = this.#bodyReader.begin(parsed.framing);
     // Refused while still uploading: sending on would only provoke a reset that may destroy the answer.
     if (!this.#isRequestSent && status >= 400) this.#writer.cancel(refusedUpload);
     this.#isTellingHead = true;
-    this.#reply?.head(parsed.head, this.#body);
+    this.#reply?.head(parsed.head, body);
     this.#isTellingHead = false;
+    return status;
   }
 
   #readInformational(parsed: ParsedResponse): void {
-    if (parsed.head.status === 101) throw protocolError("101 without a request to upgrade");
     if (++this.#informationals > maxInformational)
       throw protocolError(`more than ${maxInformational} interim responses`);
     this.#reply?.informational(parsed.head);
   }
 
-  #readBody(chunk: Buffer, from: number): number {
-    const body = this.#body as IncomingBody;
-    if (this.#bodyLeft === chunked) {
-      const decoder = this.#decoder as ChunkedDecoder;
-      const at = decoder.feed(chunk, from, this.#pushSlice);
-      if (decoder.isDone) this.#bodyComplete(body, decoder.trailers);
-      return at;
-    }
-    if (from === chunk.length) return from;
-    if (this.#bodyLeft === untilClose) {
-      body.push(from === 0 ? chunk : chunk.subarray(from));
-      return chunk.length;
-    }
-    const take = Math.min(this.#bodyLeft, chunk.length - from);
-    this.#bodyLeft -= take;
-    body.push(take === chunk.length ? chunk : chunk.subarray(from, from + take));
-    if (this.#bodyLeft === 0) this.#bodyComplete(body, null);
-    return from + take;
+  /** Who offers a tunnel may be taken at its word later: nothing else must be sent on such a connection. */
+  #declineTunnel(request: RequestContext): void {
+    this.#isReusable = false;
+    request.body?.cancel(noTunnel);
   }
 
-  #bodyComplete(body: IncomingBody, trailers: readonly string[] | null): void {
-    this.#bodyLeft = 0;
-    this.#body = null;
-    body.complete(trailers);
+  /** From here on the connection's bytes belong to its two ends; what came with the head is the first of them. */
+  #openTunnel(chunk: Buffer, from: number): void {
+    const socket = this.#socket;
+    const { body } = this.#request as RequestContext;
+    socket.off("data", this.#onData);
+    socket.off("end", this.#onEnd);
+    socket.off("error", this.#onError);
+    socket.off("close", this.#onClose);
+    const tunnel = new SocketTunnel(socket, { owner: this, broken: "upstream_reset", peer: this.#peer });
+    this.#tunnel = tunnel;
+    if (from < chunk.length) tunnel.incoming.push(chunk.subarray(from));
+    this.#reply?.head((this.#response as ParsedResponse).head, tunnel.incoming);
+    if (this.#isClosed) return;
+    if (body === null) tunnel.end();
+    else tunnel.sendFrom(body);
+  }
+
+  tunnelReceived(): void {}
+
+  tunnelSent(): void {}
+
+  tunnelClosed(error: ProxyError | null): void {
+    this.#isClosed = true;
+    const reply = this.#reply;
+    this.#reply = null;
+    this.#request = null;
+    this.#owner.connectionClosed(this);
+    reply?.end(error);
   }
 
   /** The response is complete. */
@@ -257,16 +278,14 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
   }
 
   #peerEnded(): void {
-    if (this.#bodyLeft === untilClose && this.#body !== null && !isEndedByReset(this.#socket)) {
-      this.#bodyComplete(this.#body, null);
+    if (this.#bodyReader.hasMore && !isEndedByReset(this.#socket) && this.#bodyReader.endByClose())
       return this.#complete();
-    }
     this.#lost(null);
   }
 
   /** The upstream takes no more, but it may have answered. */
   #writeFailed(): void {
-    for (const chunk of this.#reply === null ? [] : unreadBytes(this.#socket)) {
+    for (const chunk of this.#reply === null || this.#tunnel !== null ? [] : unreadBytes(this.#socket)) {
       if (this.#isClosed) return;
       this.#read(chunk);
       // Not even when the response is complete.
@@ -311,14 +330,13 @@ export class Http1ClientConnection implements BodyInlet, WriterOwner {
 
   #fail(error: ProxyError): void {
     if (this.#isClosed) return;
+    if (this.#tunnel !== null) return this.#tunnel.reset(error);
     const reply = this.#reply;
-    const body = this.#body;
     this.#reply = null;
     this.#request = null;
-    this.#body = null;
     this.#close();
     this.#writer.cancel(error);
-    body?.breakOff(error);
+    this.#bodyReader.breakOff(error);
     reply?.end(error);
   }
 
@@ -336,6 +354,8 @@ const refusedUpload = new ProxyError(
   "upstream_closed",
   "the upstream answered before the upload was complete",
 );
+
+const noTunnel = new ProxyError("upstream_closed", "the upstream answered without opening the tunnel");
 
 /** Takes what is left of a response that was cancelled. */
 const nobody: Reply = { informational() {}, head() {}, end() {} };

@@ -164,10 +164,10 @@ function expectsContinue(head: RequestHead, expect: string, framing: BodyFraming
 }
 
 /**
- * RFC 9110 §7.8: lower-case name of the one protocol offered, or "". h2c would tunnel requests past every policy; of several
- * protocols none is a safe choice.
+ * RFC 9110 §7.8: lower-case name of the one protocol offered, or "". h2c would tunnel requests past every policy, "tcp" is no
+ * protocol of HTTP's, and of several protocols none is a safe choice.
  */
 function offeredProtocol(upgrade: string): string {
   const protocol = upgrade.toLowerCase();
-  return /^(?!h2|http|tls)[\w!#$%&'*+.^`|~-]+(?:\/[\w!#$%&'*+.^`|~-]+)?$/.test(protocol) ? protocol : "";
+  return /^(?!h2|http|tls|tcp$)[\w!#$%&'*+.^`|~-]+(?:\/[\w!#$%&'*+.^`|~-]+)?$/.test(protocol) ? protocol : "";
 }

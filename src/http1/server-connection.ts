@@ -5,14 +5,18 @@ import type { ServerTimeouts } from "../stack/server-timeouts.js";
 import type { Service } from "../stack/service.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel, WheelTimer } from "../time/timer-wheel.js";
+import type { BodySource } from "../traffic/body.js";
 import { setHeader } from "../traffic/headers.js";
+import type { IncomingBody } from "../traffic/incoming-body.js";
 import type { LocalReply, RequestHead } from "../traffic/message.js";
-import { ChunkedDecoder } from "./chunked-decoder.js";
+import { OutputQueue } from "../traffic/output-queue.js";
+import { SocketTunnel, type SocketTunnelOwner } from "../traffic/socket-tunnel.js";
+import { BodyReader, type BodyReaderOwner } from "./body-reader.js";
+import { ConnectionWatch, type WatchOwner } from "./connection-watch.js";
+import { bodyUntilClose } from "./framing.js";
 import { HeadReader } from "./head-reader.js";
-import { IncomingBody, type BodyInlet } from "../traffic/incoming-body.js";
 import type { Http1Limits } from "./limits.js";
 import { MessageWriter, type WriterOwner } from "./message-writer.js";
-import { OutputQueue } from "../traffic/output-queue.js";
 import { parseRequestHead, type ParsedRequest } from "./request-head.js";
 import { responseHeadText } from "./serialize.js";
 import { ServerExchange, type ExchangeHost } from "./server-exchange.js";
@@ -35,66 +39,75 @@ const maxSurplusBytes = 64 * 1024;
 
 /**
  * The server side of one HTTP/1.1 connection (RFC 9112): reads requests one after the other, calls the service, writes the
- * replies in order. Requests that arrive early (pipelined) wait unread.
+ * replies in order. Requests that arrive early (pipelined) wait unread. A reply with status 101 makes it a tunnel for good.
  */
-export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwner {
+export class Http1ServerConnection
+  implements BodyReaderOwner, ExchangeHost, SocketTunnelOwner, WatchOwner, WriterOwner
+{
   readonly #socket: Socket;
   readonly #options: ServerConnectionOptions;
   readonly #out: OutputQueue;
   readonly #writer: MessageWriter;
   readonly #reader: HeadReader;
+  readonly #bodyReader: BodyReader;
+  readonly #watch: ConnectionWatch;
   readonly #remoteAddress: string;
-  #decoder: ChunkedDecoder | null = null;
-  #state: "head" | "exchange" | "lingering" | "closed" = "head";
+  #state: "head" | "exchange" | "tunnel" | "lingering" | "closed" = "head";
   #exchange: ServerExchange | null = null;
   #request: RequestContext | null = null;
-  #body: IncomingBody | null = null;
-  /** Bytes of the body being received that are still to come; -1 = chunked; 0 = none or complete. */
-  #bodyLeft = 0;
+  /** What the client sends into the tunnel it asked for. */
+  #toTunnel: IncomingBody | null = null;
+  #tunnel: SocketTunnel | null = null;
   /** What was read beyond the present request. */
   #surplus: Buffer | null = null;
-  #activeAtMs: number;
-  /** When the first byte of an unfinished head came; -1 = none has. */
-  #headSinceMs = -1;
-  #timer: WheelTimer;
+  #lingerTimer: WheelTimer | null = null;
   isDraining = false;
-  readonly #pushSlice = (slice: Buffer): void => this.#body?.push(slice);
+  readonly #onData = (chunk: Buffer): void => this.#read(chunk);
+  readonly #onEnd = (): void => this.#peerEnded();
+  readonly #onError = (): void => void this.#socket.destroy();
+  readonly #onClose = (): void => this.#closed();
 
   constructor(socket: Socket, options: ServerConnectionOptions) {
+    const { wheel, clock, limits, timeouts } = options;
     this.#socket = socket;
     this.#options = options;
     this.#out = new OutputQueue(socket, () => this.#room());
     this.#writer = new MessageWriter(this.#out, this);
-    this.#reader = new HeadReader(options.limits, "request");
+    this.#reader = new HeadReader(limits, "request");
+    this.#bodyReader = new BodyReader(limits, "request", this);
+    this.#watch = new ConnectionWatch(wheel, clock, timeouts, this);
     this.#remoteAddress = `${socket.remoteAddress ?? ""}:${socket.remotePort ?? 0}`;
-    this.#activeAtMs = options.clock.monotonicMs();
     socket.setNoDelay(true);
-    socket.on("data", (chunk: Buffer) => this.#read(chunk));
-    socket.on("end", () => this.#peerEnded());
-    socket.on("error", () => this.#socket.destroy());
-    socket.on("close", () => this.#closed());
-    this.#timer = this.#watch(options.timeouts.headMs);
+    socket.on("data", this.#onData);
+    socket.on("end", this.#onEnd);
+    socket.on("error", this.#onError);
+    socket.on("close", this.#onClose);
     // Reset before it was handed over: its events are past.
-    if (socket.destroyed) setImmediate(() => this.#closed());
+    if (socket.destroyed) setImmediate(this.#onClose);
   }
 
   /** Lets the request under way finish, then closes; closes at once when there is none. */
   drain(): void {
     this.isDraining = true;
-    if (this.#state === "head" && this.#headSinceMs < 0 && this.#surplus === null) this.#linger();
+    if (this.#state === "head" && !this.#watch.isInHead && this.#surplus === null) this.#linger();
   }
 
   /** Ends everything now. */
   destroy(): void {
-    this.#socket.destroy();
+    if (this.#tunnel !== null) this.#tunnel.reset(new ProxyError("draining", "the sidecar is closing"));
+    else this.#socket.destroy();
+  }
+
+  get isBusy(): boolean {
+    return this.#state === "exchange";
   }
 
   get hasBodyLeft(): boolean {
-    return this.#bodyLeft !== 0;
+    return this.#bodyReader.hasMore;
   }
 
   get isBodyWanted(): boolean {
-    return this.#body?.isAttached === true;
+    return this.#bodyReader.isWanted;
   }
 
   pauseReading(): void {
@@ -105,13 +118,21 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
     if (this.#surplus === null) this.#socket.resume();
   }
 
-  bodyCancelled(): void {
+  bodyCancelled(error: ProxyError): void {
     // Nobody wants the rest of the upload: it stays unread until the end of the exchange says what becomes of it.
-    if (this.#state === "exchange") this.#socket.pause();
+    // A tunnel that will not be opened is thrown away as it comes: only a reading socket hears that its client went away.
+    if (this.#tunnel !== null) this.#tunnel.bodyCancelled(error);
+    else if (this.#toTunnel !== null) this.#socket.resume();
+    else if (this.#state === "exchange") this.#socket.pause();
+  }
+
+  bodyArrived(): void {
+    // Keep reading: only a reading socket hears that its client went away.
+    this.#socket.resume();
   }
 
   wroteSome(bytes: number): void {
-    this.#activeAtMs = this.#options.clock.monotonicMs();
+    this.#watch.touch();
     if (this.#request !== null) this.#request.responseBytes += bytes;
   }
 
@@ -120,7 +141,7 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
   bodyFailed(): void {}
 
   #read(chunk: Buffer): void {
-    this.#activeAtMs = this.#options.clock.monotonicMs();
+    this.#watch.touch();
     if (this.#surplus !== null || (this.#state === "head" && this.#out.isFull)) this.#keepSurplus(chunk);
     else if (this.#state === "head") this.#readHead(chunk, 0);
     else if (this.#state === "exchange") this.#readBody(chunk, 0);
@@ -132,7 +153,7 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
     try {
       at = this.#reader.push(chunk, from);
       if (at < 0) {
-        if (this.#headSinceMs < 0 && !this.#reader.isEmpty) this.#headBegan();
+        if (!this.#reader.isEmpty) this.#watch.headBegan();
         return;
       }
       parsed = parseRequestHead(this.#reader.text, this.#options.limits);
@@ -140,35 +161,20 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
       return this.#refuse(asProxyError(error));
     }
     this.#reader.reset();
-    this.#headSinceMs = -1;
+    this.#watch.headCame();
     this.#begin(parsed, chunk, at);
   }
 
-  #headBegan(): void {
-    this.#headSinceMs = this.#activeAtMs;
-    this.#timer.cancel();
-    this.#timer = this.#watch(this.#options.timeouts.headMs);
-  }
-
   #begin(parsed: ParsedRequest, chunk: Buffer, from: number): void {
-    const framing = parsed.framing;
     this.#state = "exchange";
-    this.#body = null;
-    this.#bodyLeft = 0;
-    if (framing.kind === "chunked") {
-      this.#decoder ??= new ChunkedDecoder(this.#options.limits, "request");
-      this.#decoder.reset();
-      this.#bodyLeft = -1;
-      this.#body = new IncomingBody(-1, this);
-    } else if (framing.kind === "length" && framing.length > 0) {
-      this.#bodyLeft = framing.length;
-      this.#body = new IncomingBody(framing.length, this);
-    }
+    const isTunnel = parsed.head.upgrade !== "";
+    const body = this.#bodyReader.begin(isTunnel ? bodyUntilClose : parsed.framing);
+    this.#toTunnel = isTunnel ? body : null;
     if (parsed.head.authority === "") this.#nameHost(parsed.head);
     const request = new RequestContext(
       parsed.head,
-      this.#body,
-      this.#activeAtMs,
+      body,
+      this.#watch.activeAtMs,
       this.#remoteAddress,
       this.#options.peerId,
     );
@@ -190,23 +196,12 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
   }
 
   #readBody(chunk: Buffer, from: number): void {
-    const body = this.#body;
     const request = this.#request;
-    let at = from;
-    if (body !== null && this.#bodyLeft > 0) {
-      const take = Math.min(this.#bodyLeft, chunk.length - at);
-      this.#bodyLeft -= take;
-      body.push(take === chunk.length ? chunk : chunk.subarray(at, at + take));
-      at += take;
-      if (this.#bodyLeft === 0) this.#bodyComplete(body, null);
-    } else if (body !== null && this.#bodyLeft < 0) {
-      const decoder = this.#decoder as ChunkedDecoder;
-      try {
-        at = decoder.feed(chunk, at, this.#pushSlice);
-      } catch (error) {
-        return this.#badBody(body, asProxyError(error));
-      }
-      if (decoder.isDone) this.#bodyComplete(body, decoder.trailers);
+    let at: number;
+    try {
+      at = this.#bodyReader.feed(chunk, from);
+    } catch (error) {
+      return this.#badBody(asProxyError(error));
     }
     if (request !== null) request.requestBytes += at - from;
     if (at >= chunk.length) return;
@@ -214,14 +209,6 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
     const isBetween = this.#state === "head" && this.#surplus === null;
     this.#keepSurplus(chunk.subarray(at));
     if (isBetween) setImmediate(() => this.#readSurplus());
-  }
-
-  #bodyComplete(body: IncomingBody, trailers: readonly string[] | null): void {
-    this.#bodyLeft = 0;
-    this.#body = null;
-    // Keep reading: only a reading socket hears that its client went away.
-    this.#socket.resume();
-    body.complete(trailers);
   }
 
   /** A pipelined request, or bytes after the end of the last one. Reading goes on for a while: it alone hears a close. */
@@ -232,10 +219,10 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
   }
 
   /** The client broke the framing of its own body: nothing after it can be trusted. */
-  #badBody(body: IncomingBody, error: ProxyError): void {
+  #badBody(error: ProxyError): void {
     const exchange = this.#exchange;
     this.isDraining = true;
-    body.breakOff(error);
+    this.#bodyReader.breakOff(error);
     if (this.#exchange !== exchange || exchange === null) return;
     if (exchange.isStarted) return this.exchangeBroken(exchange);
     exchange.abandon(error);
@@ -245,10 +232,11 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
   exchangeEnded(exchange: ServerExchange, keepAlive: boolean): void {
     if (this.#exchange !== exchange) return;
     this.#exchange = null;
+    if (this.#tunnel !== null) return this.#tunnelEnded();
     if (this.#state === "closed") return;
-    if (this.#bodyLeft !== 0 || !keepAlive || this.isDraining) return this.#linger();
+    if (this.#bodyReader.hasMore || !keepAlive || this.isDraining) return this.#linger();
     this.#state = "head";
-    this.#activeAtMs = this.#options.clock.monotonicMs();
+    this.#watch.touch();
     // In a turn of its own: a long pipeline must not grow the stack.
     if (this.#surplus !== null) setImmediate(() => this.#readSurplus());
   }
@@ -258,7 +246,7 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
     // A client that does not read its replies gets no further ones until it does: room() comes back here.
     if (this.#state !== "head" || surplus === null || this.#out.isFull) return;
     this.#surplus = null;
-    this.#activeAtMs = this.#options.clock.monotonicMs();
+    this.#watch.touch();
     this.#socket.resume();
     this.#readHead(surplus, 0);
   }
@@ -266,10 +254,57 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
   exchangeBroken(exchange: ServerExchange): void {
     if (this.#exchange !== exchange) return;
     this.#exchange = null;
+    if (this.#tunnel !== null) {
+      if (this.#state === "closed") this.#options.onClose(this);
+      else this.#tunnel.reset(tunnelCut);
+      return;
+    }
     this.#out.flush();
     // Cut off without a clean end: RST for plain TCP, no close_notify for TLS (RFC 9112 §8).
     if ("encrypted" in this.#socket) this.#socket.destroy();
     else this.#socket.resetAndDestroy();
+  }
+
+  /** The 101 was queued: from here on the connection's bytes belong to its two ends. */
+  openTunnel(source: BodySource): void {
+    const socket = this.#socket;
+    this.#state = "tunnel";
+    this.#out.flush();
+    this.#watch.stop();
+    this.#bodyReader.forget();
+    socket.off("data", this.#onData);
+    socket.off("end", this.#onEnd);
+    socket.off("error", this.#onError);
+    socket.off("close", this.#onClose);
+    const incoming = this.#toTunnel as IncomingBody;
+    this.#tunnel = new SocketTunnel(socket, { owner: this, broken: "client_gone", peer: "client", incoming });
+    this.#tunnel.sendFrom(source);
+  }
+
+  tunnelReceived(bytes: number): void {
+    (this.#request as RequestContext).requestBytes += bytes;
+  }
+
+  tunnelSent(bytes: number): void {
+    (this.#request as RequestContext).responseBytes += bytes;
+  }
+
+  tunnelClosed(error: ProxyError | null): void {
+    this.#state = "closed";
+    this.#lingerTimer?.cancel();
+    if (error !== null) {
+      this.#exchange?.abandon(error);
+      this.#exchange = null;
+    }
+    // Else what the upstream has not taken yet is not lost with this connection: the call ends later.
+    if (this.#exchange === null) this.#options.onClose(this);
+  }
+
+  /** The upstream is done, and no layer watches any more: who does not read the rest must not stay for ever. */
+  #tunnelEnded(): void {
+    if (this.#state === "closed") return this.#options.onClose(this);
+    const { wheel, timeouts } = this.#options;
+    this.#lingerTimer = wheel.add(timeouts.streamIdleMs, { onTimer: () => this.#socket.destroy() });
   }
 
   #refuse(error: ProxyError): void {
@@ -291,14 +326,15 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
     if (this.#state === "closed" || this.#state === "lingering") return;
     this.#state = "lingering";
     this.#surplus = null;
-    this.#body = null;
-    this.#timer.cancel();
+    this.#bodyReader.forget();
+    this.#watch.stop();
     this.#out.flush();
     const { lingerMs, streamIdleMs } = this.#options.timeouts;
-    this.#timer = this.#options.wheel.add(streamIdleMs, { onTimer: () => this.#socket.destroy() });
+    const timer = this.#options.wheel.add(streamIdleMs, { onTimer: () => this.#socket.destroy() });
+    this.#lingerTimer = timer;
     // The short time runs from when all is handed to the kernel: a slow reader must not lose the end of its reply.
     this.#socket.end(() => {
-      if (this.#state === "lingering") this.#timer.restart(lingerMs);
+      if (this.#state === "lingering") timer.restart(lingerMs);
     });
     this.#socket.resume();
   }
@@ -317,53 +353,36 @@ export class Http1ServerConnection implements BodyInlet, ExchangeHost, WriterOwn
   #closed(): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
-    this.#timer.cancel();
+    this.#watch.stop();
+    this.#lingerTimer?.cancel();
     this.#out.discard();
     const error = new ProxyError(
       "client_gone",
       "client closed the connection before the response was complete",
     );
-    this.#body?.breakOff(error);
+    this.#bodyReader.breakOff(error);
     this.#exchange?.abandon(error);
-    this.#body = null;
     this.#exchange = null;
     this.#options.onClose(this);
   }
 
-  /** One timer per connection that looks what is due, so that a request costs no timer. */
-  #watch(delayMs: number): WheelTimer {
-    const { streamIdleMs, idleMs } = this.#options.timeouts;
-    const delay = Math.max(1, Math.min(delayMs, streamIdleMs, idleMs));
-    return this.#options.wheel.add(delay, { onTimer: () => this.#onTimer() });
+  streamIdled(): void {
+    const text = `no byte in either direction for ${this.#options.timeouts.streamIdleMs} ms`;
+    this.#exchange?.call.cancel(new ProxyError("stream_idle_timeout", text));
   }
 
-  #onTimer(): void {
-    if (this.#state === "closed" || this.#state === "lingering") return;
-    const { timeouts, clock } = this.#options;
-    const nowMs = clock.monotonicMs();
-    const dueMs = this.#dueMs();
-    if (nowMs < dueMs) {
-      this.#timer = this.#watch(dueMs - nowMs);
-    } else if (this.#state === "exchange") {
-      this.#timer = this.#watch(timeouts.streamIdleMs);
-      const text = `no byte in either direction for ${timeouts.streamIdleMs} ms`;
-      this.#exchange?.call.cancel(new ProxyError("stream_idle_timeout", text));
-    } else if (this.#headSinceMs >= 0) {
-      this.#refuse(
-        new ProxyError("request_timeout", `request head not complete after ${timeouts.headMs} ms`),
-      );
-    } else {
-      this.#linger();
-    }
+  headLate(): void {
+    const text = `request head not complete after ${this.#options.timeouts.headMs} ms`;
+    this.#refuse(new ProxyError("request_timeout", text));
   }
 
-  #dueMs(): number {
-    const { timeouts } = this.#options;
-    if (this.#state === "exchange") return this.#activeAtMs + timeouts.streamIdleMs;
-    if (this.#headSinceMs >= 0) return this.#headSinceMs + timeouts.headMs;
-    return this.#activeAtMs + timeouts.idleMs;
+  connectionIdled(): void {
+    this.#linger();
   }
 }
+
+/** For the client it is a reset; why, the call knows. */
+const tunnelCut = new ProxyError("upstream_truncated", "the tunnel was cut");
 
 function asProxyError(error: unknown): ProxyError {
   if (error instanceof ProxyError) return error;

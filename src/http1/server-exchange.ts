@@ -1,12 +1,13 @@
 import { ProxyError } from "../errors/proxy-error.js";
 import { endedCall, type Call, type Reply } from "../stack/service.js";
 import type { BodySource } from "../traffic/body.js";
-import { getHeader } from "../traffic/headers.js";
+import { getHeader, removeHeader } from "../traffic/headers.js";
 import type { ResponseHead } from "../traffic/message.js";
 import type { MessageWriter } from "./message-writer.js";
 import type { OutputQueue } from "../traffic/output-queue.js";
 import type { ParsedRequest } from "./request-head.js";
 import { responseHeadText } from "./serialize.js";
+import { addAccept, keyOf } from "./websocket-key.js";
 
 /** What an exchange needs from its connection. */
 export interface ExchangeHost {
@@ -15,6 +16,8 @@ export interface ExchangeHost {
   readonly hasBodyLeft: boolean;
   /** Somebody takes the request's body. */
   readonly isBodyWanted: boolean;
+  /** A 101 was queued: `source` is what the client receives from now on. */
+  openTunnel(source: BodySource): void;
   /** The reply was queued to its last byte. */
   exchangeEnded(exchange: ServerExchange, keepAlive: boolean): void;
   /** The reply cannot be completed: the client must not take what it has for all of it. */
@@ -31,6 +34,8 @@ export class ServerExchange implements Reply {
   #keepAlive: boolean;
   /** The client waits for 100 and has not got it. */
   #owesContinue: boolean;
+  /** The key of the client's WebSocket handshake. */
+  readonly #acceptKey: string | undefined;
   /** The final head was written. */
   isStarted = false;
   call: Call = endedCall;
@@ -42,6 +47,8 @@ export class ServerExchange implements Reply {
     this.#parsed = parsed;
     this.#keepAlive = parsed.keepAlive;
     this.#owesContinue = parsed.expectsContinue;
+    // Noted now: layers and codecs may change the head.
+    this.#acceptKey = parsed.head.upgrade === "" ? undefined : keyOf(parsed.head);
   }
 
   /** The service's call, unless it ended before it returned. */
@@ -62,6 +69,7 @@ export class ServerExchange implements Reply {
 
   head(head: ResponseHead, source: BodySource | null): void {
     if (this.#isDone) return;
+    if (head.status === 101) return this.#switchProtocol(head, source);
     this.isStarted = true;
     const isOldClient = this.#parsed.head.version === "1.0";
     const body = source !== null && this.#isBodiless(head) ? null : source;
@@ -98,6 +106,21 @@ export class ServerExchange implements Reply {
     this.call.cancel(error);
   }
 
+  #switchProtocol(head: ResponseHead, source: BodySource | null): void {
+    const { upgrade } = this.#parsed.head;
+    if (upgrade === "" || source === null) {
+      source?.cancel(unaskedTunnel);
+      this.call.cancel(unaskedTunnel);
+      return this.end(unaskedTunnel);
+    }
+    this.isStarted = true;
+    // Not allowed there (RFC 9110 §8.6), and other codecs may have let it in.
+    removeHeader(head.headers, "content-length");
+    if (this.#acceptKey !== undefined) addAccept(head.headers, this.#acceptKey);
+    this.#out.text(responseHeadText(head, { chunked: false, connection: "", upgrade }));
+    this.#host.openTunnel(source);
+  }
+
   /** What follows such a head is the next reply, whatever its fields say (RFC 9112 §6.3). */
   #isBodiless(head: ResponseHead): boolean {
     return this.#parsed.head.method === "HEAD" || head.status === 204 || head.status === 304;
@@ -112,4 +135,5 @@ export class ServerExchange implements Reply {
 
 /** Told to the source of a body that the method or status forbids: local replies to HEAD have one. */
 const bodyNotAllowed = new ProxyError("client_gone", "the response has no body");
+const unaskedTunnel = new ProxyError("internal", "status 101 to a request that asked for no tunnel");
 const noReply = new ProxyError("internal", "the call ended without a response");

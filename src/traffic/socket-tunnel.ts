@@ -20,6 +20,8 @@ export interface SocketTunnelOptions {
   readonly broken: ErrorCode;
   /** For error texts: `client` or `application 127.0.0.1:5432`. */
   readonly peer: string;
+  /** Takes what the peer sends; absent: a new one. Its inlet must pass on to this tunnel's. */
+  readonly incoming?: IncomingBody;
 }
 
 /** A router or a peer that vanished is noticed by the kernel, also where both sides are silent for hours. */
@@ -48,7 +50,7 @@ export class SocketTunnel implements BodySink, BodyInlet {
   constructor(socket: Socket, options: SocketTunnelOptions) {
     this.#socket = socket;
     this.#options = options;
-    this.incoming = new IncomingBody(-1, this);
+    this.incoming = options.incoming ?? new IncomingBody(-1, this);
     this.#out = new OutputQueue(socket, () => this.#source?.resume());
     socket.allowHalfOpen = true;
     socket.setNoDelay(true);

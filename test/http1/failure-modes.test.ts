@@ -547,12 +547,14 @@ t.test("row 34: trailers", async (t) => {
   );
 });
 
-t.test("rows 39 to 41: nothing is upgraded", async (t) => {
+t.test("row 40: HTTP/2 and TLS are not upgraded to", async (t) => {
   const { upstream, pair } = await open(t);
   const offers = [
-    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a",
     "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__",
-    "Connection: Upgrade\r\nUpgrade: foo",
+    "Connection: Upgrade\r\nUpgrade: TLS/1.0",
+    "Connection: Upgrade\r\nUpgrade: tcp",
+    "Connection: Upgrade\r\nUpgrade: websocket, foo",
+    "Upgrade: websocket",
   ];
   for (const offer of offers) {
     const client = connect(t, pair.port);
