@@ -1,3 +1,4 @@
+import { parseContentLength } from "../traffic/content-length.js";
 import { hasStrayControl, tokenBytes } from "../traffic/field-syntax.js";
 import type { Headers } from "../traffic/headers.js";
 import { ConnectionOptions } from "./connection-options.js";
@@ -8,8 +9,6 @@ const lf = 0x0a;
 const colon = 0x3a;
 const space = 0x20;
 const tab = 0x09;
-/** Longest Content-Length read: 2^53 has 16 digits, and leading zeros are legal but not without end. */
-const maxLengthDigits = 16;
 
 /** The fields of one head or trailer section: those that go on, and what the others said about this connection. */
 export class FieldSection {
@@ -146,12 +145,8 @@ function noteHost(section: FieldSection): void {
 /** RFC 9110 §8.6: digits only. Repeated ones are refused even when they agree (CVE-2026-1525). */
 function noteContentLength(section: FieldSection, value: string): void {
   if (section.contentLengthAt >= 0) throw malformed(section.kind, "more than one content-length field");
-  let length = value.length === 0 || value.length > maxLengthDigits ? NaN : 0;
-  for (let i = 0; i < value.length; i++) {
-    const digit = value.charCodeAt(i) - 0x30;
-    length = digit >= 0 && digit <= 9 ? length * 10 + digit : NaN;
-  }
-  if (!(length <= Number.MAX_SAFE_INTEGER)) throw malformed(section.kind, "invalid content-length");
+  const length = parseContentLength(value);
+  if (Number.isNaN(length)) throw malformed(section.kind, "invalid content-length");
   section.contentLength = length;
   section.contentLengthAt = section.headers.length + 1;
 }

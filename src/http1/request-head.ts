@@ -2,6 +2,7 @@ import { ProxyError } from "../errors/proxy-error.js";
 import { canonicalAuthority } from "../traffic/authority.js";
 import { targetBytes, tokenBytes } from "../traffic/field-syntax.js";
 import { removeHeader } from "../traffic/headers.js";
+import { refuseMethod } from "../traffic/method.js";
 import type { RequestHead } from "../traffic/message.js";
 import { parseFieldSection, valueIs, type FieldSection } from "./field-section.js";
 import { bodyOfLength, chunkedBody, noBody, type BodyFraming } from "./framing.js";
@@ -19,8 +20,6 @@ export interface ParsedRequest {
 }
 
 const space = 0x20;
-/** Longer than any registered method; what is longer, nobody implements (RFC 9112 §3: 501). */
-const maxMethodLength = 32;
 
 /**
  * Reads the head of a request, from its request line to the empty line (RFC 9112). Text that another parser could read
@@ -69,18 +68,6 @@ export function parseRequestHead(text: string, limits: Http1Limits): ParsedReque
     keepAlive: !connection.close && (minor === 1 || connection.keepAlive),
     expectsContinue: section.expect !== undefined && expectsContinue(head, section.expect, framing),
   };
-}
-
-function refuseMethod(method: string): void {
-  // A tunnel around all policies, and an echo of what the mesh added (RFC 9110 §9.3.6, §9.3.8).
-  if (method === "CONNECT" || method === "TRACE" || method.length > maxMethodLength) {
-    throw new ProxyError("method_not_supported", "this method is not forwarded");
-  }
-  // Rules are written for GET; a lenient application would take "get" for the same (RFC 9110 §9.1: case-sensitive, and by
-  // convention upper case).
-  if (/[a-z]/.test(method)) throw new ProxyError("method_not_supported", "methods are upper case");
-  // The HTTP/2 preface never comes with version 1.1 (RFC 9113 §3.4).
-  if (method === "PRI") throw malformed("request", "method reserved for HTTP/2");
 }
 
 /** RFC 9112 §3.2: origin-form, absolute-form, or "*" for OPTIONS. */

@@ -1,0 +1,137 @@
+import { ProxyError } from "../errors/proxy-error.js";
+import { canonicalAuthority } from "../traffic/authority.js";
+import { consistsOf, targetBytes, tokenBytes } from "../traffic/field-syntax.js";
+import { removeHeader, type Headers } from "../traffic/headers.js";
+import type { RequestHead } from "../traffic/message.js";
+import { refuseMethod } from "../traffic/method.js";
+import type { ByteWriter } from "./byte-writer.js";
+import { fieldName } from "./field-name.js";
+import { readFields } from "./field-section.js";
+import { malformed, type HeadOptions } from "./head-options.js";
+import { caseField, caseMark, restoreCase } from "./header-case.js";
+import type { HpackEncoder } from "./hpack-encoder.js";
+
+export interface ReadRequest {
+  readonly head: RequestHead;
+  /** Declared length of the body; -1 = not told. */
+  readonly contentLength: number;
+}
+
+/**
+ * The head of a request from its decoded fields (RFC 9113 §8.3.1, RFC 8441). As strict as the HTTP/1 parser: what another
+ * parser behind us could read differently is refused. Throws ProxyError.
+ */
+export function readRequestHead(fields: Headers, options: HeadOptions): ReadRequest {
+  let method: string | undefined;
+  let scheme: string | undefined;
+  let target: string | undefined;
+  let authority: string | undefined;
+  let protocol: string | undefined;
+  let at = 0;
+  for (; at < fields.length; at += 2) {
+    const name = fields[at] as string;
+    if (name.charCodeAt(0) !== 0x3a) break;
+    const value = fields[at + 1] as string;
+    if (name === ":method" && method === undefined) method = value;
+    else if (name === ":path" && target === undefined) target = value;
+    else if (name === ":scheme" && scheme === undefined) scheme = value;
+    else if (name === ":authority" && authority === undefined) authority = value;
+    else if (name === ":protocol" && protocol === undefined) protocol = value;
+    else throw malformed("request", `pseudo-header ${name} is unknown or twice`);
+  }
+  if (method === undefined || !consistsOf(method, tokenBytes) || method === "") {
+    throw malformed("request", "no or invalid :method");
+  }
+  if (method === "CONNECT" && protocol !== undefined) method = "GET";
+  else if (protocol !== undefined) throw malformed("request", ":protocol without CONNECT");
+  refuseMethod(method);
+  if (scheme !== "http" && scheme !== "https")
+    throw malformed("request", ":scheme is neither http nor https");
+  checkTarget(target, method, options);
+  const section = readFields(fields, at, "request");
+  const { headers } = section;
+  const host = authorityOf(authority, section.host);
+  headers.unshift("host", host);
+  const head: RequestHead = {
+    method,
+    target,
+    authority: host,
+    version: "2",
+    headers,
+    upgrade: protocol === undefined ? "" : upgradeOf(protocol),
+  };
+  if (section.expect !== undefined) checkExpect(head, section.expect, section.contentLength);
+  if (options.isMesh && section.caseMark !== "") restoreCase(headers, section.caseMark);
+  return { head, contentLength: protocol === undefined ? section.contentLength : -1 };
+}
+
+/**
+ * Appends the header block of a request. Host becomes :authority. Throws ProxyError internal when a value must not be
+ * written: then encoder.abandon().
+ */
+export function writeRequestHead(
+  encoder: HpackEncoder,
+  out: ByteWriter,
+  head: RequestHead,
+  options: HeadOptions,
+): void {
+  const { headers } = head;
+  encoder.begin(out);
+  if (head.upgrade === "") encoder.field(out, ":method", head.method);
+  else {
+    encoder.field(out, ":method", "CONNECT");
+    encoder.field(out, ":protocol", head.upgrade);
+  }
+  encoder.field(out, ":scheme", options.isMesh ? "https" : "http");
+  encoder.field(out, ":authority", head.authority);
+  encoder.field(out, ":path", head.target);
+  for (let i = 0; i < headers.length; i += 2) {
+    const { lower } = fieldName(headers[i] as string);
+    if (lower === "host") continue;
+    encoder.field(out, lower, headers[i + 1] as string);
+  }
+  if (!options.isMesh || head.version === "2") return;
+  const mark = caseMark(headers);
+  if (mark !== "") encoder.field(out, caseField, mark);
+}
+
+function checkTarget(
+  target: string | undefined,
+  method: string,
+  { limits }: HeadOptions,
+): asserts target is string {
+  if (target === undefined || target === "") throw malformed("request", "no :path");
+  if (target.length > limits.maxTargetBytes) {
+    throw new ProxyError("uri_too_long", `request target is over ${limits.maxTargetBytes} bytes`);
+  }
+  if (!consistsOf(target, targetBytes)) throw malformed("request", "invalid :path");
+  if (target.charCodeAt(0) === 0x2f) return;
+  if (target !== "*") throw malformed("request", ":path does not begin with /");
+  if (method !== "OPTIONS") throw malformed("request", "target * is for OPTIONS only");
+}
+
+/** :authority and Host mean the same; when they do not say the same, hops would disagree (RFC 9113 §8.3.1). */
+function authorityOf(authority: string | undefined, host: string | undefined): string {
+  const named = authority ?? host;
+  const canonical = named === undefined ? undefined : canonicalAuthority(named);
+  if (canonical === undefined) throw malformed("request", "no or invalid :authority");
+  if (authority !== undefined && host !== undefined && canonicalAuthority(host) !== canonical) {
+    throw malformed("request", "host differs from :authority");
+  }
+  return canonical;
+}
+
+/** The same offers as HTTP/1's Upgrade: never HTTP or TLS inside of the tunnel. */
+function upgradeOf(protocol: string): string {
+  const lower = protocol.toLowerCase();
+  if (/^(?!h2|http|tls|tcp$)[\w!#$%&'*+.^`|~-]+(?:\/[\w!#$%&'*+.^`|~-]+)?$/.test(lower)) return lower;
+  throw new ProxyError("method_not_supported", "this :protocol is not forwarded");
+}
+
+function checkExpect(head: RequestHead, expect: string, contentLength: number): void {
+  if (expect.toLowerCase() !== "100-continue") {
+    throw new ProxyError("expectation_failed", "only 100-continue is understood");
+  }
+  // Without a body nobody waits; sent on, it has made servers wait for one that is not coming.
+  if (contentLength === 0) removeHeader(head.headers, "expect");
+}
