@@ -33,9 +33,8 @@ export function compileRoutes(index: MeshIndex, key: string, namespace: string):
 
 function defaultRoute(index: MeshIndex, key: string): RouteConfig {
   const policy = index.policies.get(key);
-  const { retry, ...timeouts } = limitsOf({}, policy);
-  // A connection lasts as long as its ends want: timeouts are for requests.
-  const limits = { ...(takesRequests(index, key) && timeouts), ...(retry !== undefined && { retry }) };
+  // A connection is no request: it lasts as long as its ends want and cannot be sent again.
+  const limits = takesRequests(index, key) ? limitsOf({}, policy) : {};
   return {
     name: "default",
     source: Object.keys(limits).length > 0 && policy !== undefined ? policy.id : "default",

@@ -1,8 +1,11 @@
 /** A program without a sidecar: gRPC's own xDS client (grpc-js-xds) dials a service through our control plane. */
 import { Client, Server, ServerCredentials, credentials } from "@grpc/grpc-js";
 import t from "tap";
+import type { Instance } from "../../control-plane/catalog/catalog.js";
+import { compileSnapshot } from "../../control-plane/compiler/compile.js";
 import { startAds } from "../support/ads-harness.js";
 import { exampleEndpoint, exampleSnapshot } from "../support/example-snapshot.js";
+import { catalogOf, documentsOf, instance } from "../support/mesh-model.js";
 
 const identity = (bytes: Buffer): Buffer => bytes;
 const path = "/test.Who/Are";
@@ -10,6 +13,8 @@ const path = "/test.Who/Are";
 /** A gRPC server that answers every call with its name. */
 async function startBackend(name: string): Promise<{ readonly port: number; close(): void }> {
   const server = new Server();
+  const answer = (_call: unknown, callback: (error: null, value: Buffer) => void): void =>
+    callback(null, Buffer.from(name));
   const method = {
     path,
     requestStream: false as const,
@@ -20,11 +25,8 @@ async function startBackend(name: string): Promise<{ readonly port: number; clos
     responseDeserialize: identity,
   };
   server.addService(
-    { Are: method },
-    {
-      Are: (_call: unknown, callback: (error: null, value: Buffer) => void) =>
-        callback(null, Buffer.from(name)),
-    },
+    { Are: method, Were: { ...method, path: "/test.Who/Were" } },
+    { Are: answer, Were: answer },
   );
   const port = await new Promise<number>((resolve, reject) =>
     server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
@@ -33,6 +35,39 @@ async function startBackend(name: string): Promise<{ readonly port: number; clos
   );
   return { port, close: () => server.forceShutdown() };
 }
+
+const documents = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: api}
+spec:
+  parentRefs: [{name: api}]
+  rules:
+  - matches: [{method: {service: test.Who, method: Are}}, {method: {method: Never}}]
+    backendRefs: [{name: api-2}]
+  - matches: [{method: {service: test.Who}}]
+    backendRefs: [{name: api}]
+  - matches: [{method: {type: RegularExpression, service: "nobody.*"}, headers: [{name: x-a, value: b}]}]
+    backendRefs: [{name: api-2}, {name: api, weight: 2}]
+---
+apiVersion: remora.mesh/v1
+kind: TrafficPolicy
+metadata: {name: api}
+spec:
+  targetRefs: [{kind: Service, name: api}, {kind: Service, name: api-2}]
+  protocol: grpc
+  mtls: {mode: DISABLE}
+  retry: {on: [unavailable, internal], attempts: 2}
+---
+apiVersion: remora.mesh/v1
+kind: TrafficPolicy
+metadata: {name: redis}
+spec: {targetRefs: [{kind: Service, name: redis}], mtls: {mode: DISABLE}}
+`;
+
+/** An instance on loopback without a sidecar. */
+const backend = (id: string, port: number): Instance =>
+  instance(id, { address: "127.0.0.1", port, meshPort: undefined, protocol: "grpc" });
 
 t.test("gRPC's xDS client reaches a service and follows its endpoints", async (t) => {
   const [first, second] = [await startBackend("first"), await startBackend("second")];
@@ -66,10 +101,10 @@ t.test("gRPC's xDS client reaches a service and follows its endpoints", async (t
     first.close();
     second.close();
   });
-  const ask = (): Promise<string> =>
+  const ask = (method = path): Promise<string> =>
     new Promise((resolve, reject) => {
       const deadline = new Date(Date.now() + 10_000);
-      client.makeUnaryRequest(path, identity, identity, Buffer.alloc(0), { deadline }, (error, value) =>
+      client.makeUnaryRequest(method, identity, identity, Buffer.alloc(0), { deadline }, (error, value) =>
         error === null ? resolve(String(value)) : reject(error),
       );
     });
@@ -81,4 +116,42 @@ t.test("gRPC's xDS client reaches a service and follows its endpoints", async (t
   while (answers.at(-1) !== "second" && answers.length < 1000) answers.push(await ask());
   t.equal(answers.at(-1), "second");
   t.equal(ads.service.sessions()[0]?.state, "SYNCED", "it refused nothing");
+
+  // By documents now: a GRPCRoute over all forms of matches, a policy with gRPC retries, and a TCP service beside it.
+  ads.snapshot.set(
+    compileSnapshot(
+      {
+        trustDomain: "mesh.local",
+        catalog: catalogOf({
+          "api.default": [backend("api-1", first.port)],
+          "api-2.default": [backend("api-2", second.port)],
+          "redis.default": [{ ...backend("redis-1", 1), protocol: "tcp" }],
+        }),
+        documents: documentsOf(documents),
+      },
+      {
+        id: "program-1",
+        service: "program",
+        namespace: "default",
+        protocol: "grpc",
+        upstreams: [],
+        zone: "",
+      },
+    ),
+  );
+  const codeOf = (method: string): Promise<unknown> =>
+    ask(method).then(
+      () => 0,
+      (error: unknown) => (error as { readonly code?: number }).code,
+    );
+  const codes = [];
+  // A server without the method says 12; a client without a route says 14.
+  while (codes.at(-1) !== 14 && codes.length < 1000) codes.push(await codeOf("/test.Unknown/Are"));
+  t.equal(codes.at(-1), 14, "no route, so no call");
+  t.equal(await ask(), "second", "the method");
+  t.equal(await ask("/test.Who/Were"), "first", "the service's other methods");
+  t.equal(ads.service.sessions()[0]?.state, "SYNCED", "it refused nothing");
 });
+
+// The library holds on to its stream after the routes of a client have changed, and would keep this process waiting.
+t.teardown(() => void setImmediate(() => process.exit()));
