@@ -184,9 +184,12 @@ class Attempt implements Reply, GrpcResponseListener {
     const { endpoint, request, clock, latency } = this.#parts;
     const nowMs = clock.monotonicMs();
     if (!this.#hasHead) latency.observeAtLeast(endpoint, nowMs - this.#startMs, nowMs);
+    const { upgrade } = request.head;
     // Both ends of a tunnel may have nothing to say.
-    const isSilence = error.code === "stream_idle_timeout" && request.head.upgrade !== "";
-    if (isEndpointFault(error) && !isSilence) this.#judge(false, nowMs);
+    const isSilence = error.code === "stream_idle_timeout" && upgrade !== "";
+    // Servers of raw TCP reset whom they are done with; what speaks against one is that it cannot be connected to (Envoy too).
+    const isFarewell = this.#hasHead && upgrade === "tcp";
+    if (isEndpointFault(error) && !isSilence && !isFarewell) this.#judge(false, nowMs);
     else if (this.#isProbe && !this.#isJudged) endpoint.gate.dropProbe();
   }
 

@@ -4,7 +4,7 @@ import type { Test } from "tap";
 import type { ClusterConfig, InboundConfig, Snapshot } from "../../src/config/snapshot.js";
 import { exampleEndpoint, exampleSnapshot } from "./example-snapshot.js";
 import { RawPeer } from "./raw-client.js";
-import { freePort, startFromDisk, type KitSidecar } from "./sidecar-kit.js";
+import { startFromDisk, type KitSidecar } from "./sidecar-kit.js";
 
 export interface TcpPairOptions {
   /** Called for each connection that the application accepts. */
@@ -78,10 +78,10 @@ export async function openTcpPair(t: Test, options: TcpPairOptions = {}): Promis
     drainTimeoutMs: options.drainTimeoutMs ?? 2000,
   });
   const ports = [...(options.otherPorts ?? []), api.ports.inbound];
-  const local = await freePort();
   const web = await startFromDisk(t, "web", {
     saved: tcpSnapshot(ports, { cluster: options.cluster ?? {} }),
-    upstreams: [{ service: "api", port: local }],
+    upstreams: [{ service: "api", port: 0 }],
   });
-  return { web, api, port: local, accepted, appPort: app.port, closeApp: () => app.close() };
+  const port = web.ports.upstreams.get("api") ?? 0;
+  return { web, api, port, accepted, appPort: app.port, closeApp: () => app.close() };
 }

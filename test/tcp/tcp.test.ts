@@ -293,6 +293,46 @@ t.test(
   },
 );
 
+t.test("resets of connections that stood do not eject the endpoint", async (t) => {
+  const pair = await openTcpPair(t, {
+    onConnection: (peer) => {
+      peer.onData = () => resetSocket(peer.socket);
+    },
+    cluster: { loadBalancer: { policy: "round_robin", panicThresholdPercent: 0 } },
+    otherPorts: [await freePort()],
+  });
+  for (let n = 0; n < 20; n++) {
+    const client = connect(t, pair.port);
+    client.write("QUIT");
+    await client.over();
+    t.equal(client.error, "ECONNRESET");
+  }
+  t.equal(pair.accepted.length, 20);
+  t.notOk(
+    pair.web.logged.some((line) => line.includes(`:${pair.api.ports.inbound}`)),
+    "no breaker of it opened",
+  );
+});
+
+t.test("a silent connection is reset after its time, a busy one is not", async (t) => {
+  const pair = await openTcpPair(t, { onConnection: echo, cluster: { tunnelIdleMs: 300 } });
+  const busy = connect(t, pair.port);
+  const silent = connect(t, pair.port);
+  silent.write("x");
+  await silent.gets("x");
+  const startMs = performance.now();
+  while (!silent.isOver) {
+    busy.write(".");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  t.ok(performance.now() - startMs > 250, "not before its time");
+  t.equal(silent.error, "ECONNRESET");
+  t.notOk(busy.isOver);
+  await eventually("the application's end", () => pair.accepted.filter((peer) => peer.isClosed).length === 1);
+  const [closed = ""] = await metricLines(pair.web.ports.admin, "istio_tcp_connections_closed_total");
+  t.match(closed, /response_flags="SI"/);
+});
+
 t.test("a service that speaks HTTP takes no raw TCP", async (t) => {
   const pair = await openTcpPair(t, { inbound: { protocol: "http" } });
   const client = connect(t, pair.port);
