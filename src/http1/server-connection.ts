@@ -10,7 +10,6 @@ import { setHeader } from "../traffic/headers.js";
 import type { IncomingBody } from "../traffic/incoming-body.js";
 import type { LocalReply, RequestHead } from "../traffic/message.js";
 import { OutputQueue } from "../traffic/output-queue.js";
-import { SocketTunnel, type SocketTunnelOwner } from "../traffic/socket-tunnel.js";
 import { BodyReader, type BodyReaderOwner } from "./body-reader.js";
 import { ConnectionWatch, type WatchOwner } from "./connection-watch.js";
 import { bodyUntilClose } from "./framing.js";
@@ -20,6 +19,7 @@ import { MessageWriter, type WriterOwner } from "./message-writer.js";
 import { parseRequestHead, type ParsedRequest } from "./request-head.js";
 import { responseHeadText } from "./serialize.js";
 import { ServerExchange, type ExchangeHost } from "./server-exchange.js";
+import { ServerTunnel } from "./server-tunnel.js";
 
 export interface ServerConnectionOptions {
   readonly service: Service;
@@ -41,9 +41,7 @@ const maxSurplusBytes = 64 * 1024;
  * The server side of one HTTP/1.1 connection (RFC 9112): reads requests one after the other, calls the service, writes the
  * replies in order. Requests that arrive early (pipelined) wait unread. A reply with status 101 makes it a tunnel for good.
  */
-export class Http1ServerConnection
-  implements BodyReaderOwner, ExchangeHost, SocketTunnelOwner, WatchOwner, WriterOwner
-{
+export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, WatchOwner, WriterOwner {
   readonly #socket: Socket;
   readonly #options: ServerConnectionOptions;
   readonly #out: OutputQueue;
@@ -57,7 +55,7 @@ export class Http1ServerConnection
   #request: RequestContext | null = null;
   /** What the client sends into the tunnel it asked for. */
   #toTunnel: IncomingBody | null = null;
-  #tunnel: SocketTunnel | null = null;
+  #tunnel: ServerTunnel | null = null;
   /** What was read beyond the present request. */
   #surplus: Buffer | null = null;
   #lingerTimer: WheelTimer | null = null;
@@ -232,7 +230,7 @@ export class Http1ServerConnection
   exchangeEnded(exchange: ServerExchange, keepAlive: boolean): void {
     if (this.#exchange !== exchange) return;
     this.#exchange = null;
-    if (this.#tunnel !== null) return this.#tunnelEnded();
+    if (this.#tunnel !== null) return this.#tunnel.callEnded(false);
     if (this.#state === "closed") return;
     if (this.#bodyReader.hasMore || !keepAlive || this.isDraining) return this.#linger();
     this.#state = "head";
@@ -254,11 +252,7 @@ export class Http1ServerConnection
   exchangeBroken(exchange: ServerExchange): void {
     if (this.#exchange !== exchange) return;
     this.#exchange = null;
-    if (this.#tunnel !== null) {
-      if (this.#state === "closed") this.#options.onClose(this);
-      else this.#tunnel.reset(tunnelCut);
-      return;
-    }
+    if (this.#tunnel !== null) return this.#tunnel.callEnded(true);
     this.#out.flush();
     // Cut off without a clean end: RST for plain TCP, no close_notify for TLS (RFC 9112 §8).
     if ("encrypted" in this.#socket) this.#socket.destroy();
@@ -276,35 +270,16 @@ export class Http1ServerConnection
     socket.off("end", this.#onEnd);
     socket.off("error", this.#onError);
     socket.off("close", this.#onClose);
-    const incoming = this.#toTunnel as IncomingBody;
-    this.#tunnel = new SocketTunnel(socket, { owner: this, broken: "client_gone", peer: "client", incoming });
+    const { wheel, timeouts, onClose } = this.#options;
+    this.#tunnel = new ServerTunnel(socket, {
+      request: this.#request as RequestContext,
+      incoming: this.#toTunnel as IncomingBody,
+      exchange: this.#exchange as ServerExchange,
+      wheel,
+      lastWordsMs: timeouts.streamIdleMs,
+      onClose: () => onClose(this),
+    });
     this.#tunnel.sendFrom(source);
-  }
-
-  tunnelReceived(bytes: number): void {
-    (this.#request as RequestContext).requestBytes += bytes;
-  }
-
-  tunnelSent(bytes: number): void {
-    (this.#request as RequestContext).responseBytes += bytes;
-  }
-
-  tunnelClosed(error: ProxyError | null): void {
-    this.#state = "closed";
-    this.#lingerTimer?.cancel();
-    if (error !== null) {
-      this.#exchange?.abandon(error);
-      this.#exchange = null;
-    }
-    // Else what the upstream has not taken yet is not lost with this connection: the call ends later.
-    if (this.#exchange === null) this.#options.onClose(this);
-  }
-
-  /** The upstream is done, and no layer watches any more: who does not read the rest must not stay for ever. */
-  #tunnelEnded(): void {
-    if (this.#state === "closed") return this.#options.onClose(this);
-    const { wheel, timeouts } = this.#options;
-    this.#lingerTimer = wheel.add(timeouts.streamIdleMs, { onTimer: () => this.#socket.destroy() });
   }
 
   #refuse(error: ProxyError): void {
@@ -380,9 +355,6 @@ export class Http1ServerConnection
     this.#linger();
   }
 }
-
-/** For the client it is a reset; why, the call knows. */
-const tunnelCut = new ProxyError("upstream_truncated", "the tunnel was cut");
 
 function asProxyError(error: unknown): ProxyError {
   if (error instanceof ProxyError) return error;
