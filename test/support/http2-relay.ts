@@ -1,0 +1,153 @@
+/** An HTTP/2 hop without configuration: client -> server connection -> client connection -> upstream, on real sockets. */
+import net, { type AddressInfo } from "node:net";
+import type { Test } from "tap";
+import { ProxyError } from "../../src/errors/proxy-error.js";
+import { Http2ClientConnection } from "../../src/http2/client-connection.js";
+import { http2Limits, type Http2Limit, type Http2Limits } from "../../src/http2/limits.js";
+import { Http2ServerConnection } from "../../src/http2/server-connection.js";
+import type { RequestContext } from "../../src/stack/request-context.js";
+import type { ServerTimeouts } from "../../src/stack/server-timeouts.js";
+import { endedCall, type Call, type Reply, type Service } from "../../src/stack/service.js";
+import { systemClock } from "../../src/time/clock.js";
+import { TimerWheel } from "../../src/time/timer-wheel.js";
+import type { BodySource } from "../../src/traffic/body.js";
+import type { LocalReply, ResponseHead } from "../../src/traffic/message.js";
+
+export interface RelayOptions {
+  readonly upstreamPort: number;
+  readonly limits?: Partial<Http2Limits>;
+  readonly timeouts?: Partial<ServerTimeouts>;
+  /** In place of the upstream. */
+  readonly service?: Service;
+}
+
+const calm: ServerTimeouts = { headMs: 5000, idleMs: 5000, streamIdleMs: 8000, lingerMs: 300 };
+
+export class Http2Relay {
+  readonly wheel = new TimerWheel(systemClock);
+  readonly limits: Http2Limit[] = [];
+  readonly errors: ProxyError[] = [];
+  readonly requests: RequestContext[] = [];
+  readonly calls = { active: 0, total: 0, breaches: [] as string[] };
+  readonly servers: Http2ServerConnection[] = [];
+  readonly clients: Http2ClientConnection[] = [];
+  closed = 0;
+  closedClients = 0;
+  readonly options: RelayOptions;
+  #server: net.Server | undefined;
+  port = 0;
+
+  private constructor(options: RelayOptions) {
+    this.options = options;
+  }
+
+  static async open(t: Test, options: RelayOptions): Promise<Http2Relay> {
+    const relay = new Http2Relay(options);
+    const server = net.createServer((socket) => relay.take(socket));
+    relay.#server = server;
+    await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+    relay.port = (server.address() as AddressInfo).port;
+    t.teardown(() => {
+      relay.close();
+      if (relay.calls.breaches.length > 0)
+        throw new Error(`contract of Reply broken: ${relay.calls.breaches.join("; ")}`);
+    });
+    return relay;
+  }
+
+  close(): void {
+    this.#server?.close();
+    for (const connection of this.servers) connection.destroy();
+    for (const connection of this.clients) connection.destroy(new ProxyError("client_gone", "test is over"));
+  }
+
+  take(socket: net.Socket, received?: Buffer): Http2ServerConnection {
+    const options = {
+      service: { call: (request: RequestContext, reply: Reply) => this.#call(request, reply) },
+      clock: systemClock,
+      wheel: this.wheel,
+      limits: { ...http2Limits, ...this.options.limits },
+      timeouts: { ...calm, ...this.options.timeouts },
+      peerId: undefined,
+      isMesh: false,
+      refuse: refusal,
+      onLimit: (limit: Http2Limit) => void this.limits.push(limit),
+      onClose: () => void this.closed++,
+    };
+    const connection = new Http2ServerConnection(socket, options, received);
+    this.servers.push(connection);
+    return connection;
+  }
+
+  /** A connection to the upstream that takes one more request. */
+  client(): Http2ClientConnection {
+    const free = this.clients.find((connection) => connection.canSend);
+    if (free !== undefined) return free;
+    const socket = net.connect({ port: this.options.upstreamPort, host: "127.0.0.1", noDelay: true });
+    const connection = new Http2ClientConnection(socket, {
+      peer: "upstream",
+      limits: { ...http2Limits, ...this.options.limits },
+      clock: systemClock,
+      wheel: this.wheel,
+      isMesh: false,
+      onLimit: (limit) => void this.limits.push(limit),
+      owner: {
+        connectionFree: () => {},
+        connectionDraining: () => {},
+        connectionClosed: () => void this.closedClients++,
+      },
+    });
+    this.clients.push(connection);
+    return connection;
+  }
+
+  #call(request: RequestContext, reply: Reply): Call {
+    this.calls.total++;
+    this.calls.active++;
+    this.requests.push(request);
+    const checked = this.#checked(request.head.target, reply);
+    if (this.options.service !== undefined) return this.options.service.call(request, checked);
+    return this.client().send(request, checked);
+  }
+
+  #checked(name: string, reply: Reply): Reply {
+    let at: "start" | "head" | "ended" = "start";
+    const expect = (isRight: boolean, what: string): void => {
+      if (!isRight) this.calls.breaches.push(`${name}: ${what} after ${at}`);
+    };
+    return {
+      informational: (head: ResponseHead) => {
+        expect(at === "start", "informational");
+        reply.informational(head);
+      },
+      head: (head: ResponseHead, body: BodySource | null) => {
+        expect(at === "start", "head");
+        at = "head";
+        reply.head(head, body);
+      },
+      end: (error: ProxyError | null) => {
+        expect(at !== "ended", "end");
+        expect(error !== null || at === "head", "clean end");
+        const wasStarted = at === "head";
+        at = "ended";
+        this.calls.active--;
+        if (error !== null) this.errors.push(error);
+        if (error === null || wasStarted || error.row.status === 0) return reply.end(error);
+        const local = refusal(error);
+        reply.head(local.head, null);
+        reply.end(null);
+      },
+    };
+  }
+}
+
+export function refusal(error: ProxyError): LocalReply {
+  const headers = ["x-remora-error", error.code, "content-type", "text/plain"];
+  return {
+    head: { status: error.row.status || 400, reason: "", version: "2", headers },
+    body: Buffer.from(error.message),
+  };
+}
+
+/** Answers nothing until the test does. */
+export const silentService: Service = { call: () => endedCall };
