@@ -10,6 +10,9 @@ export type ServedCheck = { readonly ok: true } | { readonly ok: false; readonly
 /** On loopback a handshake takes milliseconds. */
 const timeoutMs = 5000;
 
+/** Server name (SNI) by which the listener knows that nothing but the handshake is wanted, and nobody is to be told. */
+export const servedCheckName = "served-check.invalid";
+
 /**
  * Connects to our own mTLS listener and compares the leaf it shows with `svid`: what matters is what peers see, not what
  * the renewal believes (consul#16779: fresh agent, expired certificate served). Sends nothing. Whatever the network does is an answer, not a rejection.
@@ -20,7 +23,8 @@ export function checkServed(
   clock: Clock,
 ): Promise<ServedCheck> {
   return new Promise((resolve) => {
-    const socket = connect({ host: target.address, port: target.port, ...clientTlsOptions(svid) });
+    const { address: host, port } = target;
+    const socket = connect({ host, port, servername: servedCheckName, ...clientTlsOptions(svid) });
     const done = (result: ServedCheck): void => {
       timer.cancel();
       // After the last flight of the handshake is out: else our own listener counts a peer that broke off.

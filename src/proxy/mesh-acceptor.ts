@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import tls, { type TLSSocket } from "node:tls";
 import type { MtlsMode } from "../config/snapshot.js";
+import { servedCheckName } from "../identity/served-check.js";
 import { followRotation, serverTlsOptions } from "../identity/tls-options.js";
 import type { CertificateSource } from "../identity/svid.js";
 import { handshakeRefusal, verifyPeer } from "../identity/verify-peer.js";
@@ -96,7 +97,10 @@ export class MeshAcceptor {
 
   #secured(socket: TLSSocket): void {
     const peer = verifyPeer(socket, undefined, this.#options.trustDomain);
-    if (peer.ok) this.#options.onAccepted(socket, peer.id);
+    // An application of raw TCP would be connected to for nothing.
+    if (peer.ok && (socket as { servername?: unknown }).servername === servedCheckName)
+      socket.on("error", () => {}).destroySoon();
+    else if (peer.ok) this.#options.onAccepted(socket, peer.id);
     else {
       this.#options.onRefused(peer.reason);
       socket.on("error", () => {});

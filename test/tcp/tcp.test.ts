@@ -4,6 +4,8 @@ import { once } from "node:events";
 import tls from "node:tls";
 import t from "tap";
 import { clientTlsOptions } from "../../src/identity/tls-options.js";
+import { checkServed } from "../../src/identity/served-check.js";
+import { systemClock } from "../../src/time/clock.js";
 import { resetSocket } from "../../src/traffic/broken-socket.js";
 import { pattern, patternSha256 } from "../support/byte-pattern.js";
 import { eventually } from "../support/eventually.js";
@@ -292,6 +294,18 @@ t.test(
     t.match(line?.["upstream_transport_failure_reason"], /the application behind its sidecar/);
   },
 );
+
+t.test("the look at our own certificate does not reach the application", async (t) => {
+  const pair = await openTcpPair(t, { onConnection: echo });
+  const target = { address: "127.0.0.1", port: pair.api.ports.inbound };
+  const { ok } = await checkServed(target, await identityOf("api"), systemClock);
+  t.equal(ok, false, "it is another one that is served");
+  const client = connect(t, pair.port);
+  client.write("x");
+  await client.gets("x");
+  t.equal(pair.accepted.length, 1, "only the one that was meant for it");
+  t.same(await metricLines(pair.api.ports.admin, "remora_peer_refusals_total"), []);
+});
 
 t.test("resets of connections that stood do not eject the endpoint", async (t) => {
   const pair = await openTcpPair(t, {
