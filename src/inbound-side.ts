@@ -1,11 +1,9 @@
 import type { Bootstrap } from "./config/bootstrap.js";
-import type { EndpointConfig, MtlsMode } from "./config/snapshot.js";
-import { Http1ClientConnection } from "./http1/client-connection.js";
-import { http1Limits } from "./http1/limits.js";
+import { AppTransport, appConnectTimeoutMs, maxAppConnections } from "./app-transport.js";
+import type { EndpointConfig, MtlsMode, Protocol } from "./config/snapshot.js";
 import { checkServed, type ServedCheck } from "./identity/served-check.js";
 import type { CertificateSource, Svid } from "./identity/svid.js";
 import { plainDialer } from "./pool/dialer.js";
-import { Http1Pool } from "./pool/http1-pool.js";
 import { Connections } from "./proxy/connections.js";
 import type { DataPlane } from "./proxy/data-plane.js";
 import { inbound } from "./proxy/inbound.js";
@@ -15,6 +13,7 @@ import { inboundTcp } from "./proxy/tcp.js";
 import { TcpConnections } from "./proxy/tcp-connections.js";
 import type { Log } from "./sidecar.js";
 import type { SidecarTelemetry } from "./sidecar-telemetry.js";
+import type { EndpointTransport } from "./stack/endpoint.js";
 import type { Service } from "./stack/service.js";
 import { isConfirmed } from "./tcp/confirmed-dialer.js";
 import { TcpTransport } from "./tcp/tcp-transport.js";
@@ -35,12 +34,6 @@ export interface SideOptions {
   readonly log: Log;
 }
 
-/** The application is on this machine: it answers at once or not at all (linkerd2-proxy, inbound). */
-const appConnectTimeoutMs = 300;
-/** Below the keep-alive time of every common server (Node: 5 s). */
-const appPoolIdleMs = 3000;
-const maxAppConnections = 1024;
-
 /** The mesh's way to the local application: mTLS listener, inbound stack, connections to the application. */
 export class InboundSide {
   readonly #options: SideOptions;
@@ -48,20 +41,29 @@ export class InboundSide {
   readonly #tunnels: TcpConnections;
   readonly #tunnelService: Service;
   readonly #acceptor: MeshAcceptor;
-  readonly #app: Http1Pool;
+  readonly #app: AppTransport;
   readonly #tcpApp: TcpTransport;
   /** Until the first configuration nothing is known of exceptions. */
   readonly #mtlsMode = (): MtlsMode => this.#options.plane.snapshot?.inbound.mtlsMode ?? "STRICT";
-  readonly #isTcp = (): boolean => {
+  /** What the application speaks: a policy's word counts more than the flag's. */
+  readonly #protocol = (): Protocol => {
     const { plane, bootstrap } = this.#options;
-    return (plane.snapshot?.inbound.protocol ?? bootstrap.protocol) === "tcp";
+    return plane.snapshot?.inbound.protocol ?? bootstrap.protocol;
   };
+  readonly #isTcp = (): boolean => this.#protocol() === "tcp";
   #listener: Port | undefined;
 
   constructor(options: SideOptions) {
     const { certificates, trustDomain, telemetry, clock, wheel } = options;
     this.#options = options;
-    this.#app = appPool(options);
+    this.#app = new AppTransport({
+      address: options.bootstrap.appAddress,
+      port: options.bootstrap.appPort,
+      protocol: this.#protocol,
+      clock,
+      wheel,
+      onLimit: telemetry.limitMeter("upstream"),
+    });
     this.#tcpApp = tcpAppTransport(options);
     this.#tunnels = new TcpConnections(clock);
     this.#tunnelService = inboundTcpService(options, this.#tcpApp, this.#mtlsMode);
@@ -71,6 +73,7 @@ export class InboundSide {
       wheel,
       listener: telemetry.inboundListener,
       onRefused: (error) => telemetry.errorCounter("inbound", error.code).value++,
+      onLimit: telemetry.limitMeter("downstream"),
     });
     this.#acceptor = new MeshAcceptor({
       certificates,
@@ -150,21 +153,6 @@ export function loopbackOf(address: string): string {
   return address === "::" ? "::1" : address;
 }
 
-function appPool({ bootstrap, clock, wheel }: SideOptions): Http1Pool {
-  const { appAddress: address, appPort: port } = bootstrap;
-  const peer = `application ${address}:${port}`;
-  return new Http1Pool({
-    name: peer,
-    dialer: plainDialer({ address, port, connectTimeoutMs: appConnectTimeoutMs }, wheel),
-    connect: (socket, owner) => new Http1ClientConnection(socket, peer, http1Limits, owner),
-    clock,
-    wheel,
-    maxConnections: maxAppConnections,
-    maxPendingRequests: maxAppConnections,
-    poolIdleMs: appPoolIdleMs,
-  });
-}
-
 function tcpAppTransport({ bootstrap, wheel }: SideOptions): TcpTransport {
   const { appAddress: address, appPort: port } = bootstrap;
   return new TcpTransport({
@@ -190,7 +178,7 @@ function inboundTcpService(options: SideOptions, app: TcpTransport, mtlsMode: ()
 }
 
 /** Composed anew when a push changes the inbound limit. */
-function inboundService(options: SideOptions, app: Http1Pool, mtlsMode: () => MtlsMode): Service {
+function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: () => MtlsMode): Service {
   const { clock, wheel, telemetry, identity } = options;
   const { active, rejected, ...retryMeters } = telemetry.appMeters();
   const observe = telemetry.observeInbound();

@@ -60,6 +60,7 @@ export class OutboundSide {
       wheel,
       listener: telemetry.outboundListener,
       onRefused: (error) => telemetry.errorCounter("outbound", error.code).value++,
+      onLimit: telemetry.limitMeter("downstream"),
     });
     this.#connections.push(connections);
     const addTunnel = service === undefined ? undefined : this.#tunnelsTo(service);

@@ -1,5 +1,6 @@
 import type { Bootstrap } from "./config/bootstrap.js";
 import type { ErrorCode } from "./errors/error-table.js";
+import type { LimitMeter } from "./http2/limits.js";
 import type { RetryMeters } from "./policy/retry.js";
 import type { BreakerEvent } from "./policy/endpoint-breaker.js";
 import type { ClusterMeters } from "./proxy/cluster.js";
@@ -162,6 +163,11 @@ export class SidecarTelemetry {
   breakerChanged(cluster: string, event: BreakerEvent): void {
     const to = event.state === "half-open" ? "half_open" : event.state;
     this.cluster(cluster).breakerTransitions[to].value++;
+  }
+
+  /** Counts what peers do that HTTP/2 has bounds for. */
+  limitMeter(side: "downstream" | "upstream"): LimitMeter {
+    return (limit) => void this.metrics.http2Limits.cell({ limit, side }).value++;
   }
 
   peerRefused(reason: string): void {

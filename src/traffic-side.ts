@@ -56,6 +56,7 @@ export class TrafficSide implements Traffic {
     const transport = {
       ...{ certificates, trustDomain, clock, wheel },
       metrics: (name: string) => telemetry.cluster(name),
+      onLimit: telemetry.limitMeter("upstream"),
     };
     this.#plane = new DataPlane({
       clock,

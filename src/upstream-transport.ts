@@ -4,8 +4,12 @@ import { clientTlsOptions } from "./identity/tls-options.js";
 import { verifyPeer } from "./identity/verify-peer.js";
 import { Http1ClientConnection } from "./http1/client-connection.js";
 import { http1Limits } from "./http1/limits.js";
+import { Http2ClientConnection } from "./http2/client-connection.js";
+import { http2Limits, type LimitMeter } from "./http2/limits.js";
 import { meshDialer, plainDialer, type Dialer } from "./pool/dialer.js";
 import { Http1Pool } from "./pool/http1-pool.js";
+import { Http2Pool } from "./pool/http2-pool.js";
+import { meshAlpn, NegotiatedPool, type NegotiatedPoolOptions } from "./pool/negotiated-pool.js";
 import type { EndpointTransport } from "./stack/endpoint.js";
 import type { ClusterMetrics } from "./telemetry/cluster-metrics.js";
 import { confirmedDialer, confirmedTcp } from "./tcp/confirmed-dialer.js";
@@ -19,16 +23,20 @@ export interface TransportOptions {
   readonly clock: Clock;
   readonly wheel: TimerWheel;
   readonly metrics: (cluster: string) => ClusterMetrics;
+  readonly onLimit: LimitMeter;
 }
 
-/** Connections to one endpoint of a cluster: mTLS to exactly the cluster's identity, or plaintext where it has no sidecar. */
+/**
+ * Connections to one endpoint of a cluster: mTLS to exactly the cluster's identity, or plaintext where it has no sidecar.
+ * Sidecars are asked for HTTP/2, whatever their applications speak; without one it is the application that must be spoken to.
+ */
 export function upstreamTransport(
   cluster: ClusterConfig,
   endpoint: EndpointConfig,
   options: TransportOptions,
 ): EndpointTransport {
-  const { certificates, trustDomain, clock, wheel, metrics } = options;
-  const { connectTimeoutMs, identities, maxConnections, maxPendingRequests, poolIdleMs, name } = cluster;
+  const { certificates, trustDomain, wheel, metrics } = options;
+  const { connectTimeoutMs, identities, maxConnections, name } = cluster;
   const target = { address: endpoint.address, port: endpoint.port, connectTimeoutMs };
   const isTcp = cluster.protocol === "tcp";
   const isPlain = !endpoint.meshed || cluster.mtlsMode === "DISABLE";
@@ -38,7 +46,7 @@ export function upstreamTransport(
         options: () => {
           const svid = certificates.get();
           if (svid === undefined) return undefined;
-          return { ...clientTlsOptions(svid), ALPNProtocols: [isTcp ? confirmedTcp : "http/1.1"] };
+          return { ...clientTlsOptions(svid), ALPNProtocols: isTcp ? [confirmedTcp] : [...meshAlpn] };
         },
         refusal: (socket) => {
           const peer = verifyPeer(socket, identities, trustDomain);
@@ -51,16 +59,43 @@ export function upstreamTransport(
     const confirmed = confirmedDialer(countedDialer, { name: peer, timeoutMs: connectTimeoutMs, wheel });
     return new TcpTransport({ name: peer, dialer: confirmed, maxConnections });
   }
-  return new Http1Pool({
-    name: peer,
-    dialer: countedDialer,
-    connect: (socket, owner) => new Http1ClientConnection(socket, peer, http1Limits, owner),
-    clock,
-    wheel,
-    maxConnections,
-    maxPendingRequests,
-    poolIdleMs,
-  });
+  const pools = httpPools(cluster, peer, !isPlain, options);
+  if (!isPlain) return new NegotiatedPool({ dialer: countedDialer, ...pools });
+  return cluster.protocol === "http" ? pools.http1(countedDialer) : pools.http2(countedDialer);
+}
+
+function httpPools(
+  cluster: ClusterConfig,
+  peer: string,
+  isMesh: boolean,
+  { clock, wheel, metrics, onLimit }: TransportOptions,
+): Pick<NegotiatedPoolOptions, "http1" | "http2"> {
+  const { maxConnections, maxPendingRequests, maxConcurrentStreams, poolIdleMs } = cluster;
+  const cells = metrics(cluster.name);
+  const common = { name: peer, clock, wheel, maxConnections, maxPendingRequests };
+  return {
+    http1: (dialer) =>
+      new Http1Pool({
+        ...common,
+        dialer,
+        poolIdleMs,
+        connect: (socket, owner) => {
+          cells.http1Connections.value++;
+          return new Http1ClientConnection(socket, peer, http1Limits, owner);
+        },
+      }),
+    http2: (dialer) =>
+      new Http2Pool({
+        ...common,
+        dialer,
+        maxConcurrentStreams,
+        connect: (socket, owner) => {
+          cells.http2Connections.value++;
+          const limits = http2Limits;
+          return new Http2ClientConnection(socket, { peer, limits, clock, wheel, isMesh, onLimit, owner });
+        },
+      }),
+  };
 }
 
 function counted(dialer: Dialer, cells: ClusterMetrics): Dialer {

@@ -1,4 +1,4 @@
-import type { Headers } from "../traffic/headers.js";
+import { getHeader, removeHeader, type Headers } from "../traffic/headers.js";
 import type { RequestHead, ResponseHead } from "../traffic/message.js";
 import type { ByteWriter } from "./byte-writer.js";
 import { fieldName } from "./field-name.js";
@@ -12,6 +12,13 @@ export interface ReadResponse {
   /** Declared length of the body; -1 = not told. */
   readonly contentLength: number;
 }
+
+/**
+ * A 2xx that opens no tunnel, in answer to a request for one, cannot be said in HTTP/2, where every 2xx opens it (RFC 9110
+ * §9.3.6). It goes as `untoldStatus`, which is right for whoever does not know this field; our own peers restore it.
+ */
+const plainStatusField = "x-remora-status";
+const untoldStatus = 502;
 
 /**
  * The head of a response from its decoded fields (RFC 9113 §8.3.2). The 200 that opens a tunnel (RFC 8441 §5) becomes 101.
@@ -29,6 +36,10 @@ export function readResponseHead(fields: Headers, request: RequestHead, options:
   if (request.upgrade !== "" && status === 200) {
     status = 101;
     contentLength = -1;
+  } else if (options.isMesh && request.upgrade !== "" && status === untoldStatus) {
+    const plain = getHeader(headers, plainStatusField) ?? "";
+    if (/^2\d\d$/.test(plain)) status = Number(plain);
+    removeHeader(headers, plainStatusField);
   }
   if ((status < 200 || status === 204) && section.contentLength >= 0) dropLength(headers);
   if (options.isMesh && section.caseMark !== "") restoreCase(headers, section.caseMark);
@@ -43,17 +54,17 @@ export function writeResponseHead(
   request: RequestHead,
   options: HeadOptions,
 ): void {
-  const { headers } = head;
+  const { headers, status } = head;
+  const isRefusedTunnel = request.upgrade !== "" && status >= 200 && status < 300;
   encoder.begin(out);
-  encoder.field(
-    out,
-    ":status",
-    head.status === 101 && request.upgrade !== "" ? "200" : statusText(head.status),
-  );
+  if (isRefusedTunnel) encoder.field(out, ":status", statusText(untoldStatus));
+  else encoder.field(out, ":status", status === 101 && request.upgrade !== "" ? "200" : statusText(status));
   for (let i = 0; i < headers.length; i += 2) {
     encoder.field(out, fieldName(headers[i] as string).lower, headers[i + 1] as string);
   }
-  if (!options.isMesh || head.version === "2") return;
+  if (!options.isMesh) return;
+  if (isRefusedTunnel) encoder.field(out, plainStatusField, statusText(status));
+  if (head.version === "2") return;
   const mark = caseMark(headers);
   if (mark !== "") encoder.field(out, caseField, mark);
 }

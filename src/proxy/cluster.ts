@@ -159,9 +159,10 @@ export class Cluster {
 
 /** What a connection was opened for: another value needs other connections. */
 function transportOf(config: ClusterConfig): unknown {
-  const { identities, protocol, mtlsMode, connectTimeoutMs, maxConnections, maxPendingRequests, poolIdleMs } =
-    config;
-  return [identities, protocol, mtlsMode, connectTimeoutMs, maxConnections, maxPendingRequests, poolIdleMs];
+  const { identities, protocol, mtlsMode, connectTimeoutMs } = config;
+  const { maxConnections, maxPendingRequests, maxConcurrentStreams, poolIdleMs } = config;
+  const limits = [maxConnections, maxPendingRequests, maxConcurrentStreams, poolIdleMs];
+  return [identities, protocol, mtlsMode, connectTimeoutMs, ...limits];
 }
 
 function differs(a: unknown, b: unknown): boolean {

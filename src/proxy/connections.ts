@@ -1,34 +1,44 @@
 import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
 import type { ProxyError } from "../errors/proxy-error.js";
 import { http1Limits } from "../http1/limits.js";
 import { Http1ServerConnection } from "../http1/server-connection.js";
+import { http2Limits, type LimitMeter } from "../http2/limits.js";
+import { Http2ServerConnection } from "../http2/server-connection.js";
 import { serverTimeouts, type ServerTimeouts } from "../stack/server-timeouts.js";
 import type { Service } from "../stack/service.js";
-import type { ListenerMetrics } from "../telemetry/listener-metrics.js";
+import type { ListenerConnectionMetrics } from "../telemetry/listener-metrics.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
+import type { LocalReply } from "../traffic/message.js";
 import { errorReply } from "./local-reply.js";
+import { UndetectedConnection, type HttpProtocol } from "./protocol-detection.js";
+import type { ServerConnection } from "./server-connection.js";
 
 export interface ConnectionsOptions {
   readonly service: Service;
   readonly clock: Clock;
   readonly wheel: TimerWheel;
   readonly timeouts?: ServerTimeouts;
-  readonly listener: Pick<ListenerMetrics, "connections" | "connectionsActive">;
+  readonly listener: ListenerConnectionMetrics;
   /** A request that could not be read: it never reaches the service, so it is counted here. */
   readonly onRefused: (error: ProxyError) => void;
+  /** Told each time a client hits a bound of HTTP/2. */
+  readonly onLimit: LimitMeter;
 }
 
-/** The open connections of a listener. */
+/** The open connections of a listener. TLS peers have chosen their protocol in the handshake; others show it. */
 export class Connections {
   readonly #options: ConnectionsOptions;
-  readonly #open = new Set<Http1ServerConnection>();
+  readonly #timeouts: ServerTimeouts;
+  readonly #open = new Set<ServerConnection>();
   #isDraining = false;
   #isDestroyed = false;
   #onEmpty: (() => void)[] = [];
 
   constructor(options: ConnectionsOptions) {
     this.#options = options;
+    this.#timeouts = options.timeouts ?? serverTimeouts;
   }
 
   get count(): number {
@@ -39,33 +49,16 @@ export class Connections {
   add(socket: Socket, peerId: string | undefined): void {
     // A handshake that was under way: its request could not be answered any more.
     if (this.#isDestroyed) return void socket.destroy();
-    const { service, clock, wheel, timeouts = serverTimeouts, onRefused, listener } = this.#options;
-    const connection = new Http1ServerConnection(socket, {
-      service,
-      clock,
-      wheel,
-      timeouts,
-      limits: http1Limits,
-      peerId,
-      refuse: (error) => {
-        onRefused(error);
-        return errorReply(error);
-      },
-      onClose: (closed) => {
-        this.#open.delete(closed);
-        listener.connectionsActive.value--;
-        if (this.#open.size > 0) return;
-        for (const resolve of this.#onEmpty.splice(0)) resolve();
-      },
-    });
-    this.#open.add(connection);
+    const { listener } = this.#options;
     listener.connections.value++;
     listener.connectionsActive.value++;
-    if (this.#isDraining) connection.isDraining = true;
+    const { alpnProtocol } = socket as TLSSocket;
+    if (alpnProtocol === undefined) this.#detect(socket);
+    else this.#serve(socket, alpnProtocol === "h2" ? "http2" : "http1", peerId);
   }
 
   /**
-   * Each connection ends with its present request, one that is added later after its first; resolves when none is left.
+   * Each connection ends with its present requests, one that is added later after its first; resolves when none is left.
    * Idempotent.
    */
   drain(): Promise<void> {
@@ -81,5 +74,60 @@ export class Connections {
   destroy(): void {
     this.#isDestroyed = true;
     for (const connection of [...this.#open]) connection.destroy();
+  }
+
+  #detect(socket: Socket): void {
+    const { wheel } = this.#options;
+    const undetected = new UndetectedConnection(socket, {
+      wheel,
+      timeouts: this.#timeouts,
+      onDetected: (protocol, received) => {
+        this.#serve(socket, protocol, undefined);
+        this.#open.delete(undetected);
+        socket.unshift(received);
+      },
+      onClose: (closed) => this.#closed(closed),
+    });
+    this.#open.add(undetected);
+  }
+
+  #serve(socket: Socket, protocol: HttpProtocol, peerId: string | undefined): void {
+    const { service, clock, wheel, onRefused, onLimit, listener } = this.#options;
+    const common = {
+      service,
+      clock,
+      wheel,
+      timeouts: this.#timeouts,
+      peerId,
+      refuse: (error: ProxyError): LocalReply | null => {
+        onRefused(error);
+        return errorReply(error);
+      },
+      onClose: (closed: ServerConnection) => this.#closed(closed),
+    };
+    if (protocol === "http1") {
+      const connection = new Http1ServerConnection(socket, { ...common, limits: http1Limits });
+      listener.http1Connections.value++;
+      this.#open.add(connection);
+      connection.isDraining = this.#isDraining;
+    } else {
+      const isMesh = peerId !== undefined;
+      const connection = new Http2ServerConnection(socket, {
+        ...common,
+        limits: http2Limits,
+        isMesh,
+        onLimit,
+      });
+      listener.http2Connections.value++;
+      this.#open.add(connection);
+      if (this.#isDraining) connection.drain();
+    }
+  }
+
+  #closed(connection: ServerConnection): void {
+    if (!this.#open.delete(connection)) return;
+    this.#options.listener.connectionsActive.value--;
+    if (this.#open.size > 0) return;
+    for (const resolve of this.#onEmpty.splice(0)) resolve();
   }
 }

@@ -5,6 +5,7 @@ import { servedCheckName } from "../identity/served-check.js";
 import { followRotation, serverTlsOptions } from "../identity/tls-options.js";
 import type { CertificateSource } from "../identity/svid.js";
 import { handshakeRefusal, verifyPeer } from "../identity/verify-peer.js";
+import { meshAlpn } from "../pool/negotiated-pool.js";
 import { confirmedTcp } from "../tcp/confirmed-dialer.js";
 import type { Clock } from "../time/clock.js";
 
@@ -49,7 +50,8 @@ export class MeshAcceptor {
     this.#options = options;
     const svid = options.certificates.get();
     if (svid === undefined) throw new Error("no identity yet");
-    this.#server = tls.createServer({ ...serverTlsOptions(svid), ALPNProtocols: ["http/1.1", confirmedTcp] });
+    const ALPNProtocols = [...meshAlpn, confirmedTcp];
+    this.#server = tls.createServer({ ...serverTlsOptions(svid), ALPNProtocols });
     this.#server.on("secureConnection", (socket) => this.#secured(socket));
     this.#server.on("tlsClientError", (error, socket) => {
       // Those that close() has cut off are no peer's fault.

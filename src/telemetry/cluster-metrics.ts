@@ -30,6 +30,8 @@ export interface ClusterMetrics {
   /** Picks that ignored ejection. */
   readonly panics: Counter;
   readonly connections: Counter;
+  readonly http1Connections: Counter;
+  readonly http2Connections: Counter;
   readonly connectFailures: Counter;
   readonly connectionsActive: Gauge;
   /** Endpoints of the cluster, those not ejected, and those ejected. Set before a scrape, as the next two are. */
@@ -126,6 +128,8 @@ function makeCells(metrics: Metrics, labels: ClusterLabels): { cells: ClusterMet
     pendingOverflow: take(metrics.upstreamPendingOverflow, labels),
     panics: take(metrics.panics, labels),
     connections: take(metrics.upstreamConnections, labels),
+    http1Connections: take(metrics.upstreamHttp1Connections, labels),
+    http2Connections: take(metrics.upstreamHttp2Connections, labels),
     connectFailures: take(metrics.upstreamConnectFailures, labels),
     connectionsActive: take(metrics.upstreamConnectionsActive, labels),
     membershipTotal: take(metrics.membershipTotal, labels),

@@ -4,12 +4,22 @@ import type { Metrics } from "./metrics.js";
 
 const classes = ["0", "1", "2", "3", "4", "5"] as const;
 
+/** The cells of a listener that its connections count in. */
+export interface ListenerConnectionMetrics {
+  readonly connections: Counter;
+  readonly connectionsActive: Gauge;
+  readonly http1Connections: Counter;
+  readonly http2Connections: Counter;
+}
+
 /** All cells of one listener. Made once, when it starts. */
-export class ListenerMetrics {
+export class ListenerMetrics implements ListenerConnectionMetrics {
   readonly requests: Counter;
   readonly requestsActive: Gauge;
   readonly connections: Counter;
   readonly connectionsActive: Gauge;
+  readonly http1Connections: Counter;
+  readonly http2Connections: Counter;
   /** Index: class of status; 0 for anything else. */
   readonly #byClass: readonly Counter[];
 
@@ -20,6 +30,8 @@ export class ListenerMetrics {
     this.requestsActive = metrics.downstreamRequestsActive.cell(labels);
     this.connections = metrics.downstreamConnections.cell(labels);
     this.connectionsActive = metrics.downstreamConnectionsActive.cell(labels);
+    this.http1Connections = metrics.downstreamHttp1Connections.cell(labels);
+    this.http2Connections = metrics.downstreamHttp2Connections.cell(labels);
     this.#byClass = classes.map((envoy_response_code_class) =>
       metrics.downstreamRequestsByClass.cell({ ...labels, envoy_response_code_class }),
     );

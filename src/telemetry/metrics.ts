@@ -150,6 +150,14 @@ export class Metrics {
     "envoy_cluster_upstream_cx_total",
     "Connections opened to the cluster.",
   );
+  readonly upstreamHttp1Connections = clusterCounter(
+    "envoy_cluster_upstream_cx_http1_total",
+    "Connections opened to the cluster that speak HTTP/1.1.",
+  );
+  readonly upstreamHttp2Connections = clusterCounter(
+    "envoy_cluster_upstream_cx_http2_total",
+    "Connections opened to the cluster that speak HTTP/2.",
+  );
   readonly upstreamConnectFailures = clusterCounter(
     "envoy_cluster_upstream_cx_connect_fail",
     "Connections that could not be opened.",
@@ -189,6 +197,14 @@ export class Metrics {
   });
   readonly downstreamRequestsActive = listenerGauge("envoy_http_downstream_rq_active", "Requests under way.");
   readonly downstreamConnections = listenerCounter("envoy_http_downstream_cx_total", "Connections accepted.");
+  readonly downstreamHttp1Connections = listenerCounter(
+    "envoy_http_downstream_cx_http1_total",
+    "Connections accepted that speak HTTP/1.1.",
+  );
+  readonly downstreamHttp2Connections = listenerCounter(
+    "envoy_http_downstream_cx_http2_total",
+    "Connections accepted that speak HTTP/2.",
+  );
   readonly downstreamConnectionsActive = listenerGauge(
     "envoy_http_downstream_cx_active",
     "Open connections.",
@@ -257,6 +273,12 @@ export class Metrics {
     help: "Requests that ended with an error of docs/errors.md, by code and direction (inbound, outbound).",
     labels: ["code", "direction"],
     maxSeries: 200,
+  });
+  readonly http2Limits = new CounterFamily({
+    name: "remora_http2_limits_total",
+    help: "Bounds of HTTP/2 that a peer hit, by bound and by side of the peer (downstream, upstream).",
+    labels: ["limit", "side"],
+    maxSeries: 100,
   });
   readonly peerRefusals = new CounterFamily({
     name: "remora_peer_refusals_total",

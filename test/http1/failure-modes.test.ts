@@ -72,7 +72,7 @@ t.test("rows 1 to 13: what must not be understood", async (t) => {
     [26, 417, "unknown expectation", post("Expect: 200-ok", "Content-Length: 5")],
     [41, 501, "CONNECT", "CONNECT a.test:1 HTTP/1.1\r\nHost: a.test:1\r\n\r\n"],
     [41, 501, "TRACE", `TRACE / HTTP/1.1\r\n${host}\r\n`],
-    [41, 505, "HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
+    [41, 505, "half a preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\n"],
   ];
   for (const [row, status, name, text] of bodiless) {
     const reply = await converse(t, pair.port, text + smuggled);
@@ -533,7 +533,8 @@ t.test("row 34: trailers", async (t) => {
   const client = connect(t, pair.port);
   client.write(post("Transfer-Encoding: chunked") + `5\r\nhello\r\n${trailers}`);
   await client.gets("grpc-status: 0\r\n\r\n");
-  const passed = "0\r\nX-Sum: 1\r\ngrpc-status: 0\r\n\r\n";
+  // HTTP/2 writes lower case, and restores the case of heads only.
+  const passed = "0\r\nx-sum: 1\r\ngrpc-status: 0\r\n\r\n";
   t.ok(upstream.text.endsWith(`5\r\nhello\r\n${passed}`), "of requests");
   t.ok(client.text.endsWith(`2\r\nok\r\n${passed}`), "of responses");
   t.match(

@@ -16,13 +16,17 @@ import {
 import type { ProxyError } from "../../src/errors/proxy-error.js";
 import { Http1ClientConnection } from "../../src/http1/client-connection.js";
 import { http1Limits } from "../../src/http1/limits.js";
+import { Http2ClientConnection } from "../../src/http2/client-connection.js";
+import { http2Limits, type Http2Limit } from "../../src/http2/limits.js";
 import type { ServerTimeouts } from "../../src/stack/server-timeouts.js";
 import { assembleSvid } from "../../src/identity/assemble-svid.js";
 import type { Svid } from "../../src/identity/svid.js";
 import { clientTlsOptions, serverTlsOptions } from "../../src/identity/tls-options.js";
 import { verifyPeer } from "../../src/identity/verify-peer.js";
-import { meshDialer, plainDialer, type Dialer } from "../../src/pool/dialer.js";
+import { meshDialer, plainDialer } from "../../src/pool/dialer.js";
 import { Http1Pool, type PoolOptions } from "../../src/pool/http1-pool.js";
+import { Http2Pool } from "../../src/pool/http2-pool.js";
+import { NegotiatedPool, type NegotiatedPoolOptions } from "../../src/pool/negotiated-pool.js";
 import { Connections } from "../../src/proxy/connections.js";
 import { rescue } from "../../src/proxy/rescue.js";
 import { stack, type Layer, type Reply, type Service } from "../../src/stack/service.js";
@@ -37,6 +41,10 @@ export interface PairOptions {
   readonly upstreamPort: number;
   /** 1: client and upstream in plaintext. 2: with an mTLS hop between. Default 2. */
   readonly hops?: 1 | 2;
+  /** What the mTLS hop speaks. Default HTTP/2, as between sidecars; HTTP/1.1 as with other peers. */
+  readonly hop?: "http1" | "http2";
+  /** What the upstream speaks. Default HTTP/1.1. */
+  readonly app?: "http1" | "http2";
   readonly timeouts?: Partial<ServerTimeouts>;
   readonly pool?: Partial<Pick<PoolOptions, "maxConnections" | "maxPendingRequests" | "poolIdleMs">>;
   readonly connectTimeoutMs?: number;
@@ -70,13 +78,15 @@ let identities: ReturnType<typeof makeIdentities> | undefined;
 
 export class ProxyPair {
   readonly wheel = new TimerWheel(systemClock);
-  readonly pools: Http1Pool[] = [];
+  readonly pools: (Http1Pool | Http2Pool | NegotiatedPool)[] = [];
   /** The hop next to the upstream first, as with pools. */
   readonly listeners: Connections[] = [];
   /** Requests that could not be read, of all hops. */
   readonly refused: ProxyError[] = [];
   /** Errors that calls of the first hop ended with. */
   readonly errors: ProxyError[] = [];
+  /** Bounds of HTTP/2 that peers hit, in all hops. */
+  readonly limits: Http2Limit[] = [];
   /** Calls under way in all hops, and breaches of the contract of Reply. */
   readonly calls = { active: 0, total: 0, breaches: [] as string[] };
   readonly #servers: Server[] = [];
@@ -95,20 +105,22 @@ export class ProxyPair {
       if (pair.calls.breaches.length > 0)
         throw new Error(`contract of Reply broken: ${pair.calls.breaches.join("; ")}`);
     });
-    const { upstreamPort, hops = 2, connectTimeoutMs = 2000 } = options;
+    const { upstreamPort, hops = 2, hop = "http2", app = "http1", connectTimeoutMs = 2000 } = options;
     const layers = options.layers?.(pair.wheel) ?? [];
     const toUpstream = plainDialer(
       { address: "127.0.0.1", port: upstreamPort, connectTimeoutMs },
       pair.wheel,
     );
+    const appPool = pair.#pools(false)[app](toUpstream);
     if (hops === 1) {
-      pair.port = await pair.#listen(net.createServer(), "connection", toUpstream, layers);
+      pair.port = await pair.#listen(net.createServer(), appPool, layers);
       return pair;
     }
     const { web, api } = await (identities ??= makeIdentities());
-    const server = tls.createServer({ ...serverTlsOptions(api), ALPNProtocols: ["http/1.1"] });
-    const port = await pair.#listen(server, "secureConnection", toUpstream, []);
-    const options2 = { ...clientTlsOptions(web), ALPNProtocols: ["http/1.1"] };
+    const ALPNProtocols = hop === "http2" ? ["h2", "http/1.1"] : ["http/1.1"];
+    const server = tls.createServer({ ...serverTlsOptions(api), ALPNProtocols });
+    const port = await pair.#listen(server, appPool, [], web.id);
+    const options2 = { ...clientTlsOptions(web), ALPNProtocols };
     const toPeer = meshDialer({ address: "127.0.0.1", port, connectTimeoutMs }, pair.wheel, {
       options: () => options2,
       refusal: (socket) => {
@@ -116,18 +128,22 @@ export class ProxyPair {
         return peer.ok ? undefined : peer.reason;
       },
     });
-    pair.port = await pair.#listen(net.createServer(), "connection", toPeer, layers);
+    const meshPool = new NegotiatedPool({ dialer: toPeer, ...pair.#pools(true) });
+    pair.port = await pair.#listen(net.createServer(), meshPool, layers);
     return pair;
   }
 
-  /** Open connections of clients, at all hops. */
+  /** Open connections of clients at all hops; not those of an HTTP/2 hop, which is shared and stays. */
   get clients(): number {
-    return this.listeners.reduce((sum, connections) => sum + connections.count, 0);
+    const isShared = this.listeners.length === 2 && this.#options.hop !== "http1";
+    return this.listeners.slice(isShared ? 1 : 0).reduce((sum, connections) => sum + connections.count, 0);
   }
 
-  /** Open connections of the pools. */
+  /** Open connections of the pools whose connections carry one request at a time. */
   get pooled(): number {
-    return this.pools.reduce((sum, pool) => sum + pool.connectionCount, 0);
+    const isShared = this.pools.length === 2 && this.#options.hop !== "http1";
+    const pools = this.pools.slice(this.#options.app === "http2" ? 1 : 0, isShared ? 1 : 2);
+    return pools.reduce((sum, pool) => sum + pool.connectionCount, 0);
   }
 
   /** Until no call is under way. */
@@ -141,29 +157,61 @@ export class ProxyPair {
     for (const pool of this.pools) pool.close();
   }
 
-  async #listen(server: Server, event: string, dialer: Dialer, layers: readonly Layer[]): Promise<number> {
-    const { pool, timeouts } = this.#options;
+  #pools(isMesh: boolean): Pick<NegotiatedPoolOptions, "http1" | "http2"> {
+    const { wheel } = this;
     const name = `hop ${this.pools.length}`;
-    const upstream = new Http1Pool({
+    const common = {
       name,
-      dialer,
-      connect: (socket, owner) => new Http1ClientConnection(socket, name, http1Limits, owner),
       clock: systemClock,
-      wheel: this.wheel,
+      wheel,
       maxConnections: 1024,
       maxPendingRequests: 1024,
       poolIdleMs: 3000,
-      ...pool,
-    });
+      maxConcurrentStreams: 100,
+      ...this.#options.pool,
+    };
+    const http2 = { peer: name, limits: http2Limits, clock: systemClock, wheel, isMesh };
+    const onLimit = (limit: Http2Limit): void => void this.limits.push(limit);
+    return {
+      http1: (dialer) =>
+        new Http1Pool({
+          ...common,
+          dialer,
+          connect: (socket, owner) => new Http1ClientConnection(socket, name, http1Limits, owner),
+        }),
+      http2: (dialer) =>
+        new Http2Pool({
+          ...common,
+          dialer,
+          connect: (socket, owner) => new Http2ClientConnection(socket, { ...http2, onLimit, owner }),
+        }),
+    };
+  }
+
+  /** With a peer id: whoever comes has proven it. */
+  async #listen(
+    server: Server,
+    upstream: Http1Pool | Http2Pool | NegotiatedPool,
+    layers: readonly Layer[],
+    peerId?: string,
+  ): Promise<number> {
+    const { timeouts } = this.#options;
     const connections = new Connections({
       service: stack([rescue, this.#counted, ...layers], upstream),
       clock: systemClock,
       wheel: this.wheel,
       timeouts: { ...calm, ...timeouts },
-      listener: { connections: new Counter(), connectionsActive: new Gauge() },
+      listener: {
+        connections: new Counter(),
+        connectionsActive: new Gauge(),
+        http1Connections: new Counter(),
+        http2Connections: new Counter(),
+      },
       onRefused: (error) => this.refused.push(error),
+      onLimit: (limit) => this.limits.push(limit),
     });
-    server.on(event, (socket: net.Socket) => connections.add(socket, undefined));
+    const event = peerId === undefined ? "connection" : "secureConnection";
+    server.on(event, (socket: net.Socket) => connections.add(socket, peerId));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     this.#servers.push(server);
     this.pools.push(upstream);
