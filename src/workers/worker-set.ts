@@ -1,3 +1,4 @@
+import { messageOf } from "../errors/message-of.js";
 import { ConfigError } from "../errors/config-error.js";
 import type { Snapshot } from "../config/snapshot.js";
 import type { Svid } from "../identity/svid.js";
@@ -40,6 +41,7 @@ export class WorkerSet {
   #waiting: Handover[] = [];
   #turn = 0;
   #isClosed = false;
+  #wasStarted = false;
   #started: { readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined;
 
   constructor(options: WorkerSetOptions) {
@@ -119,10 +121,15 @@ export class WorkerSet {
       onMessage: (worker, message) => this.#received(worker, message),
       onApplied: (worker, version, error) => {
         if (error !== undefined)
-          this.#log(worker, "error", "configuration refused: the one before stays in force there", {
-            version,
-            error,
-          });
+          this.#log(
+            worker.place.worker,
+            "error",
+            "configuration refused: the one before stays in force there",
+            {
+              version,
+              error,
+            },
+          );
         this.#options.onChanged();
       },
       onExit: (worker, how, undelivered) => this.#gone(worker, how, undelivered),
@@ -133,22 +140,28 @@ export class WorkerSet {
     switch (message.kind) {
       case "ready":
         for (const handover of this.#waiting.splice(0)) this.take(handover);
-        if (this.ready.length === this.#options.count) this.#started?.resolve();
+        if (this.ready.length === this.#options.count) this.#allStarted();
         return this.#options.onChanged();
       case "refused":
-        this.#started?.reject(new ConfigError(message.message));
-        return this.#log(worker, "error", "a worker cannot start", { error: message.message });
+        // At the start it is the end of the sidecar, which tells why.
+        if (!this.#wasStarted) return this.#started?.reject(new ConfigError(message.message));
+        return this.#log(worker.place.worker, "error", "a worker cannot start", { error: message.message });
       case "closed":
         for (const count of message.counts.values()) this.#options.onClosed(count);
         return;
       case "log":
-        return this.#log(worker, message.level, message.message, message.fields);
+        return this.#log(worker.place.worker, message.level, message.message, message.fields);
       case "crashed":
-        this.#log(worker, "error", "a worker has crashed", { error: message.error });
+        this.#log(worker.place.worker, "error", "a worker has crashed", { error: message.error });
         return this.#options.onCrashed(worker, message);
       default:
         return;
     }
+  }
+
+  #allStarted(): void {
+    this.#wasStarted = true;
+    this.#started?.resolve();
   }
 
   #gone(worker: WorkerProcess, how: string, undelivered: readonly Handover[]): void {
@@ -162,18 +175,32 @@ export class WorkerSet {
     onChanged();
     if (this.#isClosed) return;
     const isYoung = clock.monotonicMs() - worker.startedAtMs < longLifeMs;
-    const deaths = (this.#deaths[index] = isYoung ? (this.#deaths[index] ?? 0) + 1 : 1);
-    const inMs = Math.min(backoff.mostMs, backoff.firstMs * 2 ** (deaths - 1));
-    this.#log(worker, "error", "a worker has ended unexpectedly: another one takes its place", {
+    if (!isYoung) this.#deaths[index] = 0;
+    const inMs = this.#replaceLater(index);
+    this.#log(worker.place.worker, "error", "a worker has ended unexpectedly: another one takes its place", {
       how,
       connections: open,
       inMs,
     });
-    const timer = clock.timer(inMs, () => {
+  }
+
+  /** @returns how long the place stays empty. */
+  #replaceLater(index: number): number {
+    const deaths = (this.#deaths[index] ?? 0) + 1;
+    this.#deaths[index] = deaths;
+    const inMs = Math.min(backoff.mostMs, backoff.firstMs * 2 ** (deaths - 1));
+    const timer = this.#options.clock.timer(inMs, () => {
       this.#restarts.delete(timer);
-      this.#spawn(index);
+      try {
+        this.#spawn(index);
+      } catch (error) {
+        // No more processes or memory for now.
+        const againInMs = this.#replaceLater(index);
+        this.#log(index + 1, "error", "a worker cannot be started", { error: messageOf(error), againInMs });
+      }
     });
     this.#restarts.add(timer);
+    return inMs;
   }
 
   #drop({ socket }: Handover): void {
@@ -182,11 +209,11 @@ export class WorkerSet {
   }
 
   #log(
-    worker: WorkerProcess,
+    worker: number,
     level: WorkerLogLevel,
     message: string,
     fields: Readonly<Record<string, unknown>>,
   ): void {
-    this.#options.log(level, message, { worker: worker.place.worker, ...fields });
+    this.#options.log(level, message, { worker, ...fields });
   }
 }

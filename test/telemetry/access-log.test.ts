@@ -1,6 +1,16 @@
 import { execFileSync } from "node:child_process";
-import { closeSync, constants, openSync, readFileSync, readSync } from "node:fs";
+import { once } from "node:events";
+import {
+  closeSync,
+  constants,
+  createReadStream,
+  open as openFile,
+  openSync,
+  readFileSync,
+  readSync,
+} from "node:fs";
 import path from "node:path";
+import { promisify } from "node:util";
 import fc from "fast-check";
 import t from "tap";
 import { formatJson, formatText, type AccessLogEntry } from "../../src/telemetry/access-log-format.js";
@@ -206,6 +216,29 @@ t.test("a stuck destination loses lines, not memory and not time", async (t) => 
   await closed;
   t.ok(dropped.value > before, "what was not written is counted");
   closeSync(fd); // given up with a write under way, so it was left open
+});
+
+t.test("several processes write whole lines to one pipe", async (t) => {
+  const fifo = path.join(t.testdir(), "fifo");
+  execFileSync("mkfifo", [fifo]);
+  const read = createReadStream(fifo, "latin1");
+  let text = "";
+  read.on("data", (chunk) => (text += String(chunk)));
+  const letters = ["a", "b"];
+  const written = letters.map(async (letter) => {
+    const clock = new FakeClock();
+    const fd = await promisify(openFile)(fifo, constants.O_WRONLY);
+    const dropped = new Counter();
+    const writer = new LineWriter(fd, clock, dropped, 4096);
+    for (let i = 0; i < 2000; i++) writer.write(`${letter.repeat(100 + (i % 200))}\n`);
+    await writer.close();
+    t.equal(dropped.value, 0);
+  });
+  await Promise.all(written);
+  await once(read, "close");
+  const lines = text.split("\n").slice(0, -1);
+  t.equal(lines.length, 4000);
+  t.same(lines.filter((line) => !/^(?:a+|b+)$/.test(line)).slice(0, 3), [], "no line within another one");
 });
 
 t.test("a full disk costs lines only; a bad path is the operator's mistake", async (t) => {
