@@ -329,7 +329,7 @@ t.test("resets of connections that stood do not eject the endpoint", async (t) =
 });
 
 t.test("a silent connection is reset after its time, a busy one is not", async (t) => {
-  const pair = await openTcpPair(t, { onConnection: echo, cluster: { tunnelIdleMs: 300 } });
+  const pair = await openTcpPair(t, { onConnection: echo, cluster: { tunnelIdleMs: 700 } });
   const busy = connect(t, pair.port);
   const silent = connect(t, pair.port);
   silent.write("x");
@@ -339,7 +339,7 @@ t.test("a silent connection is reset after its time, a busy one is not", async (
     busy.write(".");
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  t.ok(performance.now() - startMs > 250, "not before its time");
+  t.ok(performance.now() - startMs > 600, "not before its time");
   t.equal(silent.error, "ECONNRESET");
   t.notOk(busy.isOver);
   await eventually("the application's end", () => pair.accepted.filter((peer) => peer.isClosed).length === 1);
