@@ -44,6 +44,7 @@ export class Http2ClientConnection extends Http2Connection<ClientStream> impleme
   #nextStreamId = 1;
   #isDraining = false;
   #isWatched = true;
+  #destroyedWith: ProxyError | null = null;
   /** Tunnels that wait to hear whether the peer takes extended CONNECT (RFC 8441 §3). */
   #undecided: ClientStream[] = [];
 
@@ -95,9 +96,7 @@ export class Http2ClientConnection extends Http2Connection<ClientStream> impleme
 
   /** Closes now; calls under way end with `error`. */
   destroy(error: ProxyError): void {
-    if (this.state !== "open") return this.drop(null);
-    this.#isDraining = true;
-    for (const stream of this.#all()) stream.cancel(error);
+    this.#destroyedWith = error;
     this.drop(null);
   }
 
@@ -206,6 +205,7 @@ export class Http2ClientConnection extends Http2Connection<ClientStream> impleme
   protected resetFlood(): void {}
 
   protected lostError(stream: ClientStream, cause: NodeJS.ErrnoException | null): ProxyError {
+    if (this.#destroyedWith !== null) return this.#destroyedWith;
     const options = cause === null ? {} : { cause };
     const how = `${this.peerName}: ${cause?.code ?? "connection closed"}`;
     if (stream.hasHead) {
@@ -252,7 +252,7 @@ export class Http2ClientConnection extends Http2Connection<ClientStream> impleme
   #closeIfDone(): void {
     if (this.activeStreams > 0 || this.state !== "open") return;
     this.writer.goaway(0, errorCode.noError, "");
-    this.close();
+    this.close(this.lingerMs);
   }
 }
 

@@ -107,7 +107,8 @@ export abstract class Http2Connection<S extends Http2Stream>
 
   dropStream(stream: Http2Stream, code: number | null): void {
     this.streams.delete(stream.id);
-    if (code !== null && this.state === "open") this.writeReset(stream.id, code);
+    // A stream without an id was never begun.
+    if (code !== null && stream.id !== 0 && this.state === "open") this.writeReset(stream.id, code);
   }
 
   writeTrailers(streamId: number, trailers: readonly string[]): void {
@@ -372,7 +373,7 @@ export abstract class Http2Connection<S extends Http2Stream>
     this.options.onLimit(limit);
     this.#failure = this.violationError(detail);
     this.writer.goaway(this.lastPeerStreamId, code, detail);
-    this.close();
+    this.close(this.lingerMs);
   }
 
   #broke(error: unknown): void {
@@ -383,7 +384,7 @@ export abstract class Http2Connection<S extends Http2Stream>
     const text = "unexpected failure on an HTTP/2 connection";
     this.#failure = new ProxyError("internal", text, { cause: error });
     this.writer.goaway(this.lastPeerStreamId, errorCode.internalError, "");
-    this.close();
+    this.close(this.lingerMs);
   }
 
   protected ends(cause: NodeJS.ErrnoException | null): void {

@@ -74,14 +74,20 @@ export abstract class Http2Link implements FrameWriterOwner, TimerTarget {
     this.readFrames(chunk);
   }
 
-  /** Sends what is queued, and FIN. Then swallows what still comes: a reset would destroy what was not read yet. */
-  protected close(): void {
+  /**
+   * Sends what is queued, and FIN. Then swallows what still comes: a reset would destroy what was not read yet.
+   *
+   * @param patienceMs for a slow reader to take what is queued; lingerMs runs from when all is with the kernel.
+   */
+  protected close(patienceMs: number): void {
     if (this.state !== "open") return;
     this.state = "closing";
     this.ends(null);
     this.writer.flush();
-    this.timer.restart(this.lingerMs);
-    this.socket.end();
+    this.timer.restart(patienceMs);
+    this.socket.end(() => {
+      if (this.state === "closing") this.timer.restart(this.lingerMs);
+    });
     this.socket.resume();
   }
 

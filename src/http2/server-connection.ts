@@ -28,7 +28,7 @@ export interface Http2ServerOptions extends Http2LinkOptions {
 
 /** How long the streams of a connection may go on whose client floods us with resets: on a shared hop they are innocent. */
 const floodGraceMs = 5000;
-/** Streams begun after GOAWAY that are skipped; more is not a race but a flood. */
+/** Streams that the client begins before it can know that they are not taken; more is not a race but a flood. */
 const maxIgnoredStreams = 1000;
 
 /**
@@ -138,7 +138,6 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
       this.#headSinceMs = -1;
     } else if (this.#headSinceMs < 0) {
       this.#headSinceMs = this.nowMs;
-      if (this.state === "open") this.timer.restart(this.#server.timeouts.headMs);
     }
   }
 
@@ -187,7 +186,8 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
     if (this.streams.size < this.limits.maxConcurrentStreams) return true;
     this.options.onLimit("streams");
     this.writeReset(streamId, errorCode.refusedStream);
-    // Before it knows our limit it can only guess.
+    // Before it knows our limit it can only guess, within bounds.
+    if (!this.areSettingsAcked && ++this.#ignoredStreams > maxIgnoredStreams) this.check("streams");
     if (this.areSettingsAcked && this.guard.streamReset(0) !== null) this.resetFlood();
     return false;
   }
@@ -200,11 +200,9 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
     stream.violated(errorCode.protocolError, error.detail);
   }
 
-  /** The client will not begin streams any more; those under way go on. */
+  /** The client is leaving; streams that it began meanwhile are still taken. */
   protected goawayCame(): void {
-    this.isDraining = true;
-    this.#lastStreamId = this.lastPeerStreamId;
-    this.#closeIfDone();
+    this.drain();
   }
 
   protected settingsCame(): void {}
@@ -231,7 +229,7 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
   /** FIN: nobody waits for a reply any more, so work under way is given up. What was answered is still delivered. */
   protected peerEnded(): void {
     if (this.streams.size > 0) this.drop(null);
-    else this.close();
+    else this.#end();
   }
 
   protected socketClosed(): void {
@@ -239,12 +237,13 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
   }
 
   #closeIfDone(): void {
-    if (this.#lastStreamId !== maxStreamId && this.streams.size === 0) this.close();
+    if (this.#lastStreamId !== maxStreamId && this.streams.size === 0) this.#end();
   }
 
   protected look(nowMs: number): number {
     const { headMs, idleMs, streamIdleMs } = this.#server.timeouts;
-    let nextMs = idleMs;
+    // A head may begin at any time, and costs no timer of its own: it gets half as much again at most.
+    let nextMs = Math.min(idleMs, headMs / 2);
     if (this.#floodAtMs >= 0) {
       nextMs = this.#floodAtMs + floodGraceMs - nowMs;
       if (nextMs <= 0) return this.#end();
@@ -259,7 +258,7 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
     if (this.#goawayAtMs >= 0 && this.#lastStreamId === maxStreamId) {
       nextMs = Math.min(nextMs, this.#goawayAtMs + this.limits.goawayGraceMs - nowMs);
       if (nextMs <= 0) {
-        nextMs = idleMs;
+        nextMs = headMs / 2;
         this.#lastStreamId = this.#seenStreamId;
         this.writer.goaway(this.#lastStreamId, errorCode.noError, "");
         this.#closeIfDone();
@@ -299,7 +298,7 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
   }
 
   #end(): 0 {
-    this.close();
+    this.close(this.#server.timeouts.streamIdleMs);
     return 0;
   }
 }

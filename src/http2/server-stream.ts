@@ -175,8 +175,8 @@ export class ServerStream extends Http2Stream implements Reply {
   /** The stream was cut off: ends its bodies and its call. */
   #tell(error: ProxyError): void {
     this.#closedWith = error;
-    this.output?.stop(error);
     this.input?.breakOff(error);
+    this.output?.stop(error);
     const call = this.#call;
     this.#call = endedCall;
     call.cancel(error);

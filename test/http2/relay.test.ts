@@ -2,7 +2,9 @@
 import { createHash } from "node:crypto";
 import http2 from "node:http2";
 import type { AddressInfo } from "node:net";
+import tls from "node:tls";
 import t, { type Test } from "tap";
+import { makeCertificate } from "../support/make-certificate.js";
 import { Http2Relay, type RelayOptions } from "../support/http2-relay.js";
 import { eventually } from "../support/eventually.js";
 import { pattern, patternSha256 } from "../support/byte-pattern.js";
@@ -135,6 +137,43 @@ t.test("bodies of many sizes arrive whole, both ways, on many streams at once", 
     relay.requests.reduce((bytes, request) => bytes + request.responseBytes, 0),
     total,
   );
+});
+
+t.test("over TLS on both sides, with many bodies at once", async (t) => {
+  const { pem: cert, keyPem: key } = makeCertificate();
+  const server = http2.createSecureServer({ key, cert });
+  server.on("stream", echo);
+  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+  const relay = await Http2Relay.open(t, {
+    upstreamPort: (server.address() as AddressInfo).port,
+    dial: (port) =>
+      tls.connect({ port, host: "127.0.0.1", ALPNProtocols: ["h2"], rejectUnauthorized: false }),
+  });
+  const front = tls.createServer({ key, cert, ALPNProtocols: ["h2"] }, (socket) => relay.take(socket));
+  await new Promise<void>((resolve) => void front.listen(0, "127.0.0.1", resolve));
+  const client = http2.connect(`https://127.0.0.1:${(front.address() as AddressInfo).port}`, {
+    rejectUnauthorized: false,
+  });
+  client.on("error", () => {});
+  t.teardown(() => {
+    client.destroy();
+    front.close();
+    server.close();
+  });
+  const sizes = [0, 1, 16_384, 100_000, 1_000_003, 5_000_000];
+  const answers = await Promise.all(
+    [...sizes, ...sizes, ...sizes].map((size) => {
+      const stream = client.request({ ":method": "POST", ":path": `/${size}` });
+      const got = answer(stream);
+      sendPattern(stream, size);
+      return got;
+    }),
+  );
+  answers.forEach((got, i) => {
+    const size = sizes[i % sizes.length] as number;
+    t.match(got, { status: 200, bytes: size, sha256: patternSha256(size), code: 0 }, `${size} bytes`);
+  });
+  t.equal(relay.calls.active, 0);
 });
 
 t.test("a thousand requests, a hundred at a time", async (t) => {

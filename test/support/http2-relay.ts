@@ -17,6 +17,8 @@ export interface RelayOptions {
   readonly upstreamPort: number;
   readonly limits?: Partial<Http2Limits>;
   readonly timeouts?: Partial<ServerTimeouts>;
+  /** Default: plain TCP to the upstream's port. */
+  readonly dial?: (port: number) => net.Socket;
   /** In place of the upstream. */
   readonly service?: Service;
 }
@@ -83,7 +85,8 @@ export class Http2Relay {
   client(): Http2ClientConnection {
     const free = this.clients.find((connection) => connection.canSend);
     if (free !== undefined) return free;
-    const socket = net.connect({ port: this.options.upstreamPort, host: "127.0.0.1", noDelay: true });
+    const { upstreamPort, dial = plain } = this.options;
+    const socket = dial(upstreamPort);
     const connection = new Http2ClientConnection(socket, {
       peer: "upstream",
       limits: { ...http2Limits, ...this.options.limits },
@@ -140,6 +143,8 @@ export class Http2Relay {
     };
   }
 }
+
+const plain = (port: number): net.Socket => net.connect({ port, host: "127.0.0.1", noDelay: true });
 
 export function refusal(error: ProxyError): LocalReply {
   const headers = ["x-remora-error", error.code, "content-type", "text/plain"];
