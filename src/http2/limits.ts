@@ -21,13 +21,13 @@ export interface Http2Limits {
   readonly maxTrailerBytes: number;
   /** CONTINUATION frames of one head. */
   readonly maxContinuations: number;
-  /** Frames that we owe the peer in answer to its own (acks, resets) and that it has not read yet. */
+  /** Frames that we owe the peer in answer to its own (acks, resets, response heads) and that it has not read yet. */
   readonly maxOwedFrames: number;
   /** Empty DATA, HEADERS or CONTINUATION frames without END_STREAM in a row. */
   readonly maxEmptyFrames: number;
   /** PRIORITY frames, for each stream ever opened. */
   readonly maxPriorityFrames: number;
-  /** WINDOW_UPDATE frames, for each DATA frame that we sent, above a first hundred. */
+  /** WINDOW_UPDATE frames, for each DATA frame that we sent, above a first hundred and two for each stream. */
   readonly maxWindowUpdates: number;
   /** SETTINGS, PING and unknown frames, each second. */
   readonly maxControlFrames: number;
