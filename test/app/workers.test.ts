@@ -1,4 +1,5 @@
 /** A sidecar in several processes: this one as the primary, with real workers. */
+import { once } from "node:events";
 import http, { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import net, { type AddressInfo } from "node:net";
 import path from "node:path";
@@ -217,6 +218,53 @@ t.test(
     await drained;
   },
 );
+
+t.test("raw TCP: half-closed connections pass through workers", { timeout: 60_000 }, async (t) => {
+  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+    socket.write("hello\n"); // speaks first
+    let size = 0;
+    socket.on("data", (chunk) => (size += chunk.length)).on("error", () => undefined);
+    socket.on("end", () => socket.end(`got ${size}\n`));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.teardown(() => server.close());
+  const asTcp = (snapshot: Snapshot): Snapshot => ({
+    ...snapshot,
+    inbound: { ...snapshot.inbound, protocol: "tcp" },
+    clusters: snapshot.clusters.map((cluster) => ({ ...cluster, protocol: "tcp" })),
+  });
+  const appPort = (server.address() as AddressInfo).port;
+  const saved = asTcp(snapshotTo([], { services: [] }));
+  const api = await startFromDisk(t, "api", { workers: 2, appPort, saved });
+  const web = await startFromDisk(t, "web", {
+    workers: 2,
+    upstreams: [{ service: "api", port: 0 }],
+    saved: asTcp(snapshotTo([api.ports.inbound])),
+  });
+  for (const sidecar of [api, web]) await sidecar.missing.until((missing) => missing.length === 0);
+  const heard = await Promise.all(
+    Array.from({ length: 6 }, async (_, n) => {
+      const port = web.ports.upstreams.get("api") ?? 0;
+      const socket = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+      t.teardown(() => socket.destroy());
+      let text = "";
+      socket.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+      socket.end(Buffer.alloc(n * 100_000));
+      await once(socket, "end");
+      return text;
+    }),
+  );
+  t.same(
+    heard,
+    Array.from({ length: 6 }, (_, n) => `hello\ngot ${n * 100_000}\n`),
+  );
+  await until(
+    "both ends are counted",
+    async () => (await counted(web, "istio_tcp_connections_closed_total")) === 6,
+  );
+  const received = await counted(web, "istio_tcp_received_bytes_total");
+  t.equal(received, 1_500_000, "by all workers together");
+});
 
 t.test("mistakes of the operator are told as by one process", { timeout: 60_000 }, async (t) => {
   const taken = net.createServer().listen(0, "127.0.0.1");
