@@ -3,6 +3,7 @@ import { canonicalAuthority } from "../traffic/authority.js";
 import { targetBytes, tokenBytes } from "../traffic/field-syntax.js";
 import { removeHeader } from "../traffic/headers.js";
 import { refuseMethod } from "../traffic/method.js";
+import { tunnelProtocol } from "../traffic/tunnel-protocol.js";
 import type { RequestHead } from "../traffic/message.js";
 import { parseFieldSection, valueIs, type FieldSection } from "./field-section.js";
 import { bodyOfLength, chunkedBody, noBody, type BodyFraming } from "./framing.js";
@@ -60,8 +61,7 @@ export function parseRequestHead(text: string, limits: Http1Limits): ParsedReque
   setTargetAndAuthority(head, section);
   const framing = requestFraming(head, section);
   // With a body the change would come after it, and what follows could be taken for either: an ordinary request then.
-  if (minor === 1 && connection.upgrade && framing === noBody)
-    head.upgrade = offeredProtocol(section.upgrade);
+  if (minor === 1 && connection.upgrade && framing === noBody) head.upgrade = tunnelProtocol(section.upgrade);
   return {
     head,
     framing,
@@ -148,13 +148,4 @@ function expectsContinue(head: RequestHead, expect: string, framing: BodyFraming
   // Without a body nobody waits; sent on, it has made servers wait for one that is not coming.
   removeHeader(head.headers, "expect");
   return false;
-}
-
-/**
- * RFC 9110 §7.8: lower-case name of the one protocol offered, or "". h2c would tunnel requests past every policy, "tcp" is no
- * protocol of HTTP's, and of several protocols none is a safe choice.
- */
-function offeredProtocol(upgrade: string): string {
-  const protocol = upgrade.toLowerCase();
-  return /^(?!h2|http|tls|tcp$)[\w!#$%&'*+.^`|~-]+(?:\/[\w!#$%&'*+.^`|~-]+)?$/.test(protocol) ? protocol : "";
 }

@@ -16,7 +16,7 @@ import { RecentStreams } from "./recent-streams.js";
 import { SendQueue } from "./send-queue.js";
 import { PeerSettings, settingsPayload } from "./settings.js";
 import type { Http2Stream, StreamConnection } from "./stream.js";
-import { readTrailers, writeTrailers } from "./trailer-fields.js";
+import { hasPseudoHeader, readTrailers, writeTrailers } from "./trailer-fields.js";
 
 /** Streams that we reset lately: the peer's frames for them were under way, and are not held against it. */
 const maxRememberedResets = 200;
@@ -227,7 +227,7 @@ export abstract class Http2Connection<S extends Http2Stream>
     if (!stream.isReceiving) {
       return this.streamError(stream, errorCode.streamClosed, "protocol_error", "HEADERS after END_STREAM");
     }
-    if (!endsStream || outcome === "malformed") {
+    if (!endsStream || outcome === "malformed" || hasPseudoHeader(fields)) {
       return this.streamError(stream, errorCode.protocolError, "protocol_error", "malformed trailers");
     }
     if (outcome !== "ok") {

@@ -3,104 +3,121 @@ import type { Headers } from "../traffic/headers.js";
 import { malformed } from "./head-options.js";
 import { caseField } from "./header-case.js";
 
-/** The ordinary fields of a head, pseudo-headers left out, and what stands out among them. */
+/** Field by which one sidecar tells the other the status of an ordinary 2xx that answers a request for a tunnel. */
+export const plainStatusField = "x-remora-status";
+
+/** What stands out among the ordinary fields of a head. */
 export interface FieldSection {
-  readonly headers: Headers;
-  /** undefined when absent. */
+  /** Of a request; undefined when absent. */
   host: string | undefined;
   expect: string | undefined;
   caseMark: string;
+  plainStatus: string;
   /** -1 when absent. */
   contentLength: number;
 }
 
 /**
- * Takes the ordinary fields out of a decoded block, from index `from` on (RFC 9113 §8.2). Their names and values have been
- * looked at by the decoder. Refuses what belongs to an HTTP/1 connection, and pseudo-headers among them; joins the crumbs of
- * a cookie. Host is left out: the authority takes its place. Throws ProxyError.
+ * Moves the ordinary fields of a decoded block, which begin at index `from`, to index `to` (RFC 9113 §8.2). Their names and
+ * values have been looked at by the decoder. Refuses what belongs to an HTTP/1 connection, and pseudo-headers among them; joins
+ * the crumbs of a cookie. Left out: Host of a request, whose place the authority takes, what is meant for the next proxy only,
+ * and the marks between sidecars. Throws ProxyError.
  */
-export function readFields(fields: Headers, from: number, kind: "request" | "response"): FieldSection {
-  const headers: Headers = [];
+export function siftFields(
+  fields: Headers,
+  from: number,
+  to: number,
+  kind: "request" | "response",
+): FieldSection {
   const section: FieldSection = {
-    headers,
     host: undefined,
     expect: undefined,
     caseMark: "",
+    plainStatus: "",
     contentLength: -1,
   };
+  let kept = to;
   let cookieAt = -1;
   for (let i = from; i < fields.length; i += 2) {
     const name = fields[i] as string;
     const value = fields[i + 1] as string;
-    switch (name.length) {
-      case 2:
-        // Of responses it is meant for a connection that is not ours.
-        if (name === "te" && (kind === "response" || value !== "trailers"))
-          throw malformed(kind, "te is not trailers");
-        break;
-      case 4:
-        if (name !== "host" || kind === "response") break;
-        if (section.host !== undefined) throw malformed(kind, "more than one host field");
-        section.host = value;
+    if (name === "cookie" && kind === "request") {
+      if (cookieAt >= 0) {
+        // Several fields are one to every other version of HTTP (RFC 9113 §8.2.3).
+        fields[cookieAt] += `; ${value}`;
         continue;
-      case 6:
-        if (name === "expect") {
-          section.expect = section.expect === undefined ? value : `${section.expect}, ${value}`;
-        } else if (name === "cookie" && kind === "request") {
-          if (cookieAt >= 0) {
-            headers[cookieAt] = `${headers[cookieAt]}; ${value}`;
-            continue;
-          }
-          cookieAt = headers.length + 1;
-        }
-        break;
-      case 7:
-        if (name === "upgrade") throw connectionField(kind, name);
-        break;
-      case 10:
-        if (name === "connection" || name === "keep-alive") throw connectionField(kind, name);
-        break;
-      case 13:
-        if (name !== caseField) break;
-        section.caseMark = value;
-        continue;
-      case 14:
-        if (name === "http2-settings") throw connectionField(kind, name);
-        if (name === "content_length")
-          throw malformed(kind, "field name content_length stands for a framing field");
-        if (name === "content-length") noteLength(section, value, kind);
-        break;
-      case 16:
-        if (name === "proxy-connection") throw connectionField(kind, name);
-        break;
-      case 17:
-        if (name === "transfer-encoding" || name === "transfer_encoding") throw connectionField(kind, name);
-        break;
-      case 18:
-        if (name === "proxy-authenticate") continue;
-        break;
-      case 19:
-        if (name === "proxy-authorization") continue;
-        break;
-      case 25:
-        if (name === "proxy-authentication-info") continue;
-        break;
-    }
-    if (name.charCodeAt(0) === 0x3a)
-      throw malformed(kind, `pseudo-header ${name} is unknown, twice or out of place`);
-    headers.push(name, value);
+      }
+      cookieAt = kept + 1;
+    } else if (!isEndToEnd(section, name, value, kind)) continue;
+    fields[kept] = name;
+    // "010" is ten (RFC 9110 §8.6), but not to every parser behind us.
+    fields[kept + 1] = name === "content-length" ? String(section.contentLength) : value;
+    kept += 2;
   }
+  fields.length = kept;
   return section;
 }
 
-function noteLength(section: FieldSection, value: string, kind: "request" | "response"): void {
-  if (section.contentLength >= 0) throw malformed(kind, "more than one content-length field");
-  section.contentLength = parseContentLength(value);
-  // "010" is ten, but not to every parser behind us.
-  if (!(section.contentLength >= 0) || (value.length > 1 && value.charCodeAt(0) === 0x30))
-    throw malformed(kind, "invalid content-length");
+/** Notes what a field says; false when it ends here. By length first: most names differ there. */
+function isEndToEnd(
+  section: FieldSection,
+  name: string,
+  value: string,
+  kind: "request" | "response",
+): boolean {
+  if (name.charCodeAt(0) === 0x3a)
+    throw malformed(kind, `pseudo-header ${name} is unknown, twice or out of place`);
+  switch (name.length) {
+    case 2:
+      if (name === "te" && (kind === "response" || value.toLowerCase() !== "trailers"))
+        throw malformed(kind, "te is not trailers");
+      return true;
+    case 4:
+      if (name !== "host" || kind === "response") return true;
+      if (section.host !== undefined) throw malformed(kind, "more than one host field");
+      section.host = value;
+      return false;
+    case 6:
+      if (name === "expect") {
+        section.expect = section.expect === undefined ? value : `${section.expect}, ${value}`;
+      }
+      return true;
+    case 7:
+      return name !== "upgrade" || refuse(kind, name);
+    case 10:
+      return (name !== "connection" && name !== "keep-alive") || refuse(kind, name);
+    case 13:
+      if (name === caseField) section.caseMark = value;
+      return name !== caseField;
+    case 14:
+      if (name === "content-length") noteLength(section, value, kind);
+      return (name !== "http2-settings" && name !== "content_length") || refuse(kind, name);
+    case 15:
+      if (name === plainStatusField) section.plainStatus = value;
+      return name !== plainStatusField;
+    case 16:
+      return name !== "proxy-connection" || refuse(kind, name);
+    case 17:
+      return (name !== "transfer-encoding" && name !== "transfer_encoding") || refuse(kind, name);
+    case 18:
+      return name !== "proxy-authenticate";
+    case 19:
+      return name !== "proxy-authorization";
+    case 25:
+      return name !== "proxy-authentication-info";
+    default:
+      return true;
+  }
 }
 
-function connectionField(kind: "request" | "response", name: string): Error {
-  return malformed(kind, `field ${name} is not part of HTTP/2`);
+function noteLength(section: FieldSection, value: string, kind: "request" | "response"): void {
+  // Repeated ones are refused even when they agree (CVE-2026-1525).
+  if (section.contentLength >= 0) throw malformed(kind, "more than one content-length field");
+  section.contentLength = parseContentLength(value);
+  if (!(section.contentLength >= 0)) throw malformed(kind, "invalid content-length");
+}
+
+/** Of an HTTP/1 connection, or taken for it by servers that fold "_" and "-". */
+function refuse(kind: "request" | "response", name: string): never {
+  throw malformed(kind, `field ${name} is not part of HTTP/2`);
 }

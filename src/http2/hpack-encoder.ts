@@ -1,5 +1,5 @@
 import { ProxyError } from "../errors/proxy-error.js";
-import { hasStrayControl } from "../traffic/field-syntax.js";
+import { valueBytes } from "../traffic/field-syntax.js";
 import { isHeaderName } from "../traffic/headers.js";
 import type { ByteWriter } from "./byte-writer.js";
 import { fieldOverhead } from "./hpack-decoder.js";
@@ -8,10 +8,10 @@ import { staticCount, staticFields } from "./static-table.js";
 
 /** Names that one connection remembers: whoever chooses names must not fill the memory with them. */
 const maxNames = 256;
+/** Longer names are not remembered, and never indexed. */
+const maxNameLength = 64;
 /** An entry above this share of the table would push too much out of it. */
 const largestShare = 4;
-/** Below this many characters a loop is faster than a call into the Buffer. */
-const shortText = 24;
 
 const indexBits = 0x40;
 const neverBits = 0x10;
@@ -26,9 +26,15 @@ interface NameState {
   readonly inserted: Map<string, number>;
   /** The newest entry of this name, whatever its value: its running number; 0 = none. */
   newest: number;
-  /** The two values seen last that are not in the table: what comes again is worth an entry. */
-  last: string | undefined;
-  beforeLast: string | undefined;
+  /** The entry that was referred to last, most often the next one too. */
+  usual: string;
+  usualRunning: number;
+  /**
+   * Hashes of the two values seen last that are not in the table: what comes again is worth an entry, and values that come
+   * once cannot push it out. Not the values themselves: a text cut out of a head keeps all of that head in memory.
+   */
+  last: number;
+  beforeLast: number;
 }
 
 interface Entry {
@@ -95,22 +101,28 @@ export class HpackEncoder {
    */
   field(out: ByteWriter, lowerName: string, value: string): void {
     const state = this.#names.get(lowerName) ?? this.#newName(lowerName);
-    const known = state.staticValues?.get(value) ?? this.#dynamicIndex(state.inserted.get(value));
+    const known = state.staticValues?.get(value) ?? this.#entryOf(state, value);
     if (known > 0) {
       out.ensure(6);
       if (known < 0x7f) out.bytes[out.at++] = 0x80 | known;
       else integer(out, 0x80, 0x7f, known);
       return;
     }
+    // RFC 9113 §8.2.1: it must not begin or end with a blank. What a layer has added may.
+    if (isBlank(value.charCodeAt(0)) || isBlank(value.charCodeAt(value.length - 1))) {
+      const trimmed = value.replace(/^[\t ]+|[\t ]+$/g, "");
+      return this.field(out, lowerName, trimmed);
+    }
     const rule = isShort(value) ? state.shortRule : state.rule;
     const inserts = rule === "index" && this.#comesAgain(state, value);
     const nameIndex = state.staticIndex > 0 ? state.staticIndex : this.#dynamicIndex(state.newest);
-    out.ensure(24 + state.name.length + value.length);
+    out.ensure(24 + lowerName.length + value.length);
     if (inserts) integer(out, indexBits, 0x3f, nameIndex);
     else integer(out, rule === "never" ? neverBits : 0, 0x0f, nameIndex);
-    if (nameIndex === 0) text(out, state.name);
+    if (nameIndex === 0) text(out, lowerName);
     text(out, value);
-    if (inserts) this.#insert(state, value);
+    // Read back: a text of its own, not one that is cut out of a head.
+    if (inserts) this.#insert(state, out.bytes.toString("latin1", out.at - value.length, out.at));
   }
 
   #newName(name: string): NameState {
@@ -119,27 +131,54 @@ export class HpackEncoder {
     // Entries of forgotten names stay in the table until they are pushed out.
     if (this.#names.size >= maxNames) this.#names.clear();
     const known = staticNames.get(name);
+    const isLong = name.length > maxNameLength;
+    const { rule, shortRule } = indexingRules(name);
     const state: NameState = {
-      ...{ name, staticIndex: known?.index ?? 0, staticValues: known?.values, ...indexingRules(name) },
-      ...{ inserted: new Map(), newest: 0, last: undefined, beforeLast: undefined },
+      name,
+      staticIndex: known?.index ?? 0,
+      staticValues: known?.values,
+      rule: isLong && rule === "index" ? "literal" : rule,
+      shortRule: isLong && shortRule === "index" ? "literal" : shortRule,
+      inserted: new Map(),
+      newest: 0,
+      usual: "",
+      usualRunning: 0,
+      last: 0,
+      beforeLast: 0,
     };
-    this.#names.set(name, state);
+    if (!isLong) this.#names.set(name, state);
     return state;
   }
 
+  /** Index on the wire of the entry with this value; 0 when there is none. */
+  #entryOf(state: NameState, value: string): number {
+    // Nothing is ever found of the others, and a look into the map would hash a value that is new each time.
+    if (state.rule !== "index") return 0;
+    if (state.usualRunning > this.#evicted && value === state.usual) {
+      return this.#dynamicIndex(state.usualRunning);
+    }
+    const running = state.inserted.get(value);
+    if (running === undefined) return 0;
+    if (running > this.#evicted) {
+      state.usual = (this.#entries[this.#oldest + running - this.#evicted - 1] as Entry).value;
+      state.usualRunning = running;
+    }
+    return this.#dynamicIndex(running);
+  }
+
   /** Index on the wire of the entry with this running number; 0 when it is none or has left the table. */
-  #dynamicIndex(running: number | undefined): number {
-    if (running === undefined || running <= this.#evicted) return 0;
+  #dynamicIndex(running: number): number {
+    if (running <= this.#evicted) return 0;
     return staticCount + 1 + this.#evicted + (this.#entries.length - this.#oldest) - running;
   }
 
   #comesAgain(state: NameState, value: string): boolean {
-    if (value !== state.last && value !== state.beforeLast) {
-      state.beforeLast = state.last;
-      state.last = value;
-      return false;
-    }
-    return (state.name.length + value.length + fieldOverhead) * largestShare <= this.#limitBytes;
+    if ((state.name.length + value.length + fieldOverhead) * largestShare > this.#limitBytes) return false;
+    const hash = hashOf(value);
+    if (hash === state.last || hash === state.beforeLast) return true;
+    state.beforeLast = state.last;
+    state.last = hash;
+    return false;
   }
 
   #insert(state: NameState, value: string): void {
@@ -150,6 +189,8 @@ export class HpackEncoder {
     const running = this.#evicted + this.#entries.length - this.#oldest;
     state.inserted.set(value, running);
     state.newest = running;
+    state.usual = value;
+    state.usualRunning = running;
   }
 
   #evict(untilBytes: number): void {
@@ -184,19 +225,24 @@ function text(out: ByteWriter, value: string): void {
   const { length } = value;
   integer(out, 0, 0x7f, length);
   const { bytes } = out;
-  if (length <= shortText) {
-    let at = out.at;
-    for (let i = 0; i < length; i++) {
-      const code = value.charCodeAt(i);
-      if ((code < 0x20 && code !== 0x09) || code === 0x7f || code > 0xff) throw unsendable("value");
-      bytes[at++] = code;
-    }
-    out.at = at;
-  } else {
-    // Line endings are legal in a whole head, which the pattern is made for, but not in a field.
-    if (hasStrayControl(value) || value.includes("\n")) throw unsendable("value");
-    out.at += bytes.write(value, out.at, "latin1");
+  let at = out.at;
+  for (let i = 0; i < length; i++) {
+    const code = value.charCodeAt(i);
+    if (valueBytes[code] !== 1) throw unsendable("value");
+    bytes[at++] = code;
   }
+  out.at = at;
+}
+
+/** FNV-1a. Values that collide get an entry earlier than they would, no more. */
+function hashOf(value: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < value.length; i++) hash = Math.imul(hash ^ value.charCodeAt(i), 0x01000193);
+  return hash;
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
 }
 
 function unsendable(what: string): ProxyError {

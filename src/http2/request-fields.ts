@@ -4,22 +4,24 @@ import { consistsOf, targetBytes, tokenBytes } from "../traffic/field-syntax.js"
 import { removeHeader, type Headers } from "../traffic/headers.js";
 import type { RequestHead } from "../traffic/message.js";
 import { refuseMethod } from "../traffic/method.js";
+import { tunnelProtocol } from "../traffic/tunnel-protocol.js";
 import type { ByteWriter } from "./byte-writer.js";
 import { fieldName } from "./field-name.js";
-import { readFields } from "./field-section.js";
+import { plainStatusField, siftFields } from "./field-section.js";
 import { malformed, type HeadOptions } from "./head-options.js";
-import { caseField, caseMark, restoreCase } from "./header-case.js";
+import { caseField, CaseMarker, restoreCase } from "./header-case.js";
 import type { HpackEncoder } from "./hpack-encoder.js";
 
+/** A request as HTTP/2 told it. */
 export interface ReadRequest {
   readonly head: RequestHead;
-  /** Declared length of the body; -1 = not told. */
+  /** What DATA must add up to (RFC 9113 §8.1.1); -1 = not told. */
   readonly contentLength: number;
 }
 
 /**
- * The head of a request from its decoded fields (RFC 9113 §8.3.1, RFC 8441). As strict as the HTTP/1 parser: what another
- * parser behind us could read differently is refused. Throws ProxyError.
+ * The head of a request from its decoded fields (RFC 9113 §8.3.1, RFC 8441), whose list it takes over. As strict as the
+ * HTTP/1 parser: what another parser behind us could read differently is refused. Throws ProxyError.
  */
 export function readRequestHead(fields: Headers, options: HeadOptions): ReadRequest {
   let method: string | undefined;
@@ -42,32 +44,36 @@ export function readRequestHead(fields: Headers, options: HeadOptions): ReadRequ
   if (method === undefined || !consistsOf(method, tokenBytes) || method === "") {
     throw malformed("request", "no or invalid :method");
   }
-  if (method === "CONNECT" && protocol !== undefined) method = "GET";
-  else if (protocol !== undefined) throw malformed("request", ":protocol without CONNECT");
+  let upgrade = "";
+  if (protocol !== undefined) {
+    if (method !== "CONNECT") throw malformed("request", ":protocol without CONNECT");
+    upgrade = tunnelProtocol(protocol);
+    if (upgrade === "") throw new ProxyError("method_not_supported", "this :protocol is not forwarded");
+    // What HTTP/1.1 asks for with Upgrade.
+    method = "GET";
+  }
   refuseMethod(method);
   if (scheme !== "http" && scheme !== "https")
     throw malformed("request", ":scheme is neither http nor https");
   checkTarget(target, method, options);
-  const section = readFields(fields, at, "request");
-  const { headers } = section;
+  // At least three pseudo-headers came before: there is room for Host.
+  const section = siftFields(fields, at, 2, "request");
   const host = authorityOf(authority, section.host);
-  headers.unshift("host", host);
-  const head: RequestHead = {
-    method,
-    target,
-    authority: host,
-    version: "2",
-    headers,
-    upgrade: protocol === undefined ? "" : upgradeOf(protocol),
-  };
+  fields[0] = "host";
+  fields[1] = host;
+  // To an HTTP/1.1 application the tunnel would begin after a body.
+  if (upgrade !== "" && section.contentLength >= 0) throw malformed("request", "content-length of a tunnel");
+  const head: RequestHead = { method, target, authority: host, version: "2", headers: fields, upgrade };
   if (section.expect !== undefined) checkExpect(head, section.expect, section.contentLength);
-  if (options.isMesh && section.caseMark !== "") restoreCase(headers, section.caseMark);
-  return { head, contentLength: protocol === undefined ? section.contentLength : -1 };
+  if (options.isMesh && section.caseMark !== "") restoreCase(fields, section.caseMark);
+  return { head, contentLength: section.contentLength };
 }
 
+const marker = new CaseMarker();
+
 /**
- * Appends the header block of a request. Host becomes :authority. Throws ProxyError internal when a value must not be
- * written: then encoder.abandon().
+ * Appends the header block of a request. Host becomes :authority, and what HTTP/2 forbids stays out. Throws ProxyError internal
+ * when a value must not be written: then encoder.abandon().
  */
 export function writeRequestHead(
   encoder: HpackEncoder,
@@ -85,13 +91,20 @@ export function writeRequestHead(
   encoder.field(out, ":scheme", options.isMesh ? "https" : "http");
   encoder.field(out, ":authority", head.authority);
   encoder.field(out, ":path", head.target);
+  const isMarked = options.isMesh && head.version !== "2";
+  marker.begin();
   for (let i = 0; i < headers.length; i += 2) {
-    const { lower } = fieldName(headers[i] as string);
+    const name = fieldName(headers[i] as string);
+    const { lower } = name;
+    // The marks are ours to set.
+    if (name.isConnectionField || lower === caseField || lower === plainStatusField) continue;
+    if (isMarked) marker.add(name);
     if (lower === "host") continue;
-    encoder.field(out, lower, headers[i + 1] as string);
+    const value = headers[i + 1] as string;
+    if (lower !== "te") encoder.field(out, lower, value);
+    else if (value.toLowerCase() === "trailers") encoder.field(out, lower, "trailers");
   }
-  if (!options.isMesh || head.version === "2") return;
-  const mark = caseMark(headers);
+  const mark = isMarked ? marker.finish() : "";
   if (mark !== "") encoder.field(out, caseField, mark);
 }
 
@@ -119,13 +132,6 @@ function authorityOf(authority: string | undefined, host: string | undefined): s
     throw malformed("request", "host differs from :authority");
   }
   return canonical;
-}
-
-/** The same offers as HTTP/1's Upgrade: never HTTP or TLS inside of the tunnel. */
-function upgradeOf(protocol: string): string {
-  const lower = protocol.toLowerCase();
-  if (/^(?!h2|http|tls|tcp$)[\w!#$%&'*+.^`|~-]+(?:\/[\w!#$%&'*+.^`|~-]+)?$/.test(lower)) return lower;
-  throw new ProxyError("method_not_supported", "this :protocol is not forwarded");
 }
 
 function checkExpect(head: RequestHead, expect: string, contentLength: number): void {

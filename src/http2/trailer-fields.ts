@@ -5,23 +5,33 @@ import { fieldName } from "./field-name.js";
 import type { HpackEncoder } from "./hpack-encoder.js";
 
 /**
- * The trailers that go on (RFC 9113 §8.1); null when none is left. A pseudo-header among them is dropped like every other
- * field that must not be a trailer.
+ * The trailers that go on (RFC 9113 §8.1), in the list that came; null when none is left. Dropped is what must not be merged into
+ * a head.
  */
 export function readTrailers(fields: Headers): readonly string[] | null {
-  const trailers: string[] = [];
+  let kept = 0;
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i] as string;
-    if (name.charCodeAt(0) !== 0x3a && !isForbiddenTrailer(name))
-      trailers.push(name, fields[i + 1] as string);
+    if (name.charCodeAt(0) === 0x3a || isForbiddenTrailer(name)) continue;
+    fields[kept] = name;
+    fields[kept + 1] = fields[i + 1] as string;
+    kept += 2;
   }
-  return trailers.length === 0 ? null : trailers;
+  fields.length = kept;
+  return kept === 0 ? null : fields;
+}
+
+/** Is there a pseudo-header among them? Then the message is malformed (RFC 9113 §8.1). */
+export function hasPseudoHeader(fields: Headers): boolean {
+  for (let i = 0; i < fields.length; i += 2) if ((fields[i] as string).charCodeAt(0) === 0x3a) return true;
+  return false;
 }
 
 /** Appends the header block of trailers. Throws like writeRequestHead. */
 export function writeTrailers(encoder: HpackEncoder, out: ByteWriter, trailers: readonly string[]): void {
   encoder.begin(out);
   for (let i = 0; i < trailers.length; i += 2) {
-    encoder.field(out, fieldName(trailers[i] as string).lower, trailers[i + 1] as string);
+    const { lower, isConnectionField } = fieldName(trailers[i] as string);
+    if (!isConnectionField) encoder.field(out, lower, trailers[i + 1] as string);
   }
 }
