@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build test test-unit check lint fmt fmt-check demo bench clean gen
+.PHONY: help setup build test test-unit check lint fmt fmt-check demo bench fuzz clean gen
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test: build ## Install what the tests need (a real Consul included) and run ever
 	@node dist/test/support/run-tap.js all
 
 check: build lint fmt-check test ## What CI runs
+
+fuzz: build ## Feed every reader of bytes from peers with mutated input (FUZZ_SECONDS, FUZZ_SEED, FUZZ_ONLY)
+	@node dist/test/fuzz/fuzz.js
 
 demo: build ## Show a small mesh at work, step by step (KEEP=1 leaves it running)
 	@node dist/examples/demo/demo.js

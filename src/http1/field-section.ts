@@ -86,8 +86,11 @@ export function valueIs(value: string, lower: string): boolean {
 function isEndToEnd(section: FieldSection, text: string, start: number, end: number, value: string): boolean {
   switch (end - start) {
     case 2:
-      // TE is hop-by-hop but for "trailers", the one value that HTTP/2 knows and gRPC demands (RFC 9113 §8.2.2).
-      return !matches(text, start, "te") || (section.kind === "request" && valueIs(value, "trailers"));
+      // TE is hop-by-hop but for "trailers", the one value that HTTP/2 knows, in lower case, and gRPC demands (RFC 9113 §8.2.2).
+      if (!matches(text, start, "te")) return true;
+      if (section.kind === "request" && valueIs(value, "trailers"))
+        section.headers.push(text.substring(start, end), "trailers");
+      return false;
     case 4:
       if (matches(text, start, "host")) noteHost(section);
       return true;

@@ -139,8 +139,11 @@ function unknownCoding(coding: string): ProxyError {
 }
 
 function expectsContinue(head: RequestHead, expect: string, framing: BodyFraming): boolean {
-  // RFC 9110 §10.1.1: ignored in HTTP/1.0.
-  if (head.version === "1.0") return false;
+  // RFC 9110 §10.1.1: ignored in HTTP/1.0. Written on as HTTP/1.1, a server would not ignore it.
+  if (head.version === "1.0") {
+    removeHeader(head.headers, "expect");
+    return false;
+  }
   if (!valueIs(expect, "100-continue")) {
     throw new ProxyError("expectation_failed", "only 100-continue is understood");
   }

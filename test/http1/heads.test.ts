@@ -320,6 +320,8 @@ t.test("persistence, expectations and upgrades", async (t) => {
   const kept = post("Content-Length: 1", "Expect: 100-continue").head.headers;
   t.ok(kept.includes("Expect"), "the application may want to answer it");
   t.notOk(post("Expect: 100-continue").head.headers.includes("Expect"), "not without a body");
+  const old = request(["POST / HTTP/1.0", "Content-Length: 1", "Expect: 200-ok", "Host: a"]);
+  t.strictSame(old.head.headers, ["Content-Length", "1", "Host", "a"], "HTTP/1.0 cannot expect anything");
 });
 
 t.test("hop-by-hop fields end here, nominated ones too, protected ones never", async (t) => {
@@ -344,7 +346,7 @@ t.test("hop-by-hop fields end here, nominated ones too, protected ones never", a
   );
   t.strictSame(head.headers, [
     ...["Host", "a", "Authorization", "Bearer x", "X-Forwarded-For", "10.0.0.1", "x-remora-identity", "y"],
-    ...["TE", "Trailers", "Trailer", "X-Sum", "Content-Length", "5"],
+    ...["TE", "trailers", "Trailer", "X-Sum", "Content-Length", "5"],
   ]);
   const moved = request(["GET http://b/ HTTP/1.1", "Connection: x-first", "X-First: 1", "Host: a"]).head;
   t.strictSame(moved.headers, ["Host", "b"], "Host is found after others went");
