@@ -1,9 +1,10 @@
 /** The inbound listener in its three modes and over certificate rotations, on real sockets. */
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import http, { type IncomingMessage, type ServerResponse } from "node:http";
+import http2 from "node:http2";
+import net, { type AddressInfo, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import t, { type Test } from "tap";
-import type { MtlsMode } from "../../src/config/snapshot.js";
+import type { MtlsMode, Protocol } from "../../src/config/snapshot.js";
 import { clientTlsOptions } from "../../src/identity/tls-options.js";
 import type { Svid } from "../../src/identity/svid.js";
 import { InboundSide } from "../../src/inbound-side.js";
@@ -21,12 +22,20 @@ import { bootstrapOf, identityOf, snapshotTo, trustDomain } from "../support/sid
 import { until } from "../support/until.js";
 
 async function setup(t: Test, mode: MtlsMode | undefined, limit = new ConnectionLimit()) {
-  const app = createServer((request, response) => {
+  /** Requests for /held wait for these. */
+  const held: (() => void)[] = [];
+  const respond = (request: IncomingMessage, response: ServerResponse): void => {
     const caller = request.headers["x-remora-caller"] ?? "nobody";
     let size = 0;
+    response.setHeader("spoken", request.httpVersion);
     request.on("data", (chunk: Buffer) => (size += chunk.length));
-    request.on("end", () => response.end(`${request.method} by ${caller.toString()} ${size}`));
-  });
+    request.on("end", () => {
+      const end = (): void => void response.end(`${request.method} by ${caller.toString()} ${size}`);
+      if (request.url === "/held") held.push(end);
+      else end();
+    });
+  };
+  const app = bilingual(respond);
   await new Promise<void>((resolve) => app.listen(0, "127.0.0.1", resolve));
   const clock = systemClock;
   const wheel = new TimerWheel(clock);
@@ -50,6 +59,11 @@ async function setup(t: Test, mode: MtlsMode | undefined, limit = new Connection
     const empty = snapshotTo([], { version: String(++version), services: [] });
     plane.apply({ ...empty, endpoints: new Map(), inbound: { mtlsMode, maxRequests } });
   };
+  const setProtocol = (protocol: Protocol): void => {
+    const empty = snapshotTo([], { version: String(++version), services: [] });
+    const inbound = { mtlsMode: mode ?? "STRICT", maxRequests: 0, protocol };
+    plane.apply({ ...empty, endpoints: new Map(), inbound });
+  };
   if (mode !== undefined) setMode(mode);
   const certificates = new LatestValue<Svid | undefined>(await identityOf("api"));
   const side = new InboundSide({
@@ -60,7 +74,6 @@ async function setup(t: Test, mode: MtlsMode | undefined, limit = new Connection
   t.teardown(() => {
     side.close();
     app.close();
-    app.closeAllConnections();
   });
   const refusals = (): Record<string, number> =>
     Object.fromEntries(
@@ -68,7 +81,32 @@ async function setup(t: Test, mode: MtlsMode | undefined, limit = new Connection
         .samples()
         .map(({ sharedLabels, value }) => [sharedLabels["reason"] ?? "", value]),
     );
-  return { side, port: side.port, setMode, certificates, refusals, telemetry };
+  return { side, port: side.port, setMode, setProtocol, held, certificates, refusals, telemetry };
+}
+
+/** An application that speaks HTTP/1.1 and HTTP/2 with prior knowledge. */
+function bilingual(respond: (request: IncomingMessage, response: ServerResponse) => void): net.Server {
+  const http1 = http.createServer(respond);
+  const other = http2.createServer((request, response) =>
+    respond(request as unknown as IncomingMessage, response as unknown as ServerResponse),
+  );
+  const sockets = new Set<Socket>();
+  const server = net.createServer((socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {}).on("close", () => sockets.delete(socket));
+    socket.once("readable", () => {
+      const first = socket.read() as Buffer | null;
+      if (first === null) return void socket.destroy();
+      socket.unshift(first);
+      (first.toString("latin1").startsWith("PRI ") ? other : http1).emit("connection", socket);
+    });
+  });
+  const close = server.close.bind(server);
+  server.close = () => {
+    for (const socket of sockets) socket.destroy();
+    return close();
+  };
+  return server;
 }
 
 const request = "GET / HTTP/1.1\r\nHost: api\r\nConnection: close\r\n\r\n";
@@ -105,6 +143,48 @@ t.test("STRICT, also before any configuration: a mesh certificate or nothing", a
     await until("all are counted", () => Object.values(refusals()).reduce((a, b) => a + b, 0) === 3);
     t.match(refusals(), { no_certificate: 1, unknown_issuer: 1, handshake_failed: 1 });
   }
+});
+
+t.test("peers of the mesh choose the protocol in their handshake", async (t) => {
+  const { port, telemetry } = await setup(t, "STRICT");
+  const web = await identityOf("web");
+  for (const offer of [{ ALPNProtocols: ["http/1.1"] }, {}]) {
+    const tls = connectTls({ host: "127.0.0.1", port, ...clientTlsOptions(web), ...offer });
+    t.teardown(() => tls.destroy());
+    const peer = new RawPeer(tls);
+    peer.write(request);
+    t.match(await peer.over(), /GET by spiffe:\/\/mesh\.local\/ns\/default\/svc\/web 0$/);
+  }
+  t.equal(telemetry.inboundListener.http1Connections.value, 2);
+  // An independent peer with an identity of the mesh.
+  const session = http2.connect(`https://127.0.0.1:${port}`, clientTlsOptions(web));
+  t.teardown(() => session.destroy());
+  const stream = session.request({ ":path": "/", ":authority": "api", "x-remora-caller": "somebody else" });
+  let text = "";
+  stream.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+  await new Promise((resolve, reject) => stream.on("end", resolve).on("error", reject));
+  t.equal(text, "GET by spiffe://mesh.local/ns/default/svc/web 0");
+  t.equal(telemetry.inboundListener.http2Connections.value, 1);
+});
+
+t.test("the application's protocol changes with a push, and no request is lost", async (t) => {
+  const { port, setProtocol, held } = await setup(t, "PERMISSIVE");
+  const clients: RawPeer[] = [];
+  for (const [protocol, spoken] of [
+    ["http", "1.1"],
+    ["grpc", "2.0"],
+    ["http", "1.1"],
+    ["http2", "2.0"],
+  ] as const) {
+    setProtocol(protocol);
+    t.match(await converse(t, port, request), new RegExp(`\\r\\nspoken: ${spoken}\\r\\n`, "i"), protocol);
+    const client = connect(t, port);
+    client.write(request.replace("/", "/held"));
+    clients.push(client);
+    await until("it is at the application", () => held.length === clients.length);
+  }
+  for (const release of held) release();
+  for (const client of clients) t.match(await client.over(), /^HTTP\/1\.1 200 [^]*GET by nobody 0/);
 });
 
 t.test("PERMISSIVE: TLS and plaintext on one port, however late the first byte comes", async (t) => {
