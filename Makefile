@@ -39,9 +39,8 @@ fuzz: build ## Feed every reader of bytes from peers with mutated input (FUZZ_SE
 demo: build ## Show a small mesh at work, step by step (KEEP=1 leaves it running)
 	@node dist/examples/demo/demo.js
 
-bench: build ## Measure Remora against HAProxy, nginx, Consul's proxy and http-proxy (BENCH_SECONDS, BENCH_ROUNDS, BENCH_ONLY)
-	@test/support/install-peers.sh bench >/dev/null || true # what is missing becomes a row that says so
-	@test/support/install-peers.sh consul >/dev/null || true
+bench: build ## Measure Remora against other data planes, and judge its targets; 15 minutes (BENCH_SUITES, BENCH_SECONDS ...: bench/README.md)
+	@for peers in bench consul clients; do test/support/install-peers.sh $$peers >/dev/null || true; done # what is missing becomes a row that says so
 	@node dist/bench/bench.js
 
 gen: build ## Regenerate what is checked in: protobuf descriptor, reference of the command line

@@ -1,5 +1,5 @@
 import type { Identities } from "./identities.js";
-import type { Processes } from "./processes.js";
+import type { Processes, Started } from "./processes.js";
 
 /** What a data plane is started with. */
 export interface Surroundings {
@@ -9,6 +9,8 @@ export interface Surroundings {
   /** Port on 127.0.0.1 of the application. */
   readonly appPort: number;
   readonly identities: Identities;
+  /** Waits until the application answers through the port; throws when one of the processes dies or time is up. */
+  readonly untilServing: (port: number, processes: readonly Started[]) => Promise<void>;
 }
 
 /** Two running sidecars: load -> outbound -> mTLS -> inbound -> application. */
@@ -20,13 +22,13 @@ export interface Pair {
   readonly inboundPid: number;
 }
 
-/** Something that carries requests between two services. */
+/** Something that carries traffic between two services. */
 export interface DataPlane {
   readonly name: string;
   /** What stands beside its figures. */
   readonly note: string;
   /** Throws when it is not on this machine. */
   version(processes: Processes): Promise<string>;
-  /** Resolves once requests pass. Throws when the data plane is missing or does not start. */
+  /** Resolves once traffic passes. Throws when the data plane is missing or does not start. */
   start(surroundings: Surroundings): Promise<Pair>;
 }

@@ -1,40 +1,79 @@
 import path from "node:path";
 import { repository } from "./program-path.js";
 
-/** How a benchmark is run; all from the environment, because make passes that on. */
-export interface Options {
-  /** Length of a run with many connections; runs with one connection and warm-ups are half as long. */
+/** How long and how often a suite measures. */
+export interface SuiteTimes {
+  /** Length of one measurement under load; warm-ups and runs with one connection are shorter. */
   readonly seconds: number;
   readonly roundCount: number;
+}
+
+/** How a benchmark is run; all from the environment, because make passes that on. */
+export interface Options {
+  /** Names of suites; undefined = all. */
+  readonly suites: readonly string[] | undefined;
   /** Names of data planes; undefined = all. */
   readonly only: readonly string[] | undefined;
   /** Folder for the reports. */
   readonly resultsDir: string;
+  /** Size of the transfer that small requests are measured beside. */
+  readonly transferMiB: number;
+  /** Services in the registry, where their number matters. */
+  readonly serviceCount: number;
+  /** Sidecars that are connected to one control plane, where their number matters. */
+  readonly sidecarCount: number;
 }
 
-export const connections = 64;
+/** What the targets are about. */
+export const usualScale = { serviceCount: 1000, sidecarCount: 1000 } as const;
 
-/** BENCH_SECONDS, BENCH_ROUNDS, BENCH_ONLY (names with commas between) and BENCH_RESULTS. Throws on what makes no sense. */
-export function readOptions(env: NodeJS.ProcessEnv): Options {
-  const only = env["BENCH_ONLY"];
-  const roundCount = number(env, "BENCH_ROUNDS", 3, { least: 1, most: 100 });
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Throws on what makes no sense. */
+export function readOptions(env: Environment): Options {
   return {
-    seconds: number(env, "BENCH_SECONDS", 4, { least: 0.1, most: 600 }),
-    roundCount: Math.ceil(roundCount),
-    only: only === undefined || only === "" ? undefined : only.split(",").map((name) => name.trim()),
+    suites: names(env["BENCH_SUITES"]),
+    only: names(env["BENCH_ONLY"]),
     resultsDir: env["BENCH_RESULTS"] ?? path.join(repository, "bench/results"),
+    transferMiB: number(env, ["BENCH_TRANSFER_MIB"], 1024, { least: 1, most: 65_536 }),
+    serviceCount: number(env, ["BENCH_SERVICES"], usualScale.serviceCount, { least: 10, most: 9000 }),
+    sidecarCount: number(env, ["BENCH_SIDECARS"], usualScale.sidecarCount, { least: 1, most: 8000 }),
   };
 }
 
+/** BENCH_<SUITE>_SECONDS and _ROUNDS, else BENCH_SECONDS and BENCH_ROUNDS, else what is usual for the suite. */
+export function readTimes(env: Environment, suite: string, usual: SuiteTimes): SuiteTimes {
+  const own = `BENCH_${suite.toUpperCase()}`;
+  return {
+    seconds: number(env, [`${own}_SECONDS`, "BENCH_SECONDS"], usual.seconds, { least: 0.1, most: 600 }),
+    roundCount: Math.ceil(
+      number(env, [`${own}_ROUNDS`, "BENCH_ROUNDS"], usual.roundCount, { least: 1, most: 100 }),
+    ),
+  };
+}
+
+/** The settings that were given, as they would be typed. */
+export function commandOf(env: Environment): string {
+  const given = Object.entries(env).filter(
+    ([name, value]) => name.startsWith("BENCH_") && name !== "BENCH_RESULTS" && value,
+  );
+  return [...given.map(([name, value]) => `${name}=${value}`).sort(), "make bench"].join(" ");
+}
+
+function names(text: string | undefined): readonly string[] | undefined {
+  return text === undefined || text === "" ? undefined : text.split(",").map((name) => name.trim());
+}
+
+/** The first of the variables that is set. */
 function number(
-  env: NodeJS.ProcessEnv,
-  name: string,
+  env: Environment,
+  variables: readonly string[],
   usual: number,
   { least, most }: { readonly least: number; readonly most: number },
 ): number {
-  const text = env[name];
-  if (text === undefined || text === "") return usual;
-  const value = Number(text);
+  const name = variables.find((each) => env[each] !== undefined && env[each] !== "");
+  if (name === undefined) return usual;
+  const value = Number(env[name]);
   if (value >= least && value <= most) return value;
-  throw new Error(`${name}=${text}: expected a number from ${least} to ${most}`);
+  throw new Error(`${name}=${env[name]}: expected a number from ${least} to ${most}`);
 }

@@ -6,7 +6,7 @@ export const replyBytes = 1024;
 const readyTimeoutMs = 20_000;
 const requestTimeoutMs = 2000;
 
-/** Waits until a GET on the port gives the application's whole reply. */
+/** Waits until a GET for `api` on the port gives the application's whole reply. */
 export function untilServing(port: number, processes: readonly Started[]): Promise<void> {
   return untilReady(processes, readyTimeoutMs, async () => {
     const { status, bytes } = await get(port);
@@ -18,7 +18,7 @@ export function untilServing(port: number, processes: readonly Started[]): Promi
 function get(port: number): Promise<{ readonly status: number; readonly bytes: number }> {
   return new Promise((resolve, reject) => {
     const request = http.get(
-      { host: "127.0.0.1", port, agent: false, timeout: requestTimeoutMs },
+      { host: "127.0.0.1", port, agent: false, headers: { host: "api" }, timeout: requestTimeoutMs },
       (response) => {
         let bytes = 0;
         response.on("data", (chunk: Buffer) => (bytes += chunk.length));

@@ -49,6 +49,12 @@ export function statusBytes(status: string, name: string): number {
   return Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1] ?? 0) * 1024;
 }
 
+/** User and system time of a process and of each of its children, by process id. */
+export function cpuByProcess(pid: number): ReadonlyMap<number, number> {
+  const all = (root: number): readonly number[] => [root, ...childrenOf(root).flatMap(all)];
+  return new Map(all(pid).map((each) => [each, usageOf(each).cpuUs]));
+}
+
 function childrenOf(pid: number): number[] {
   const text = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
   return text === "" ? [] : text.split(" ").map(Number);

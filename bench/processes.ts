@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** How much of a process's output is kept to explain why it died. */
@@ -11,6 +12,12 @@ export interface Started {
   readonly pid: number;
   /** Throws, with the end of its output, when the process is no longer there. */
   assertAlive(): void;
+  /** Resolves with the `performance.now()` at which `text` came; rejects when the process ends or time is up. */
+  untilOutput(text: string, timeoutMs: number): Promise<number>;
+  /** Hears each whole line of its standard output from now on. */
+  onLine(listener: (line: string) => void): void;
+  /** SIGTERM, and SIGKILL after five seconds. Resolves when it has ended. */
+  stop(): Promise<void>;
 }
 
 /** The processes of one benchmark run: each is started here, and exactly these are ended. */
@@ -30,7 +37,11 @@ export class Processes {
       stdio: ["ignore", "pipe", "pipe"],
     });
     let output = "";
-    const keep = (text: string): void => void (output = (output + text).slice(-keptOutput));
+    const listeners = new Set<() => void>();
+    const keep = (text: string): void => {
+      output = (output + text).slice(-keptOutput);
+      for (const listener of listeners) listener();
+    };
     child.stdout.setEncoding("utf8").on("data", keep);
     child.stderr.setEncoding("utf8").on("data", keep);
     child.once("error", (error) => keep(error.message));
@@ -41,6 +52,13 @@ export class Processes {
       assertAlive() {
         if (child.pid !== undefined && !hasEnded(child)) return;
         throw new Error(`${name} ended: ${output.trim() || `exit code ${child.exitCode}`}`);
+      },
+      untilOutput: (text, timeoutMs) =>
+        untilOutput({ name, child, output: () => output, listeners }, text, timeoutMs),
+      onLine: (listener) => void createInterface({ input: child.stdout }).on("line", listener),
+      stop: async () => {
+        await end(child);
+        this.#children.delete(child);
       },
     };
   }
@@ -64,7 +82,13 @@ export class Processes {
     throw new Error(`${program} ${args[0] ?? ""}: exit code ${code}: ${problem.trim().slice(-keptOutput)}`);
   }
 
-  /** SIGTERM to all, in any order, and SIGKILL to what is left after five seconds. Nothing starts afterwards. */
+  /** SIGTERM to all, in any order, and SIGKILL to what is left after five seconds. */
+  async endAll(): Promise<void> {
+    await Promise.all([...this.#children].map(end));
+    this.#children.clear();
+  }
+
+  /** The same, and nothing starts afterwards. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     await Promise.all([...this.#children].map(end));
@@ -74,6 +98,38 @@ export class Processes {
   stopNow(): void {
     for (const child of this.#children) if (!hasEnded(child)) child.kill("SIGTERM");
   }
+}
+
+function untilOutput(
+  watched: {
+    readonly name: string;
+    readonly child: ChildProcess;
+    readonly output: () => string;
+    readonly listeners: Set<() => void>;
+  },
+  text: string,
+  timeoutMs: number,
+): Promise<number> {
+  const { name, child, output, listeners } = watched;
+  return new Promise((resolve, reject) => {
+    const finish = (settle: () => void): void => {
+      clearTimeout(timer);
+      listeners.delete(look);
+      child.off("exit", ended);
+      settle();
+    };
+    const look = (): void => {
+      const nowMs = performance.now();
+      if (output().includes(text)) finish(() => resolve(nowMs));
+    };
+    const fail = (why: string): void =>
+      finish(() => reject(new Error(`${name}: ${why} before "${text}": ${output().trim()}`)));
+    const ended = (): void => fail("ended");
+    const timer = setTimeout(() => fail(`${timeoutMs} ms passed`), timeoutMs);
+    listeners.add(look);
+    child.once("exit", ended);
+    look();
+  });
 }
 
 function hasEnded(child: ChildProcess): boolean {

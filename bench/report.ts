@@ -1,53 +1,53 @@
-import type { Figures, Round } from "./figures.js";
 import type { Machine } from "./machine.js";
+import type { TargetResult } from "./target.js";
 
-/** One data plane's part in a report. */
-export type Row =
-  | (RowHead & { readonly state: "measured"; readonly figures: Figures; readonly rounds: readonly Round[] })
-  /** Requests failed: its figures compare with nothing. */
-  | (RowHead & {
-      readonly state: "invalid";
-      readonly reason: string;
-      readonly figures: Figures;
-      readonly rounds: readonly Round[];
-    })
-  | (RowHead & { readonly state: "not available"; readonly reason: string });
-
-interface RowHead {
-  readonly name: string;
-  readonly note: string;
-  /** Empty when it is not known. */
-  readonly version: string;
-}
-
+/** Everything that one run of the benchmark found. */
 export interface Report {
   /** ISO 8601, UTC. */
   readonly startedAt: string;
+  /** What repeats the run. */
   readonly command: string;
   readonly machine: Machine;
-  readonly load: string;
-  readonly app: string;
-  readonly connections: number;
-  readonly seconds: number;
-  readonly roundCount: number;
-  /** Straight to the application, one connection. */
-  readonly directP50Us: number;
-  readonly rows: readonly Row[];
+  readonly durationSeconds: number;
+  readonly suites: readonly SuiteReport[];
+}
+
+/** What one suite found. */
+export interface SuiteReport extends Outcome {
+  readonly name: string;
+  readonly title: string;
+  readonly durationSeconds: number;
+  /** One minute's load average before the suite. */
+  readonly loadAverage: number;
   readonly targets: readonly TargetResult[];
 }
 
-/** Figures of a row that can be compared; undefined otherwise. */
-export function figuresOf(rows: readonly Row[], name: string): Figures | undefined {
-  const row = rows.find((each) => each.name === name);
-  return row?.state === "measured" ? row.figures : undefined;
+/** What a suite hands in; the targets are judged by what it found. */
+export interface Outcome {
+  /** What was done, in a sentence or two. */
+  readonly how: string;
+  /** What was measured and what helped: programs with their versions. */
+  readonly subjects: readonly Subject[];
+  readonly tables: readonly Table[];
+  /** One line for each thing that is missing or cannot be compared. */
+  readonly gaps: readonly string[];
+  /** Every single measurement, for the JSON file. */
+  readonly data: unknown;
+  /** Remora's own figures are there. */
+  readonly isRemoraMeasured: boolean;
 }
 
-export interface TargetResult {
-  readonly what: string;
-  readonly against: string;
-  /** The most that Remora's figure may be of the other's. */
-  readonly most: number;
-  readonly state: "met" | "missed" | "not measured";
-  /** undefined: one of the two was not measured. */
-  readonly ratio: number | undefined;
+export interface Subject {
+  readonly name: string;
+  /** Empty when it is not known. */
+  readonly version: string;
+  readonly note: string;
+}
+
+/** First column: what the row is about. */
+export interface Table {
+  /** Empty for the only table of a suite. */
+  readonly title: string;
+  readonly head: readonly string[];
+  readonly rows: readonly (readonly string[])[];
 }

@@ -1,151 +1,105 @@
-import { figuresOf, type Report, type Row, type TargetResult } from "./report.js";
-import type { Figures } from "./figures.js";
-import { ratioOf } from "./targets.js";
+import type { Machine } from "./machine.js";
+import type { Report, SuiteReport, Table } from "./report.js";
+import { ratioText } from "./cells.js";
+import type { Bound, TargetResult } from "./target.js";
 
-/** A higher load average before the run means that something else took part. */
+/** A higher load average means that something else takes part. */
 const quietLoadPerCore = 0.5;
-
-type Cells = readonly string[];
 
 /** The report for a terminal. */
 export function reportText(report: Report): string {
   return [
-    headline(report),
-    aligned(performance(report)),
-    "Added latency and memory",
-    aligned(footprint(report)),
-    ...gaps(report.rows),
-    "Targets (Remora against the other, same run)",
-    aligned(targetTable(report.targets)),
+    ...busyWarning(report),
+    ...report.suites.flatMap((suite) => [
+      `== ${suite.title}`,
+      suite.how,
+      ...suite.tables.flatMap((table) => [...(table.title === "" ? [] : [table.title]), aligned(table)]),
+      ...suite.gaps,
+    ]),
+    "== Targets (Remora, or Remora against the other of the same run)",
+    aligned(targetTable(report)),
   ].join("\n\n");
 }
 
 /** The report as a document. */
 export function reportMarkdown(report: Report): string {
-  const { machine, startedAt, command, load, app } = report;
+  const { machine, startedAt, command, durationSeconds } = report;
   const gib = (machine.memoryBytes / 2 ** 30).toFixed(1);
-  return `# HTTP/1.1 through two sidecars
+  return `# Benchmarks
 
-${headline(report)}
-
-* When: ${startedAt}, \`${command}\`
+${busyWarning(report)
+  .map((line) => `${line}\n\n`)
+  .join("")}* When: ${startedAt}, \`${command}\`, ${durationSeconds.toFixed(0)} s
 * Machine: ${machine.cpu}, ${machine.cores} cores, ${gib} GiB; ${machine.kernel}, ${machine.system}; load average before the run ${machine.loadAverage.toFixed(2)}
 * Runtime: Node ${machine.node}, OpenSSL ${machine.openssl}
-* Load: ${load}; application: ${app}
-${report.rows.map(({ name, version, note }) => `* ${name} ${version}: ${note}`).join("\n")}
+* Commit: ${machine.commit || "unknown"}
 
-${markdownTable(performance(report))}
-
-## Added latency and memory
-
-${markdownTable(footprint(report))}
-${gaps(report.rows)
-  .map((line) => `\n${line}\n`)
-  .join("")}
 ## Targets
 
-${markdownTable(targetTable(report.targets))}
+${markdownTable(targetTable(report))}
 
+${report.suites.map(suiteMarkdown).join("\n")}
 How this is measured and how to read it: [bench/README.md](../README.md).
 `;
 }
 
-function headline({ connections, seconds, roundCount, directP50Us, machine }: Report): string {
-  const isBusy = machine.loadAverage > machine.cores * quietLoadPerCore;
-  const warning = isBusy ? " THE MACHINE WAS BUSY with other work when this began: measure again." : "";
-  const rounds = roundCount === 1 ? "1 round" : `medians of ${roundCount} rounds`;
-  return (
-    `load -> outbound -> mTLS 1.3 -> inbound -> app, 1 KiB replies, one worker each, ${connections} connections, ` +
-    `${seconds} s, ${rounds}. Without sidecars p50 is ${whole(directP50Us)} us with 1 connection.${warning}`
+function suiteMarkdown(suite: SuiteReport): string {
+  const subjects = suite.subjects.map(
+    ({ name, version, note }) =>
+      `* ${[`${name} ${version}`.trim(), note].filter((text) => text !== "").join(": ")}`,
   );
-}
-
-function performance({ rows }: Report): readonly Cells[] {
-  const haproxy = figuresOf(rows, "HAProxy");
-  const httpProxy = figuresOf(rows, "http-proxy");
-  const cpu = ({ outbound, inbound }: Figures): number => outbound.cpuUsPerRequest + inbound.cpuUsPerRequest;
   return [
-    [
-      "data plane",
-      "out us/req",
-      "in us/req",
-      "x HAProxy",
-      "x http-proxy",
-      "req/s",
-      "p50 us",
-      "p99 us",
-      "errors",
-    ],
-    ...measured(rows).map(([name, f]) => [
-      name,
-      f.outbound.cpuUsPerRequest.toFixed(1),
-      f.inbound.cpuUsPerRequest.toFixed(1),
-      ratioText(ratioOf(f, haproxy, cpu)),
-      ratioText(ratioOf(f, httpProxy, cpu)),
-      whole(f.requestsPerSecond),
-      whole(f.p50Us),
-      whole(f.p99Us),
-      String(f.errors),
+    `## ${suite.title}`,
+    suite.how,
+    ...(subjects.length === 0 ? [] : [subjects.join("\n")]),
+    ...suite.tables.flatMap((table) => [
+      ...(table.title === "" ? [] : [`**${table.title}**`]),
+      markdownTable(table),
     ]),
-  ];
+    ...suite.gaps,
+    "",
+  ].join("\n\n");
 }
 
-function footprint({ rows }: Report): readonly Cells[] {
-  const haproxy = figuresOf(rows, "HAProxy");
-  const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
-  const both = (
-    { outbound, inbound }: Figures,
-    key: "idleRssBytes" | "loadRssBytes" | "peakRssBytes",
-  ): string => `${mib(outbound[key])} + ${mib(inbound[key])}`;
-  return [
-    ["data plane", "p50 added us", "x HAProxy", "RSS idle MiB", "under load MiB", "peak MiB"],
-    ...measured(rows).map(([name, f]) => [
-      name,
-      whole(f.addedP50Us),
-      ratioText(ratioOf(f, haproxy, ({ addedP50Us }) => addedP50Us)),
-      both(f, "idleRssBytes"),
-      both(f, "loadRssBytes"),
-      both(f, "peakRssBytes"),
-    ]),
-  ];
+function busyWarning({ machine }: Report): readonly string[] {
+  return isBusy(machine) ? ["THE MACHINE WAS BUSY with other work when this began: measure again."] : [];
 }
 
-/** An invalid row shows its figures, marked, so that its cause can be looked for. */
-function measured(rows: readonly Row[]): readonly (readonly [string, Figures])[] {
-  return rows.flatMap((row) => {
-    if (row.state === "not available") return [];
-    return [[row.state === "invalid" ? `${row.name} (invalid)` : row.name, row.figures] as const];
-  });
+function isBusy({ loadAverage, cores }: Machine): boolean {
+  return loadAverage > cores * quietLoadPerCore;
 }
 
-function gaps(rows: readonly Row[]): readonly string[] {
-  return rows.flatMap((row) =>
-    row.state === "measured" ? [] : [`${row.name}: ${row.state}: ${row.reason.replace(/\s+/g, " ")}`],
-  );
+function targetTable({ suites }: Report): Table {
+  return {
+    title: "",
+    head: ["figure", "against", "target", "measured", "", "remark"],
+    rows: suites.flatMap(({ targets }) =>
+      targets.map((target) => [
+        target.what,
+        target.against || "-",
+        boundText(target.bound),
+        valueText(target),
+        target.state,
+        target.why,
+      ]),
+    ),
+  };
 }
 
-function targetTable(targets: readonly TargetResult[]): readonly Cells[] {
-  return [
-    ["figure", "against", "target", "ratio", ""],
-    ...targets.map(({ what, against, most, ratio, state }) => [
-      ...[what, against, `<= ${most.toFixed(1)}x`, ratioText(ratio), state],
-    ]),
-  ];
+function boundText({ side, value, unit }: Bound): string {
+  return `${side === "most" ? "<=" : ">="} ${unit === "x" ? `${value.toFixed(2)}x` : `${value} ${unit}`}`;
 }
 
-function ratioText(ratio: number | undefined): string {
-  return ratio === undefined ? "-" : `${ratio.toFixed(2)}x`;
-}
-
-function whole(value: number): string {
-  return String(Math.round(value));
+function valueText({ value, bound }: TargetResult): string {
+  if (value === undefined) return "-";
+  if (bound.unit === "x") return ratioText(value);
+  return `${bound.unit === "s" ? value.toFixed(2) : value.toFixed(0)} ${bound.unit}`;
 }
 
 /** First column to the left, the others to the right. */
-function aligned(table: readonly Cells[]): string {
-  const widths = (table[0] ?? []).map((_, column) =>
-    Math.max(...table.map((row) => row[column]?.length ?? 0)),
-  );
+function aligned({ head, rows }: Table): string {
+  const table = [head, ...rows];
+  const widths = head.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
   return table
     .map((row) =>
       row
@@ -158,9 +112,9 @@ function aligned(table: readonly Cells[]): string {
     .join("\n");
 }
 
-function markdownTable([head = [], ...body]: readonly Cells[]): string {
-  const line = (cells: Cells): string => `| ${cells.join(" | ")} |`;
-  return [line(head), line(head.map((_, column) => (column === 0 ? "---" : "---:"))), ...body.map(line)].join(
+function markdownTable({ head, rows }: Table): string {
+  const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
+  return [line(head), line(head.map((_, column) => (column === 0 ? "---" : "---:"))), ...rows.map(line)].join(
     "\n",
   );
 }

@@ -2,7 +2,6 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import type { DataPlane } from "../data-plane.js";
 import { freePorts } from "../free-ports.js";
-import { untilServing } from "../probe.js";
 import { repository } from "../program-path.js";
 import type { SideSettings } from "./http-proxy-side.js";
 
@@ -17,7 +16,7 @@ export const httpProxy: DataPlane = {
     const { version } = JSON.parse(await readFile(manifest, "utf8")) as { version: string };
     return `${version} on Node ${process.version}`;
   },
-  async start({ processes, appPort, identities }) {
+  async start({ processes, appPort, identities, untilServing }) {
     const [outbound = 0, inbound = 0] = await freePorts(2);
     const { ca, web, api } = identities;
     const launch = (settings: SideSettings): ReturnType<typeof processes.start> =>

@@ -3,7 +3,9 @@ export function nginxConfig(dir: string, name: string, http: string): string {
   const folders = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
     (kind) => `  ${kind}_temp_path ${dir}/${name}.${kind};`,
   );
-  return `worker_processes 1;
+  // Started by root, the worker would be nobody, who may not read the folder.
+  const user = process.getuid?.() === 0 ? "user root;\n" : "";
+  return `${user}worker_processes 1;
 daemon off;
 pid ${dir}/${name}.nginx.pid;
 error_log stderr crit;

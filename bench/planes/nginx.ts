@@ -2,7 +2,6 @@ import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { DataPlane, Surroundings } from "../data-plane.js";
 import { freePorts } from "../free-ports.js";
-import { untilServing } from "../probe.js";
 import { requireProgram } from "../program-path.js";
 import { nginxConfig } from "./nginx-config.js";
 
@@ -14,7 +13,7 @@ export const nginx: DataPlane = {
     const text = await processes.run("/bin/sh", ["-c", '"$0" -v 2>&1', requireProgram("nginx")]);
     return /nginx\/(\S+)/.exec(text)?.[1] ?? text.trim();
   },
-  async start({ dir, processes, appPort, identities }) {
+  async start({ dir, processes, appPort, identities, untilServing }) {
     const program = requireProgram("nginx");
     const [outbound = 0, inbound = 0] = await freePorts(2);
     const { ca, web, api } = identities;

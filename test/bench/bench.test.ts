@@ -4,12 +4,15 @@ import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import t from "tap";
-import { median, quantile, summarize, type Figures, type Round } from "../../bench/figures.js";
-import { readOptions } from "../../bench/options.js";
+import { readH2load } from "../../bench/load/h2load.js";
+import { median, quantile } from "../../bench/median.js";
+import { commandOf, readOptions, readTimes } from "../../bench/options.js";
 import { cpuTicks, processUsage, statusBytes } from "../../bench/process-usage.js";
-import type { Report, Row } from "../../bench/report.js";
+import type { Report } from "../../bench/report.js";
+import type { Row } from "../../bench/rounds.js";
+import { findings, summarize, type Http1Figures, type Http1Round } from "../../bench/suites/http1.js";
 import { reportMarkdown, reportText } from "../../bench/table.js";
-import { judge } from "../../bench/targets.js";
+import { judge, type Target } from "../../bench/target.js";
 
 const bench = path.resolve(import.meta.dirname, "../../bench/bench.js");
 const isLinux = process.platform === "linux";
@@ -22,7 +25,7 @@ interface Run {
 
 function startBench(dir: string, env: Readonly<Record<string, string>>): Run {
   const child = spawn(process.execPath, [bench], {
-    env: { ...process.env, TMPDIR: dir, BENCH_ONLY: "Remora,http-proxy", BENCH_ROUNDS: "1", ...env },
+    env: { ...process.env, TMPDIR: dir, BENCH_ROUNDS: "1", BENCH_SECONDS: "0.3", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let output = "";
@@ -52,20 +55,32 @@ t.test(
     const dir = t.testdir({ tmp: {}, results: {} });
     const tmp = path.join(dir, "tmp");
     const { code, output } = await startBench(tmp, {
-      BENCH_SECONDS: "0.3",
+      BENCH_SUITES: "http1,fleet,tcp",
+      BENCH_ONLY: "Remora,http-proxy",
+      BENCH_SERVICES: "12",
+      BENCH_SIDECARS: "6",
       BENCH_RESULTS: path.join(dir, "results"),
     }).ended;
     t.equal(code, 0, `succeeds: ${output}`);
-    const [json = ""] = readdirSync(path.join(dir, "results")).filter((name) => name.endsWith("-http1.json"));
-    const report = JSON.parse(readFileSync(path.join(dir, "results", json), "utf8")) as Report;
+    const json = readFileSync(path.join(dir, "results", fileIn(path.join(dir, "results"))), "utf8");
+    const { suites } = JSON.parse(json) as Report;
     t.same(
-      report.rows.map(({ name, state }) => [name, state]),
+      suites.map(({ name, isRemoraMeasured }) => [name, isRemoraMeasured]),
+      [
+        ["http1", true],
+        ["tcp", true],
+        ["fleet", true],
+      ],
+    );
+    const rows = suites[0]?.data as readonly Row<Http1Figures, Http1Round>[];
+    t.same(
+      rows.map(({ name, state }) => [name, state]),
       [
         ["Remora", "measured"],
         ["http-proxy", "measured"],
       ],
     );
-    for (const row of report.rows) {
+    for (const row of rows) {
       if (row.state !== "measured") continue;
       const { figures, name } = row;
       t.equal(figures.errors, 0, `${name}: no failed request`);
@@ -78,22 +93,41 @@ t.test(
         `${name}: latency`,
       );
       for (const side of [figures.outbound, figures.inbound]) {
-        t.ok(side.cpuUsPerRequest > 0, `${name}: CPU per request`);
+        t.ok(side.cpuUsPerUnit > 0, `${name}: CPU per request`);
         t.ok(side.idleRssBytes > 2 ** 20 && side.peakRssBytes >= side.loadRssBytes, `${name}: memory`);
       }
       t.not(row.version, "", `${name}: version`);
     }
+    const fleet = suites[2];
+    const changes = (fleet?.data as { readonly big: { readonly changes: readonly { resent: number }[] } })
+      .big;
+    t.ok(changes.changes.length > 0, "endpoint changes reached the sidecars");
+    for (const { resent } of changes.changes) t.equal(resent, 0, "only the changed endpoints were sent");
+    t.same(
+      fleet?.targets.filter(({ id }) => id === "cpu" || id === "embedded registry").map(({ state }) => state),
+      ["not measured", "not measured"],
+      "a small fleet judges no target",
+    );
     t.match(readFileSync(path.join(dir, "results/latest.md"), "utf8"), /\| Remora \| \d/);
     t.same(readdirSync(tmp), [], "its folder is removed");
     t.same(processesOf(tmp), [], "its processes are ended");
   },
 );
 
+/** The name of the one JSON file. */
+function fileIn(dir: string): string {
+  const [file = "", ...others] = readdirSync(dir).filter((name) => name.endsWith(".json"));
+  if (others.length > 0 || !file.endsWith("-http1-tcp-fleet.json"))
+    throw new Error(`files: ${file}, ${others.join(", ")}`);
+  return file;
+}
+
 t.test("an interrupted run leaves nothing behind", { skip: !isLinux && "needs /proc" }, async (t) => {
   const dir = t.testdir({ tmp: {}, results: {} });
   const tmp = path.join(dir, "tmp");
   const run = startBench(tmp, {
     BENCH_SECONDS: "30",
+    BENCH_SUITES: "http1",
     BENCH_ONLY: "http-proxy",
     BENCH_RESULTS: path.join(dir, "results"),
   });
@@ -108,14 +142,26 @@ t.test("an interrupted run leaves nothing behind", { skip: !isLinux && "needs /p
 });
 
 t.test("settings that make no sense are refused", async (t) => {
-  t.match(readOptions({}), { seconds: 4, roundCount: 3, only: undefined });
+  t.match(readOptions({}), { suites: undefined, only: undefined, serviceCount: 1000 });
   t.same(readOptions({ BENCH_ONLY: "Remora, nginx" }).only, ["Remora", "nginx"]);
-  t.throws(() => readOptions({ BENCH_SECONDS: "soon" }), {
+  const usual = { seconds: 4, roundCount: 3 };
+  t.same(readTimes({}, "http1", usual), usual);
+  const env = { BENCH_SECONDS: "2", BENCH_HTTP1_SECONDS: "7", BENCH_ROUNDS: "1" };
+  t.same(readTimes(env, "http1", usual), { seconds: 7, roundCount: 1 }, "the suite's own goes first");
+  t.same(readTimes(env, "tcp", usual), { seconds: 2, roundCount: 1 });
+  t.throws(() => readTimes({ BENCH_SECONDS: "soon" }, "tcp", usual), {
     message: /BENCH_SECONDS=soon: expected a number/,
   });
-  const { code, output } = await startBench(t.testdir({}), { BENCH_ONLY: "Envoy" }).ended;
-  t.equal(code, 1);
-  t.match(output, /^bench: BENCH_ONLY: no data plane Envoy; there are Remora, HAProxy/);
+  t.equal(
+    commandOf({ ...env, PATH: "/bin", BENCH_RESULTS: "/tmp" }),
+    "BENCH_HTTP1_SECONDS=7 BENCH_ROUNDS=1 BENCH_SECONDS=2 make bench",
+  );
+  const plane = await startBench(t.testdir({}), { BENCH_ONLY: "Envoy" }).ended;
+  t.equal(plane.code, 1);
+  t.match(plane.output, /^bench: BENCH_ONLY: no data plane Envoy; there are Remora, HAProxy/);
+  const suite = await startBench(t.testdir({}), { BENCH_SUITES: "http3" }).ended;
+  t.equal(suite.code, 1);
+  t.match(suite.output, /^bench: BENCH_SUITES: no suite http3; there are http1, grpc/);
 });
 
 t.test("reads usage from /proc", async (t) => {
@@ -134,15 +180,16 @@ t.test("reads usage from /proc", async (t) => {
 
 const load = { requests: 1000, errors: 0, bytes: 2_000_000, durationUs: 1e6, p50Us: 200, p99Us: 900 };
 
-function round(cpuUs: number, singleP50Us: number): Round {
+function round(cpuUs: number, singleP50Us: number): Http1Round {
   const side = { cpuUs, rssBytes: 2 ** 25, peakRssBytes: cpuUs * 2 ** 10 };
   const single = { ...load, requests: 10, bytes: 20_000, p50Us: singleP50Us };
   return { load, outbound: side, inbound: side, single, direct: { ...load, p50Us: 50 } };
 }
 
-function figures(cpuUs: number, singleP50Us: number): Figures {
-  const usage = { cpuUs: 0, rssBytes: 2 ** 24, peakRssBytes: 2 ** 24 };
-  return summarize([round(cpuUs, singleP50Us)], { outbound: usage, inbound: usage });
+const usage = { cpuUs: 0, rssBytes: 2 ** 24, peakRssBytes: 2 ** 24 };
+
+function figures(...rounds: readonly Http1Round[]): Http1Figures {
+  return summarize(rounds, { outbound: usage, inbound: usage });
 }
 
 t.test("figures are medians of the rounds", async (t) => {
@@ -151,13 +198,8 @@ t.test("figures are medians of the rounds", async (t) => {
   t.throws(() => median([]));
   t.equal(quantile([1, 2, 3, 4], 0.99), 4);
   t.equal(quantile([], 0.5), 0);
-  const usage = { cpuUs: 7, rssBytes: 2 ** 24, peakRssBytes: 2 ** 24 };
-  const three = summarize([round(30_000, 90), round(10_000, 80), round(20_000, 400)], {
-    outbound: usage,
-    inbound: usage,
-  });
-  t.match(three, {
-    outbound: { cpuUsPerRequest: 20, idleRssBytes: 2 ** 24, peakRssBytes: 30_000 * 2 ** 10 },
+  t.match(figures(round(30_000, 90), round(10_000, 80), round(20_000, 400)), {
+    outbound: { cpuUsPerUnit: 20, idleRssBytes: 2 ** 24, peakRssBytes: 30_000 * 2 ** 10 },
     requestsPerSecond: 1000,
     singleP50Us: 90,
     addedP50Us: 40,
@@ -166,55 +208,92 @@ t.test("figures are medians of the rounds", async (t) => {
   });
 });
 
+t.test("reads what h2load says", async (t) => {
+  const summary = `finished in 1.00s, 3.00 req/s, 1KB/s
+requests: 4 total, 5 started, 4 done, 3 succeeded, 1 failed, 1 errored, 0 timeout
+status codes: 2 2xx, 0 3xx, 1 4xx, 0 5xx
+traffic: 1.5KB (1536) total, 100B (100) headers (space savings 49.52%), 40B (40) data`;
+  const log = "1795265733595605\t200\t706\n1795265733595606\t200\t90\n1795265733595607\t404\t800\n";
+  t.same(readH2load(summary, log, 1), {
+    ...{ requests: 4, errors: 2, bytes: 1536, durationUs: 1e6, p50Us: 706, p99Us: 800 },
+  });
+});
+
+t.test("judges by bound, and says what was not measured", async (t) => {
+  const target = (id: string, side: "most" | "least", value: number): Target => ({
+    ...{ id, what: id, against: "", bound: { side, value, unit: "ms" } },
+  });
+  const results = judge(
+    [target("a", "most", 5), target("b", "most", 5), target("c", "least", 2), target("d", "least", 2)],
+    new Map([
+      ["a", { value: 5 }],
+      ["b", { value: 5.1 }],
+      ["c", { value: 1.9, isUnfit: true, why: "too few cores" }],
+    ]),
+  );
+  t.same(
+    results.map(({ id, state, why }) => [id, state, why]),
+    [
+      ["a", "met", ""],
+      ["b", "missed", ""],
+      ["c", "not measured", "too few cores"],
+      ["d", "not measured", ""],
+    ],
+  );
+});
+
 t.test("compares with what was measured, and says what was not", async (t) => {
   const head = (name: string): { name: string; note: string; version: string } => ({
     name,
     note: "",
     version: "1",
   });
-  const rows: Row[] = [
-    { ...head("Remora"), state: "measured", figures: figures(24_000, 89), rounds: [] },
-    { ...head("HAProxy"), state: "measured", figures: figures(16_000, 80), rounds: [] },
-    { ...head("nginx"), state: "not available", reason: "no nginx on this machine" },
+  const rows: Row<Http1Figures, Http1Round>[] = [
+    { ...head("Remora"), state: "measured", figures: figures(round(24_000, 89)), rounds: [] },
+    { ...head("HAProxy"), state: "measured", figures: figures(round(16_000, 80)), rounds: [] },
     {
       ...head("http-proxy"),
       state: "invalid",
       reason: "3 of 1010 requests failed",
-      figures: figures(1, 1),
+      figures: figures(round(1, 1)),
       rounds: [],
     },
   ];
-  const targets = judge(rows);
-  t.same(
-    targets.map(({ against, ratio, state }) => [against, ratio, state]),
-    [
-      ["HAProxy", 1.5, "met"],
-      ["HAProxy", 1.5, "met"],
-      ["http-proxy", undefined, "not measured"],
-      ["http-proxy", undefined, "not measured"],
-      ["HAProxy", 1.3, "met"],
-    ],
-  );
-  const slow = judge([
-    { ...head("Remora"), state: "measured", figures: figures(26_000, 90), rounds: [] },
-    ...rows.slice(1, 2),
-  ]);
-  t.same(
-    slow.filter(({ against }) => against === "HAProxy").map(({ state }) => state),
-    ["missed", "missed", "missed"],
-  );
+  const found = findings(rows);
+  t.equal(found.get("outbound HAProxy")?.value, 1.5);
+  t.equal(found.get("added p50")?.value, 1.3);
+  t.equal(found.get("outbound http-proxy")?.value, undefined, "an invalid row compares with nothing");
   const report: Report = {
-    ...{ startedAt: "2030-01-01T00:00:00.000Z", command: "make bench", load: "wrk", app: "nginx" },
-    ...{ connections: 64, seconds: 4, roundCount: 1, directP50Us: 50, rows, targets },
+    ...{ startedAt: "2030-01-01T00:00:00.000Z", command: "make bench", durationSeconds: 60 },
     machine: {
       ...{ cpu: "C", cores: 2, memoryBytes: 2 ** 30, kernel: "Linux", system: "", node: "v20", openssl: "3" },
-      loadAverage: 0.2,
+      ...{ commit: "abc", loadAverage: 0.2 },
     },
+    suites: [
+      {
+        ...{ name: "http1", title: "HTTP/1.1", how: "so", durationSeconds: 60, loadAverage: 0, data: null },
+        subjects: [{ ...head("Remora") }],
+        tables: [{ title: "", head: ["data plane", "x HAProxy"], rows: [["Remora", "1.50x"]] }],
+        gaps: ["http-proxy: invalid: 3 of 1010 requests failed"],
+        isRemoraMeasured: true,
+        targets: judge(
+          [
+            {
+              id: "outbound HAProxy",
+              what: "CPU",
+              against: "HAProxy",
+              bound: { side: "most", value: 1, unit: "x" },
+            },
+          ],
+          found,
+        ),
+      },
+    ],
   };
   for (const text of [reportText(report), reportMarkdown(report)]) {
-    t.match(text, "nginx: not available: no nginx on this machine");
     t.match(text, "http-proxy: invalid: 3 of 1010 requests failed");
-    t.match(text, /Remora[ |]+24\.0[ |]+24\.0[ |]+1\.50x[ |]+-[ |]+1000/);
+    t.match(text, /Remora[ |]+1\.50x/);
+    t.match(text, /CPU[ |]+HAProxy[ |]+<= 1\.00x[ |]+1\.50x[ |]+missed/);
     t.notMatch(text, "BUSY");
   }
   t.match(reportText({ ...report, machine: { ...report.machine, loadAverage: 1.5 } }), "BUSY");

@@ -1,4 +1,4 @@
-/** The application where there is no nginx: `node node-app.js PORT BYTES`. */
+/** The application where there is no nginx: `node node-http.js PORT BYTES`. */
 import { createServer } from "node:http";
 
 const [, , port, bytes] = process.argv;

@@ -1,9 +1,11 @@
-/** A small load generator: `node node-load.js RUN`, a LoadRun as JSON; prints a LoadResult as JSON. */
+/** A small load generator: `node node-http.js RUN`, an HttpRun as JSON; prints a LoadResult as JSON. */
 import http from "node:http";
-import { quantile } from "./figures.js";
-import type { LoadResult, LoadRun } from "./load.js";
+import { quantile } from "../median.js";
+import type { HttpRun } from "./http-load.js";
+import type { LoadResult } from "./load-result.js";
 
-const { port, connections, seconds } = JSON.parse(process.argv[2] ?? "{}") as LoadRun;
+const { port, connections, seconds, host } = JSON.parse(process.argv[2] ?? "{}") as HttpRun;
+const headers = { host: host ?? `127.0.0.1:${port}` };
 const agent = new http.Agent({ keepAlive: true, maxSockets: connections });
 /** By each connection, even when the time is over: fewer say nothing on a machine that hardly lets us run. */
 const leastRequests = 10;
@@ -20,7 +22,7 @@ function once(): Promise<void> {
       errors++;
       resolve();
     };
-    const request = http.get({ host: "127.0.0.1", port, agent, timeout: 2000 }, (response) => {
+    const request = http.get({ host: "127.0.0.1", port, agent, headers, timeout: 2000 }, (response) => {
       response.on("data", (chunk: Buffer) => (bytes += chunk.length));
       response.once("error", failed);
       response.once("end", () => {
