@@ -4,6 +4,7 @@
  * metadata of the call:
  *
  *     want-status, want-message    how it ends, once it has read (and echoed, streamed) everything
+ *     want-message-bin             the same, any UTF-8
  *     want-count, want-size        ServerStream: messages (default 1) and bytes of each (default: the request's message)
  *     want-headers                 initial metadata at once
  *     want-silence                 never ends by itself
@@ -11,7 +12,8 @@
  *     fail-first, call-key         want-status holds only for the first N calls with this key
  *     echo-*, trail-*              come back as initial metadata, as trailers
  *
- * Trailers tell `seen-deadline-ms`: what was left of the deadline when the call arrived.
+ * Trailers tell `seen-deadline-ms`: what was left of the deadline when the call arrived. The server also answers gRPC's health
+ * checks (grpc.health.v1), one by one and as a stream.
  */
 import {
   Client,
@@ -55,6 +57,15 @@ const definition = {
   Duplex: method("Duplex", true, true),
 } satisfies ServiceDefinition;
 
+/** https://github.com/grpc/grpc/blob/master/doc/health-checking.md */
+export const healthService = "grpc.health.v1.Health";
+/** HealthCheckResponse{status}: SERVING is 1, NOT_SERVING is 2. */
+const healthMessage = (isServing: boolean): Buffer => Buffer.from([0x08, isServing ? 1 : 2]);
+const healthDefinition = {
+  Check: { ...method("Unary", false, false), path: `/${healthService}/Check` },
+  Watch: { ...method("ServerStream", false, true), path: `/${healthService}/Watch` },
+} satisfies ServiceDefinition;
+
 const unlimited: ChannelOptions = {
   "grpc.max_receive_message_length": -1,
   "grpc.max_send_message_length": -1,
@@ -84,12 +95,15 @@ export class GrpcEchoServer {
   readonly #server = new Server(unlimited);
   /** Key: call-key; value: calls that have failed on wish. */
   readonly #failures = new Map<string, number>();
+  readonly #watchers = new Set<ServerWritableStream<Buffer, Buffer>>();
+  #isServing = true;
   port = 0;
 
   static async start(port = 0): Promise<GrpcEchoServer> {
     const made = new GrpcEchoServer();
     const server = made.#server;
     server.addService(definition, made.#handlers());
+    server.addService(healthDefinition, made.#healthHandlers());
     made.port = await new Promise<number>((resolve, reject) => {
       server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, bound) =>
         error === null ? resolve(bound) : reject(error),
@@ -100,6 +114,17 @@ export class GrpcEchoServer {
 
   get address(): string {
     return `127.0.0.1:${this.port}`;
+  }
+
+  /** Watches of the service's health that are open. */
+  get watchers(): number {
+    return this.#watchers.size;
+  }
+
+  /** What health checks are told from now on, those under way too. At first true. */
+  setServing(isServing: boolean): void {
+    this.#isServing = isServing;
+    for (const watcher of this.#watchers) watcher.write(healthMessage(isServing));
   }
 
   /** Finishes the calls under way, after GOAWAY. */
@@ -147,6 +172,18 @@ export class GrpcEchoServer {
           call.once("drain", () => call.resume());
         });
         call.on("end", () => this.#finishStream(seen, call));
+      },
+    };
+  }
+
+  #healthHandlers() {
+    return {
+      Check: (_: ServerUnaryCall<Buffer, Buffer>, reply: UnaryReply) =>
+        reply(null, healthMessage(this.#isServing), new Metadata()),
+      Watch: (call: ServerWritableStream<Buffer, Buffer>) => {
+        this.#watchers.add(call);
+        call.once("cancelled", () => this.#watchers.delete(call));
+        call.write(healthMessage(this.#isServing));
       },
     };
   }
@@ -204,7 +241,14 @@ export class GrpcEchoServer {
     if (pushback !== undefined) trailers.set("grpc-retry-pushback-ms", pushback);
     const code = Number(wish(seen, "want-status") ?? 0);
     if (code === 0 || !this.#stillFails(seen)) return end(null, trailers);
-    end({ code, details: wish(seen, "want-message") ?? "", metadata: trailers }, trailers);
+    end(
+      {
+        code,
+        details: wish(seen, "want-message") ?? wish(seen, "want-message-bin") ?? "",
+        metadata: trailers,
+      },
+      trailers,
+    );
   }
 
   #stillFails(seen: SeenCall): boolean {
@@ -266,6 +310,25 @@ export class GrpcEchoClient {
   /** One call to its end. Unary and ServerStream send the first of `sent`. */
   call(name: EchoMethod, sent: readonly Buffer[] = [], options: EchoOptions = {}): Promise<EchoOutcome> {
     return this.start(name, sent, options).outcome;
+  }
+
+  /** grpc.health.v1: is the service serving? Rejects when the check fails. */
+  check(): Promise<boolean> {
+    const { path } = healthDefinition.Check;
+    return new Promise((resolve, reject) => {
+      this.#client.makeUnaryRequest(path, bytes, bytes, Buffer.alloc(0), (error, message) => {
+        if (message === undefined) reject(error ?? new Error("neither a message nor an error"));
+        else resolve(message[1] === 1);
+      });
+    });
+  }
+
+  /** Adds to `seen` what the service says about its health, until it is cancelled. */
+  watch(seen: boolean[]): { cancel(): void } {
+    const { path } = healthDefinition.Watch;
+    const call = this.#client.makeServerStreamRequest(path, bytes, bytes, Buffer.alloc(0));
+    call.on("error", () => undefined); // its cancel
+    return call.on("data", (message: Buffer) => seen.push(message[1] === 1));
   }
 
   start(name: EchoMethod, sent: readonly Buffer[] = [], options: EchoOptions = {}): EchoCall {

@@ -79,7 +79,7 @@ class Call:
         if status != 0 and self.still_fails():
             code = next(code for code in grpc.StatusCode if code.value[0] == status)
             self.context.set_code(code)
-            self.context.set_details(wants.get("want-message", ""))
+            self.context.set_details(wants.get("want-message") or wants.get("want-message-bin", b"").decode())
             return status
 
     def still_fails(self):
@@ -155,7 +155,10 @@ def serve(port):
 
 def run_call(channel, options):
     path = f"/{SERVICE}/{options.method}"
-    messages = [text.encode() for text in options.message or [""]]
+    if options.size is None:
+        messages = [text.encode() for text in options.message or [""]]
+    else:
+        messages = [bytes(i & 0xFF for i in range(options.size))] * options.count
     metadata = [split(pair) for pair in options.metadata or []]
     wishes = {"metadata": metadata, "timeout": options.deadline}
     started = time.monotonic()
@@ -215,6 +218,8 @@ def main():
     client.add_argument("address")
     client.add_argument("method", choices=["Unary", "ServerStream", "ClientStream", "Duplex"])
     client.add_argument("--message", action="append", help="one message; may be repeated")
+    client.add_argument("--size", type=int, help="in place of --message: bytes 0, 1, 2 ... 255, 0 ...")
+    client.add_argument("--count", type=int, default=1, help="messages of --size bytes")
     client.add_argument("--metadata", action="append", help="key=value; base64 for -bin keys")
     client.add_argument("--deadline", type=float, help="seconds")
     client.add_argument("--cancel-after", type=int, help="messages received before the call is cancelled")

@@ -1,21 +1,20 @@
 /** grpc_peer.py as a child process: gRPC's C core at the other end of the wire. */
-import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { z } from "zod";
 import type { EchoMethod } from "./grpc-peers.js";
 import { eventually } from "./eventually.js";
+import { pythonWith, skipWithoutPython } from "./python.js";
 
 /** Debian's python3-grpcio belongs to Debian's Python, whatever else is on PATH. */
-const python = "/usr/bin/python3";
+const python = pythonWith("grpc");
 const script = path.resolve(import.meta.dirname, "../../../test/support/grpc_peer.py");
 
 /** tap's `skip` option: false when there is a Python with grpcio, else the reason. With CI=true it never skips. */
 export function skipWithoutPythonGrpc(): string | false {
-  if (process.env["CI"] === "true") return false;
-  const found = spawnSync(python, ["-c", "import grpc"], { stdio: "ignore" }).status === 0;
-  return found ? false : "no python3-grpcio";
+  return skipWithoutPython("grpc");
 }
 
 const seenCall = z.object({
@@ -91,6 +90,9 @@ export class PythonEchoServer {
 
 export interface PythonCallOptions {
   readonly messages?: readonly string[];
+  /** In place of `messages`: `count` times (default 1) the pattern of so many bytes. */
+  readonly size?: number;
+  readonly count?: number;
   /** Values of `-bin` keys in base64. */
   readonly metadata?: Readonly<Record<string, string>>;
   readonly deadlineMs?: number;
@@ -106,10 +108,12 @@ export async function pythonCalls(
   method: EchoMethod,
   options: PythonCallOptions = {},
 ): Promise<PythonOutcome[]> {
-  const { messages = [], metadata = {}, deadlineMs, cancelAfter, cancelAfterMs, repeat, authority } = options;
+  const { messages = [], metadata = {}, size, count, deadlineMs } = options;
+  const { cancelAfter, cancelAfterMs, repeat, authority } = options;
   const flags: string[] = [];
   for (const message of messages) flags.push(`--message=${message}`);
   for (const [key, value] of Object.entries(metadata)) flags.push(`--metadata=${key}=${value}`);
+  if (size !== undefined) flags.push(`--size=${size}`, `--count=${count ?? 1}`);
   if (deadlineMs !== undefined) flags.push(`--deadline=${deadlineMs / 1000}`);
   if (cancelAfter !== undefined) flags.push(`--cancel-after=${cancelAfter}`);
   if (cancelAfterMs !== undefined) flags.push(`--cancel-after-ms=${cancelAfterMs}`);
