@@ -10,6 +10,9 @@ export type DecodeOutcome = "ok" | "too_large" | "too_many" | "malformed";
 /** What a field costs beside its bytes (RFC 7541 §4.1). */
 export const fieldOverhead = 32;
 
+/** Size of every table until settings say otherwise (RFC 9113 §6.5.2). */
+export const initialTableBytes = 4096;
+
 interface Entry {
   readonly name: string;
   readonly value: string;
@@ -22,8 +25,8 @@ interface Entry {
 export class HpackDecoder {
   readonly #maxTableBytes: number;
   #tableBytes = 0;
-  /** What the peer has chosen, at most `#maxTableBytes`. */
-  #limitBytes: number;
+  /** What the peer has chosen; before it has seen our setting, the size that both begin with (RFC 9113 §6.5.2). */
+  #limitBytes = initialTableBytes;
   /** A ring, its length a power of two: the newest entry is at `#newest`. */
   #ring: (Entry | undefined)[] = new Array<Entry | undefined>(64);
   #newest = 0;
@@ -36,7 +39,6 @@ export class HpackDecoder {
   /** @param tableBytes our SETTINGS_HEADER_TABLE_SIZE: the most that the peer may make us keep. */
   constructor(tableBytes: number) {
     this.#maxTableBytes = tableBytes;
-    this.#limitBytes = tableBytes;
   }
 
   /**

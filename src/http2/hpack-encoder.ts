@@ -2,7 +2,7 @@ import { ProxyError } from "../errors/proxy-error.js";
 import { valueBytes } from "../traffic/field-syntax.js";
 import { isHeaderName } from "../traffic/headers.js";
 import type { ByteWriter } from "./byte-writer.js";
-import { fieldOverhead } from "./hpack-decoder.js";
+import { fieldOverhead, initialTableBytes } from "./hpack-decoder.js";
 import { indexingRules, isShort, type IndexingRule } from "./indexing-rule.js";
 import { staticCount, staticFields } from "./static-table.js";
 
@@ -49,10 +49,10 @@ interface Entry {
  */
 export class HpackEncoder {
   readonly #maxTableBytes: number;
-  #limitBytes = 4096;
+  #limitBytes = initialTableBytes;
   #tableBytes = 0;
   /** The smallest size since the last block, and whether the decoder must be told. */
-  #smallestLimit = 4096;
+  #smallestLimit = initialTableBytes;
   #owesUpdate = false;
   readonly #names = new Map<string, NameState>();
   /** Oldest first, from `#oldest` on; running number of entry i is `#evicted` + i - `#oldest` + 1. */
