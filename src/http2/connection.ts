@@ -47,7 +47,7 @@ export abstract class Http2Connection<S extends Http2Stream>
   constructor(socket: Socket, options: Http2LinkOptions, firstLookMs: number) {
     super(socket, options, firstLookMs);
     const { limits } = options;
-    this.guard = new FloodGuard(limits);
+    this.guard = new FloodGuard(limits, options.isMesh);
     this.reader = new FrameReader(this, limits.maxFrameBytes);
     this.sendQueue = new SendQueue(this.writer, this.guard);
     this.credit = new ReceiveCredit(this.writer, limits, () => options.onLimit("held_bytes"));

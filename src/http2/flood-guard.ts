@@ -11,6 +11,7 @@ const controlWindowMs = 1000;
  */
 export class FloodGuard {
   readonly #limits: Http2Limits;
+  readonly #minStreams: number;
   #streams = 0;
   #recentStreams = 0;
   #recentResets = 0;
@@ -21,26 +22,27 @@ export class FloodGuard {
   #controlFrames = 0;
   #controlSinceMs = -Infinity;
 
-  constructor(limits: Http2Limits) {
+  constructor(limits: Http2Limits, isMesh: boolean) {
     this.#limits = limits;
+    this.#minStreams = isMesh ? limits.minMeshStreamsForResets : limits.minStreamsForResets;
   }
 
   streamOpened(): void {
     this.#streams++;
     // Half of the past is forgotten now and then: a long good life must not pay for a flood.
-    if (++this.#recentStreams < 2 * this.#limits.minStreamsForResets) return;
+    if (++this.#recentStreams < 2 * this.#minStreams) return;
     this.#recentStreams /= 2;
     this.#recentResets /= 2;
   }
 
   /** A stream of this age was reset by the peer, or by us because of what the peer sent on it. */
   streamReset(ageMs: number): Http2Limit | null {
-    const { youngStreamMs, minStreamsForResets, maxResetPercent } = this.#limits;
+    const { youngStreamMs, maxResetPercent } = this.#limits;
     if (ageMs >= youngStreamMs) return null;
     this.#recentResets++;
-    if (this.#recentStreams < minStreamsForResets) {
+    if (this.#recentStreams < this.#minStreams) {
       // More resets than streams: frames on streams that are long over.
-      return this.#recentResets > minStreamsForResets ? "resets" : null;
+      return this.#recentResets > this.#minStreams ? "resets" : null;
     }
     return this.#recentResets * 100 > maxResetPercent * this.#recentStreams ? "resets" : null;
   }

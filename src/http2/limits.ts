@@ -33,8 +33,12 @@ export interface Http2Limits {
   readonly maxControlFrames: number;
   /** From this many streams on, a connection is closed when `maxResetPercent` of them were reset, by either side, young. */
   readonly minStreamsForResets: number;
+  /** The same between sidecars, where the resets of all clients of a sidecar come together. */
+  readonly minMeshStreamsForResets: number;
   readonly maxResetPercent: number;
   readonly youngStreamMs: number;
+  /** How long its streams may still go on then. Between sidecars, where most of them are innocent, as long as they like. */
+  readonly floodGraceMs: number;
   /** From the first GOAWAY to the one that names the last stream (RFC 9113 §6.8). */
   readonly goawayGraceMs: number;
   /** A connection in use that is silent for this long is asked for a sign of life, and dropped when none comes in the same time. */
@@ -59,8 +63,10 @@ export const http2Limits: Http2Limits = {
   maxWindowUpdates: 10,
   maxControlFrames: 1000,
   minStreamsForResets: 200,
+  minMeshStreamsForResets: 2000,
   maxResetPercent: 50,
   youngStreamMs: 1000,
+  floodGraceMs: 5000,
   goawayGraceMs: 1000,
   pingMs: 20_000,
 };

@@ -26,8 +26,6 @@ export interface Http2ServerOptions extends Http2LinkOptions {
   readonly onClose: (connection: Http2ServerConnection) => void;
 }
 
-/** How long the streams of a connection may go on whose client floods us with resets: on a shared hop they are innocent. */
-const floodGraceMs = 5000;
 /** Streams that the client begins before it can know that they are not taken; more is not a race but a flood. */
 const maxIgnoredStreams = 1000;
 
@@ -48,6 +46,8 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
   #seenStreamId = 0;
   #lastStreamId = maxStreamId;
   #ignoredStreams = 0;
+  /** Requests of the bytes being read that the service has not been told of: what is reset in the same breath never began. */
+  readonly #announced: ServerStream[] = [];
   /** When the first byte of an unfinished head came; -1 = none has. */
   #headSinceMs = -1;
   #idleSinceMs: number;
@@ -134,6 +134,7 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
   }
 
   protected override afterRead(): void {
+    if (this.#announced.length > 0) this.#handOver();
     if (this.block.openStreamId === 0 && !this.reader.isInsideOfFrame) {
       this.#headSinceMs = -1;
     } else if (this.#headSinceMs < 0) {
@@ -141,8 +142,14 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
     }
   }
 
+  override data(bytes: Buffer, from: number, to: number, charged: number, isLast: boolean): void {
+    if (this.#announced.length > 0) this.#handOver();
+    super.data(bytes, from, to, charged, isLast);
+  }
+
   protected headers(): void {
     const { streamId, endsStream, bytes, from, to, isSelfDependent } = this.block;
+    if (this.#announced.length > 0 && this.streams.has(streamId)) this.#handOver();
     const known = this.streams.get(streamId);
     if (known !== undefined) return this.trailers(known);
     if (!this.#isTaken(streamId)) return this.skipHeaders();
@@ -163,7 +170,13 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
       return this.#refuse(stream, headError(error));
     }
     if (endsStream && read.contentLength > 0) return this.#refuse(stream, noContent);
-    stream.begin(read);
+    stream.announce(read);
+    this.#announced.push(stream);
+  }
+
+  #handOver(): void {
+    for (const stream of this.#announced) stream.begin();
+    this.#announced.length = 0;
   }
 
   /** A stream that the client begins: is it to be worked on? If not, that was answered as far as it needs an answer. */
@@ -214,7 +227,7 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
     this.#floodAtMs = this.nowMs;
     this.#lastStreamId = this.lastPeerStreamId;
     this.writer.goaway(this.#lastStreamId, errorCode.enhanceYourCalm, "too many streams were reset");
-    this.timer.restart(floodGraceMs);
+    this.timer.restart(this.limits.floodGraceMs);
     this.#closeIfDone();
   }
 
@@ -244,8 +257,8 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
     const { headMs, idleMs, streamIdleMs } = this.#server.timeouts;
     // A head may begin at any time, and costs no timer of its own: it gets half as much again at most.
     let nextMs = Math.min(idleMs, headMs / 2);
-    if (this.#floodAtMs >= 0) {
-      nextMs = this.#floodAtMs + floodGraceMs - nowMs;
+    if (this.#floodAtMs >= 0 && !this.options.isMesh) {
+      nextMs = this.#floodAtMs + this.limits.floodGraceMs - nowMs;
       if (nextMs <= 0) return this.#end();
     }
     if (!this.hasPeerSettings) nextMs = Math.min(nextMs, this.#openedAtMs + headMs - nowMs);

@@ -24,6 +24,7 @@ export interface ServerStreamHost extends StreamConnection {
 /** One request and its reply on an HTTP/2 server connection. */
 export class ServerStream extends Http2Stream implements Reply {
   readonly #host: ServerStreamHost;
+  #announced: ReadRequest | null = null;
   #request: RequestContext | null = null;
   #call: Call = endedCall;
   /** The final head was written. */
@@ -42,8 +43,16 @@ export class ServerStream extends Http2Stream implements Reply {
     return this.#request !== null && this.#request.head.upgrade !== "";
   }
 
-  /** Hands the request to the service. */
-  begin(read: ReadRequest): void {
+  /** The request, for `begin`. */
+  announce(read: ReadRequest): void {
+    this.#announced = read;
+  }
+
+  /** Hands the request to the service, if it is still wanted. */
+  begin(): void {
+    const read = this.#announced;
+    if (this.isClosed || read === null) return;
+    this.#announced = null;
     const { head, contentLength } = read;
     const host = this.#host;
     if (this.isReceiving || head.upgrade !== "") {

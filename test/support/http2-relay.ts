@@ -17,6 +17,8 @@ export interface RelayOptions {
   readonly upstreamPort: number;
   readonly limits?: Partial<Http2Limits>;
   readonly timeouts?: Partial<ServerTimeouts>;
+  /** Its clients are sidecars. */
+  readonly isMesh?: boolean;
   /** Default: plain TCP to the upstream's port. */
   readonly dial?: (port: number) => net.Socket;
   /** In place of the upstream. */
@@ -71,7 +73,7 @@ export class Http2Relay {
       limits: { ...http2Limits, ...this.options.limits },
       timeouts: { ...calm, ...this.options.timeouts },
       peerId: undefined,
-      isMesh: false,
+      isMesh: this.options.isMesh ?? false,
       refuse: refusal,
       onLimit: (limit: Http2Limit) => void this.limits.push(limit),
       onClose: () => void this.closed++,
