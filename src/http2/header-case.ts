@@ -48,28 +48,21 @@ function markOf(names: readonly FieldName[]): string {
   }
   if (lowers === names.length) return "";
   const isTitle = titles >= lowers;
+  const spellings = new Map<string, string[]>();
+  for (const { raw, lower } of names) {
+    const all = spellings.get(lower);
+    if (all === undefined) spellings.set(lower, [raw]);
+    else all.push(raw);
+  }
   let mark = isTitle ? "t" : "l";
-  const told = new Set<string>();
-  for (const name of names) {
-    const { raw, lower, title } = name;
-    if (raw === (isTitle ? title : lower) || told.has(lower)) continue;
-    told.add(lower);
-    mark += spellingsOf(name, names);
+  for (const { raw, lower, title } of names) {
+    const all = spellings.get(lower);
+    if (all === undefined || raw === (isTitle ? title : lower)) continue;
+    mark += "," + (all.every((each) => each === raw) ? raw : all.join(","));
     if (mark.length > maxMarkBytes) return "";
+    spellings.delete(lower);
   }
   return mark;
-}
-
-/** ",ETag", or for a name in several spellings one for each of its fields. */
-function spellingsOf({ raw, lower }: FieldName, names: readonly FieldName[]): string {
-  let all = "";
-  let isOne = true;
-  for (const other of names) {
-    if (other.lower !== lower) continue;
-    all += `,${other.raw}`;
-    if (other.raw !== raw) isOne = false;
-  }
-  return isOne ? `,${raw}` : all;
 }
 
 /**

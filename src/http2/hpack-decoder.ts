@@ -17,8 +17,9 @@ interface Entry {
   readonly name: string;
   readonly value: string;
   readonly size: number;
-  /** Fit to be a field of HTTP: looked at once, however often it is referred to. */
+  /** Fit to be a field of HTTP, and its name to be one's: looked at once, however often it is referred to. */
   readonly isValid: boolean;
+  readonly hasValidName: boolean;
 }
 
 /** The receiving side of HPACK (RFC 7541), one per connection. */
@@ -102,22 +103,17 @@ export class HpackDecoder {
 
   #literal(nameIndex: number): Entry {
     let name: string;
-    let isValid: boolean;
+    let hasValidName: boolean;
     if (nameIndex === 0) {
       name = this.#string();
-      isValid = isFieldName(name);
+      hasValidName = isFieldName(name);
     } else {
-      name = this.#indexed(nameIndex).name;
-      // A bad name stays bad; whether its old value was is of no interest here.
-      isValid = nameIndex <= staticCount || isFieldName(name);
+      // Not looked at again: a byte that refers to 4000 of them must not cost as much as they do.
+      ({ name, hasValidName } = this.#indexed(nameIndex));
     }
     const value = this.#string();
-    return {
-      name,
-      value,
-      size: name.length + value.length + fieldOverhead,
-      isValid: isValid && isFieldValue(value),
-    };
+    const isValid = hasValidName && isFieldValue(value);
+    return { name, value, size: name.length + value.length + fieldOverhead, isValid, hasValidName };
   }
 
   #string(): string {
@@ -189,7 +185,8 @@ const staticEntries: readonly (Entry | undefined)[] = [
   ...Array.from({ length: staticCount }, (_, i): Entry => {
     const name = staticFields[2 * i] as string;
     const value = staticFields[2 * i + 1] as string;
-    return { name, value, size: name.length + value.length + fieldOverhead, isValid: true };
+    const size = name.length + value.length + fieldOverhead;
+    return { name, value, size, isValid: true, hasValidName: true };
   }),
 ];
 

@@ -269,6 +269,20 @@ t.test("bombs cost what their bytes cost", async (t) => {
   }
   t.ok(heldBytes() - before < 1 << 20, "nothing of it is held");
   t.equal(decoders.length, bombs.length);
+
+  // A byte that refers to a big name must not cost a look at all of it: that would be hundreds of times more.
+  const references = (name: string): Buffer =>
+    Buffer.concat([inserted(name, ""), Buffer.alloc(1 << 18, hex("7e 00"))]);
+  const cost = (block: Buffer): number => {
+    const costs = [1, 2, 3].map(() => {
+      const { user } = process.cpuUsage();
+      decode(new HpackDecoder(4096), block);
+      return process.cpuUsage().user - user;
+    });
+    return Math.max(1, Math.min(...costs));
+  };
+  const short = cost(references("x"));
+  t.ok(cost(references("x".repeat(4000))) < 20 * short, "a big name costs what a short one does");
 });
 
 t.test("what is indexed, and what never", async (t) => {
