@@ -1,8 +1,10 @@
 /**
  * The application of the TCP suite: `node tcp-app.js PORT`. The first byte of a connection says what is done with the rest:
- * `e` echoes it, `s` swallows it and says at the end how many bytes there were.
+ * `e` echoes it, `s` swallows it and says a line with the number of bytes after each MiB.
  */
 import net from "node:net";
+
+const reportBytes = 2 ** 20;
 
 const server = net.createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
   socket.on("error", () => socket.destroy());
@@ -21,6 +23,13 @@ function echo(socket: net.Socket, first: Buffer): void {
 
 function swallow(socket: net.Socket, count: number): void {
   let bytes = count;
-  socket.on("data", (chunk: Buffer) => (bytes += chunk.length));
-  socket.on("end", () => socket.end(`${bytes}\n`));
+  let reported = 0;
+  socket.on("data", (chunk: Buffer) => {
+    bytes += chunk.length;
+    const whole = Math.floor(bytes / reportBytes) * reportBytes;
+    if (whole === reported) return;
+    reported = whole;
+    socket.write(`${whole}\n`);
+  });
+  socket.on("end", () => socket.end());
 }

@@ -7,6 +7,7 @@ import t from "tap";
 import { readH2load } from "../../bench/load/h2load.js";
 import { median, quantile } from "../../bench/median.js";
 import { commandOf, readOptions, readTimes } from "../../bench/options.js";
+import { groupPerf, groupV8 } from "../../bench/profile-groups.js";
 import { cpuTicks, processUsage, statusBytes } from "../../bench/process-usage.js";
 import type { Report } from "../../bench/report.js";
 import type { Row } from "../../bench/rounds.js";
@@ -217,6 +218,47 @@ traffic: 1.5KB (1536) total, 100B (100) headers (space savings 49.52%), 40B (40)
   t.same(readH2load(summary, log, 1), {
     ...{ requests: 4, errors: 2, bytes: 1536, durationUs: 1e6, p50Us: 706, p99Us: 800 },
   });
+});
+
+t.test("groups a profile", async (t) => {
+  const perf = `
+    20.00%\t[kernel.kallsyms]\t[k] tcp_sendmsg
+    15.00%\tnode\t[.] aesni_gcm_encrypt
+    10.00%\tnode\t[.] v8::internal::Heap::CollectGarbage
+     5.00%\tnode\t[.] node::StreamBase::Write
+     9.00%\tnode\t[.] Builtins_ArrayPush
+     6.00%\tlibc.so.6\t[.] malloc
+    30.00%\tperf-42.map\t[.] JS:*decode file:///x/dist/src/http2/hpack-decoder.js:31:3
+     5.00%\tperf-42.map\t[.] JS:*onread node:net:12:3`;
+  const { groups, top } = groupPerf(perf);
+  t.same(groups, [
+    ["JavaScript of Remora", 30],
+    ["kernel", 20],
+    ["node binary: TLS (OpenSSL and its wrapper)", 15],
+    ["node binary: garbage collection", 10],
+    ["V8: built-in functions", 9],
+    ["libc: malloc and free", 6],
+    ["node binary: other (V8 and Node)", 5],
+    ["JavaScript of Node", 5],
+  ]);
+  t.same(top, [["decode http2/hpack-decoder.js:31", 30]]);
+  const frame = (id: number, functionName: string, url: string): object => ({
+    id,
+    callFrame: { functionName, url, lineNumber: 30 },
+  });
+  const v8 = {
+    nodes: [
+      frame(1, "(idle)", ""),
+      frame(2, "decode", "file:///x/dist/src/http2/hpack-decoder.js"),
+      frame(3, "(garbage collector)", ""),
+    ],
+    samples: [1, 2, 3, 2],
+    timeDeltas: [1000, 20, 25, 55],
+  };
+  t.same(groupV8(JSON.stringify(v8)).groups, [
+    ["JavaScript of Remora", 75],
+    ["node binary: garbage collection", 25],
+  ]);
 });
 
 t.test("judges by bound, and says what was not measured", async (t) => {
