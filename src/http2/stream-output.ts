@@ -39,12 +39,13 @@ export class StreamOutput implements BodySink, QueuedOutput {
   #state: "open" | "ended" | "over" = "open";
   #trailers: readonly string[] | null = null;
 
-  /** @param headersPlace of the HEADERS frame just written: END_STREAM may be set in it afterwards. */
+  /** @param headersPlace of the HEADERS frame just written: END_STREAM may be set in it afterwards. -1 = it was written before. */
   constructor(host: OutputHost, queue: SendQueue, headersPlace: number) {
     this.#host = host;
     this.#queue = queue;
     this.#place = headersPlace;
-    this.#generation = queue.writer.generation;
+    // No generation has this number: without a frame to set it in, END_STREAM needs one of its own.
+    this.#generation = headersPlace < 0 ? -1 : queue.writer.generation;
   }
 
   /** Takes the body from `source`; may complete before it returns. */

@@ -7,6 +7,7 @@ import {
   http2HeadTarget,
   meshHeadTarget,
 } from "./http2-targets.js";
+import { relayTargets } from "./relay-targets.js";
 import {
   authorityTarget,
   grpcTimeoutTarget,
@@ -30,4 +31,5 @@ export const fuzzTargets: readonly FuzzTarget[] = [
   http2HeadTarget,
   meshHeadTarget,
   frameTarget,
+  ...relayTargets,
 ];
