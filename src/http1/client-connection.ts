@@ -11,7 +11,7 @@ import { HeadReader } from "./head-reader.js";
 import type { Http1Limits } from "./limits.js";
 import { MessageWriter, type WriterOwner } from "./message-writer.js";
 import { parseResponseHead, type ParsedResponse } from "./response-head.js";
-import { requestHeadText } from "./serialize.js";
+import { writeRequestHead } from "./serialize.js";
 
 export interface ClientConnectionOwner {
   /** The connection can take the next request. */
@@ -90,10 +90,10 @@ export class Http1ClientConnection implements BodyReaderOwner, SocketTunnelOwner
     // What goes into a tunnel is not sent before there is one.
     const body = upgrade === "" ? request.body : null;
     const isChunked = body !== null && body.length < 0;
-    let headText: string;
+    const flushedBytes = this.#out.flushedBytes;
     try {
-      if (upgrade === "") headText = requestHeadText(request.head, isChunked, false);
-      else headText = this.#offerText(request);
+      if (upgrade === "") writeRequestHead(this.#out.open(), request.head, isChunked, false);
+      else this.#writeOffer(request);
     } catch (error) {
       // A head that must not be written costs this request, not the connection.
       this.#owner.connectionIdle(this);
@@ -105,18 +105,18 @@ export class Http1ClientConnection implements BodyReaderOwner, SocketTunnelOwner
     this.#response = null;
     this.#isRequestSent = false;
     this.#informationals = 0;
-    this.#bytesBefore = this.#out.flushedBytes;
+    this.#bytesBefore = flushedBytes;
     this.#requests++;
     const call = new ClientCall(this, reply);
-    this.#writer.send(headText, body, isChunked);
+    this.#writer.send(body, isChunked);
     if (body === null) this.bodyWritten();
     return call;
   }
 
-  #offerText(request: RequestContext): string {
+  #writeOffer(request: RequestContext): void {
     const { head, accept } = upgradeOffer(request.head);
     this.#accept = accept;
-    return requestHeadText(head, false, false, head.upgrade);
+    writeRequestHead(this.#out.open(), head, false, false, head.upgrade);
   }
 
   /** Ends the call that answers to `reply`, if it is still the present one. */

@@ -1,7 +1,7 @@
 import type { ProxyError } from "../errors/proxy-error.js";
 import type { BodySink, BodySource } from "../traffic/body.js";
 import type { OutputQueue } from "../traffic/output-queue.js";
-import { chunkHead, lastChunk } from "./serialize.js";
+import { writeChunkEnd, writeChunkHead, writeLastChunk } from "./serialize.js";
 
 export interface WriterOwner {
   /** Body bytes pass by. */
@@ -24,9 +24,8 @@ export class MessageWriter implements BodySink {
     this.#owner = owner;
   }
 
-  /** Queues a head and takes the body from `source`; may complete before it returns. */
-  send(headText: string, source: BodySource | null, isChunked: boolean): void {
-    this.#out.text(headText);
+  /** Takes the body from `source` behind a head that was queued; may complete before it returns. */
+  send(source: BodySource | null, isChunked: boolean): void {
     this.#isChunked = isChunked;
     this.#source = source;
     source?.attach(this);
@@ -49,15 +48,15 @@ export class MessageWriter implements BodySink {
     if (!this.#isChunked) return this.#out.write(chunk);
     // A zero-length slice would be read as the last chunk.
     if (chunk.length === 0) return true;
-    this.#out.text(chunkHead(chunk.length));
+    writeChunkHead(this.#out.open(), chunk.length);
     const hasRoom = this.#out.write(chunk);
-    this.#out.text("\r\n");
+    writeChunkEnd(this.#out.open());
     return hasRoom;
   }
 
   end(trailers: readonly string[] | null): void {
     this.#source = null;
-    if (this.#isChunked) this.#out.text(lastChunk(trailers));
+    if (this.#isChunked) writeLastChunk(this.#out.open(), trailers);
     this.#owner.bodyWritten();
   }
 

@@ -1,7 +1,8 @@
 import { ProxyError } from "../errors/proxy-error.js";
-import type { RequestHead, ResponseHead } from "../traffic/message.js";
-import { hasStrayControl } from "../traffic/field-syntax.js";
+import { appendText, type ByteWriter } from "../traffic/byte-writer.js";
+import { valueBytes } from "../traffic/field-syntax.js";
 import { nameIs } from "../traffic/headers.js";
+import type { RequestHead, ResponseHead } from "../traffic/message.js";
 import { reasonPhrase } from "./reason-phrase.js";
 
 /** How a response's end is told and what becomes of the connection. */
@@ -14,100 +15,128 @@ export interface ResponseHeadOptions {
   readonly upgrade: string;
 }
 
+const colon = 0x3a;
+const space = 0x20;
+const cr = 0x0d;
+const lf = 0x0a;
+
 /**
- * The complete head of a request as HTTP/1.1, up to and with the empty line; write it as latin1. With `chunked` the body
- * must follow in chunks. Throws ProxyError internal when a name or value holds a line ending or another byte that no codec
- * lets in.
+ * Appends the complete head of a request as HTTP/1.1, up to and with the empty line. With `chunked` the body must follow in
+ * chunks. Throws ProxyError internal, with nothing written, when a name or value holds a line ending or another byte that no
+ * codec lets in: the peer would see other lines, or another message, than we meant (CVE-2022-31150).
  */
-export function requestHeadText(head: RequestHead, chunked: boolean, close: boolean, upgrade = ""): string {
-  const fields = new FieldWriter(`${head.method} ${head.target} HTTP/1.1\r\n`);
-  fields.addAll(head.headers, chunked);
+export function writeRequestHead(
+  out: ByteWriter,
+  head: RequestHead,
+  chunked: boolean,
+  close: boolean,
+  upgrade = "",
+): void {
+  const start = out.at;
+  put(out, start, head.method);
+  out.bytes[out.at++] = space;
+  put(out, start, head.target);
+  put(out, start, " HTTP/1.1");
+  endLine(out);
+  const marks = putFields(out, start, head.headers, chunked);
   // HTTP/1.0 clients may leave it out, HTTP/1.1 servers may not do without (RFC 9112 §3.2).
-  if (!fields.hasHost) fields.add("Host", head.authority);
-  return fields.finish(chunked, close ? "close" : "", upgrade);
+  if ((marks & hasHost) === 0) putField(out, start, "Host", head.authority);
+  finish(out, start, marks, chunked, close ? "close" : "", upgrade);
 }
 
-/** The complete head of a response as HTTP/1.1. Same rules as requestHeadText. */
-export function responseHeadText(head: ResponseHead, options: ResponseHeadOptions): string {
+/** Appends the complete head of a response as HTTP/1.1. Same rules as writeRequestHead. */
+export function writeResponseHead(out: ByteWriter, head: ResponseHead, options: ResponseHeadOptions): void {
+  const start = out.at;
   const reason = head.reason === "" ? reasonPhrase(head.status) : head.reason;
-  const fields = new FieldWriter(`HTTP/1.1 ${head.status} ${reason}\r\n`);
-  fields.addAll(head.headers, options.chunked);
-  return fields.finish(options.chunked, options.connection, options.upgrade);
+  put(out, start, "HTTP/1.1 ");
+  put(out, start, String(head.status));
+  out.bytes[out.at++] = space;
+  put(out, start, reason);
+  endLine(out);
+  const marks = putFields(out, start, head.headers, options.chunked);
+  finish(out, start, marks, options.chunked, options.connection, options.upgrade);
 }
 
-/** Size line of a chunk of `length` > 0 bytes. The data and then CRLF follow. */
-export function chunkHead(length: number): string {
-  return `${length.toString(16)}\r\n`;
+/** Appends the size line of a chunk of `length` > 0 bytes. The data and then CRLF follow. */
+export function writeChunkHead(out: ByteWriter, length: number): void {
+  put(out, out.at, length.toString(16));
+  endLine(out);
 }
 
-/** End of a chunked body: the last chunk and the trailers (flat, or null). */
-export function lastChunk(trailers: readonly string[] | null): string {
-  if (trailers === null) return "0\r\n\r\n";
-  const fields = new FieldWriter("0\r\n");
-  fields.addAll(trailers, false);
-  return fields.finish(false, "", "");
+/** Appends the line ending behind a chunk's data. */
+export function writeChunkEnd(out: ByteWriter): void {
+  out.ensure(slack);
+  endLine(out);
 }
 
-/** Appends field lines, and knows how many lines there should be in the end. */
-class FieldWriter {
-  hasHost = false;
-  #text: string;
-  #hasTe = false;
-  #lines = 2;
-
-  constructor(startLine: string) {
-    this.#text = startLine;
-  }
-
-  /** Adds a flat list; without Content-Length when the body is chunked: both together are a smuggling attempt. */
-  addAll(headers: readonly string[], isChunked: boolean): void {
-    let text = this.#text;
-    for (let i = 0; i < headers.length; i += 2) {
-      const name = headers[i] as string;
-      const { length } = name;
-      if (length === 4) this.hasHost ||= nameIs(name, "host");
-      else if (length === 2) this.#hasTe ||= nameIs(name, "te");
-      else if (length === 14 && isChunked && nameIs(name, "content-length")) continue;
-      text += name + ": " + (headers[i + 1] as string) + "\r\n";
-      this.#lines++;
-    }
-    this.#text = text;
-  }
-
-  add(name: string, value: string): void {
-    this.#text += name + ": " + value + "\r\n";
-    this.#lines++;
-  }
-
-  /** Adds what concerns this connection only and the empty line; gives the checked text. */
-  finish(isChunked: boolean, connection: string, upgrade: string): string {
-    if (isChunked) this.add("Transfer-Encoding", "chunked");
-    if (upgrade !== "") this.add("Upgrade", upgrade);
-    const options = this.#connectionOptions(connection, upgrade);
-    if (options !== "") this.add("Connection", options);
-    const text = this.#text + "\r\n";
-    if (!hasOnlyLines(text, this.#lines)) {
-      throw new ProxyError("internal", "control character or non-latin1 text in an outgoing head");
-    }
-    return text;
-  }
-
-  #connectionOptions(connection: string, upgrade: string): string {
-    // A connection that changes its protocol has no close or keep-alive of HTTP's.
-    let options = upgrade === "" ? connection : "upgrade";
-    // Whoever sends TE says so (RFC 9110 §10.1.4).
-    if (this.#hasTe) options = options === "" ? "TE" : `${options}, TE`;
-    return options;
-  }
+/** Appends the end of a chunked body: the last chunk and the trailers (flat, or null). */
+export function writeLastChunk(out: ByteWriter, trailers: readonly string[] | null): void {
+  const start = out.at;
+  put(out, start, "0");
+  endLine(out);
+  const marks = trailers === null ? 0 : putFields(out, start, trailers, false);
+  finish(out, start, marks & ~hasTe, false, "", "");
 }
 
-/**
- * Are line endings the only control characters of the text, and as many as there are lines? One more means that a name or
- * value holds one and the peer would see other lines, or another message, than we meant (CVE-2022-31150). Searches over
- * the whole are far cheaper than a look at each string.
- */
-function hasOnlyLines(text: string, lines: number): boolean {
-  if (hasStrayControl(text)) return false;
-  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) lines--;
-  return lines === 0;
+/** Room that is always kept behind a text: line endings and separators need no look of their own. */
+const slack = 8;
+
+/** What putFields came across. */
+const hasHost = 1;
+const hasTe = 2;
+
+function put(out: ByteWriter, start: number, text: string): void {
+  out.ensure(text.length + slack);
+  if (appendText(out, text, valueBytes)) return;
+  out.at = start;
+  throw new ProxyError("internal", "control character or non-latin1 text in an outgoing head");
+}
+
+function endLine(out: ByteWriter): void {
+  const { bytes } = out;
+  bytes[out.at++] = cr;
+  bytes[out.at++] = lf;
+}
+
+function putField(out: ByteWriter, start: number, name: string, value: string): void {
+  put(out, start, name);
+  const { bytes } = out;
+  bytes[out.at++] = colon;
+  bytes[out.at++] = space;
+  put(out, start, value);
+  endLine(out);
+}
+
+/** Adds a flat list; without Content-Length when the body is chunked: both together are a smuggling attempt. */
+function putFields(out: ByteWriter, start: number, headers: readonly string[], isChunked: boolean): number {
+  let marks = 0;
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    const { length } = name;
+    if (length === 4) marks |= nameIs(name, "host") ? hasHost : 0;
+    else if (length === 2) marks |= nameIs(name, "te") ? hasTe : 0;
+    else if (length === 14 && isChunked && nameIs(name, "content-length")) continue;
+    putField(out, start, name, headers[i + 1] as string);
+  }
+  return marks;
+}
+
+/** Adds what concerns this connection only, and the empty line. */
+function finish(
+  out: ByteWriter,
+  start: number,
+  marks: number,
+  isChunked: boolean,
+  connection: string,
+  upgrade: string,
+): void {
+  if (isChunked) putField(out, start, "Transfer-Encoding", "chunked");
+  if (upgrade !== "") putField(out, start, "Upgrade", upgrade);
+  // A connection that changes its protocol has no close or keep-alive of HTTP's.
+  let options = upgrade === "" ? connection : "upgrade";
+  // Whoever sends TE says so (RFC 9110 §10.1.4).
+  if ((marks & hasTe) !== 0) options = options === "" ? "TE" : `${options}, TE`;
+  if (options !== "") putField(out, start, "Connection", options);
+  out.ensure(slack);
+  endLine(out);
 }

@@ -17,7 +17,7 @@ import { HeadReader } from "./head-reader.js";
 import type { Http1Limits } from "./limits.js";
 import { MessageWriter, type WriterOwner } from "./message-writer.js";
 import { parseRequestHead, type ParsedRequest } from "./request-head.js";
-import { responseHeadText } from "./serialize.js";
+import { writeResponseHead } from "./serialize.js";
 import { ServerExchange, type ExchangeHost } from "./server-exchange.js";
 import { ServerTunnel } from "./server-tunnel.js";
 
@@ -286,7 +286,7 @@ export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, Wat
     this.#exchange = null;
     const reply = this.#options.refuse(error);
     if (reply !== null) {
-      this.#out.text(responseHeadText(reply.head, { chunked: false, connection: "close", upgrade: "" }));
+      writeResponseHead(this.#out.open(), reply.head, { chunked: false, connection: "close", upgrade: "" });
       this.#out.write(reply.body);
       this.#out.flush();
     }

@@ -6,7 +6,7 @@ import type { ResponseHead } from "../traffic/message.js";
 import type { MessageWriter } from "./message-writer.js";
 import type { OutputQueue } from "../traffic/output-queue.js";
 import type { ParsedRequest } from "./request-head.js";
-import { responseHeadText } from "./serialize.js";
+import { writeResponseHead } from "./serialize.js";
 import { addAccept, keyOf } from "./websocket-key.js";
 
 /** What an exchange needs from its connection. */
@@ -64,7 +64,7 @@ export class ServerExchange implements Reply {
       if (!this.#owesContinue) return;
       this.#owesContinue = false;
     }
-    this.#out.text(responseHeadText(head, { chunked: false, connection: "", upgrade: "" }));
+    writeResponseHead(this.#out.open(), head, { chunked: false, connection: "", upgrade: "" });
   }
 
   head(head: ResponseHead, source: BodySource | null): void {
@@ -82,11 +82,8 @@ export class ServerExchange implements Reply {
     if (body === null) this.#frameEmpty(head);
     if (source !== body) source?.cancel(bodyNotAllowed);
     const connection = !this.#keepAlive ? "close" : isOldClient ? "keep-alive" : "";
-    this.#writer.send(
-      responseHeadText(head, { chunked: isChunked, connection, upgrade: "" }),
-      body,
-      isChunked,
-    );
+    writeResponseHead(this.#out.open(), head, { chunked: isChunked, connection, upgrade: "" });
+    this.#writer.send(body, isChunked);
   }
 
   end(error: ProxyError | null): void {
@@ -117,7 +114,7 @@ export class ServerExchange implements Reply {
     // Not allowed there (RFC 9110 §8.6), and other codecs may have let it in.
     removeHeader(head.headers, "content-length");
     if (this.#acceptKey !== undefined) addAccept(head.headers, this.#acceptKey);
-    this.#out.text(responseHeadText(head, { chunked: false, connection: "", upgrade }));
+    writeResponseHead(this.#out.open(), head, { chunked: false, connection: "", upgrade });
     this.#host.openTunnel(source);
   }
 

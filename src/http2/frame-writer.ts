@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import { flushAfterReading, type TurnOutput } from "../traffic/turn-flush.js";
-import { ByteWriter } from "./byte-writer.js";
+import { ByteWriter } from "../traffic/byte-writer.js";
 import { defaultFrameBytes, frameFlag, frameHeadBytes, frameType } from "./frame.js";
 
 /** Collected bytes at which a flush does not wait for the end of the turn. */

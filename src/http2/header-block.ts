@@ -1,4 +1,4 @@
-import { ByteWriter } from "./byte-writer.js";
+import { ByteWriter } from "../traffic/byte-writer.js";
 import { Http2ConnectionError, violation, wrongSize } from "./connection-error.js";
 import { errorCode, frameFlag } from "./frame.js";
 import type { FrameReader } from "./frame-reader.js";

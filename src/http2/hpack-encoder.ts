@@ -1,7 +1,7 @@
 import { ProxyError } from "../errors/proxy-error.js";
 import { valueBytes } from "../traffic/field-syntax.js";
 import { isHeaderName } from "../traffic/headers.js";
-import type { ByteWriter } from "./byte-writer.js";
+import type { ByteWriter } from "../traffic/byte-writer.js";
 import { fieldOverhead, initialTableBytes } from "./hpack-decoder.js";
 import { indexingRules, isShort, type IndexingRule } from "./indexing-rule.js";
 import { staticCount, staticFields } from "./static-table.js";

@@ -5,7 +5,7 @@ import { removeHeader, type Headers } from "../traffic/headers.js";
 import type { RequestHead } from "../traffic/message.js";
 import { refuseMethod } from "../traffic/method.js";
 import { tunnelProtocol } from "../traffic/tunnel-protocol.js";
-import type { ByteWriter } from "./byte-writer.js";
+import type { ByteWriter } from "../traffic/byte-writer.js";
 import { fieldName } from "./field-name.js";
 import { plainStatusField, siftFields } from "./field-section.js";
 import { malformed, type HeadOptions } from "./head-options.js";

@@ -1,7 +1,7 @@
 import { ProxyError } from "../errors/proxy-error.js";
 import { removeHeader, type Headers } from "../traffic/headers.js";
 import type { RequestHead, ResponseHead } from "../traffic/message.js";
-import type { ByteWriter } from "./byte-writer.js";
+import type { ByteWriter } from "../traffic/byte-writer.js";
 import { fieldName } from "./field-name.js";
 import { plainStatusField, siftFields } from "./field-section.js";
 import { malformed, type HeadOptions } from "./head-options.js";

@@ -1,6 +1,6 @@
 import type { Headers } from "../traffic/headers.js";
 import { isForbiddenTrailer } from "../traffic/trailers.js";
-import type { ByteWriter } from "./byte-writer.js";
+import type { ByteWriter } from "../traffic/byte-writer.js";
 import { fieldName } from "./field-name.js";
 import type { HpackEncoder } from "./hpack-encoder.js";
 

@@ -1,7 +1,7 @@
-import { randomUUID } from "node:crypto";
 import { ProxyError } from "../errors/proxy-error.js";
 import { endedCall, type Layer } from "../stack/service.js";
 import type { Headers } from "../traffic/headers.js";
+import { newRequestId } from "./request-id.js";
 
 /**
  * Fields that only the mesh may write. What a client sends under these names is taken off, their underscore twins
@@ -65,7 +65,7 @@ function hasHop(headers: readonly string[], node: string): boolean {
 }
 
 function addRequestId(headers: Headers): string {
-  const id = randomUUID();
+  const id = newRequestId();
   headers.push(requestIdName, id);
   return id;
 }
@@ -82,11 +82,12 @@ function sweep(headers: Headers, takeHops: boolean): string {
     const value = headers[i + 1] as string;
     const first = name.charCodeAt(0);
     if (first === 0x78 || first === 0x58) {
-      const lower = name.toLowerCase().replaceAll("_", "-");
-      if (forgeable.has(lower) || (takeHops && lower === hopName)) continue;
-      if (lower === requestIdName) {
-        // One id: an empty one, a second one or a twin would make logs and application disagree.
-        if (id !== "" || value === "" || name.includes("_")) continue;
+      const kind = kindOf(name);
+      if (kind === "forgeable" || (takeHops && kind === "hop")) continue;
+      // One id: an empty one, a second one or a twin would make logs and application disagree.
+      if (kind === "id twin") continue;
+      if (kind === "id") {
+        if (id !== "" || value === "") continue;
         id = value;
       }
     }
@@ -98,4 +99,23 @@ function sweep(headers: Headers, takeHops: boolean): string {
   }
   headers.length = kept;
   return id;
+}
+
+type NameKind = "forgeable" | "hop" | "id" | "id twin" | "other";
+
+/** Names seen lately, so that each is folded once; an attacker's ever new ones only make it begin anew. */
+const kinds = new Map<string, NameKind>();
+const maxKinds = 1024;
+
+function kindOf(name: string): NameKind {
+  const known = kinds.get(name);
+  if (known !== undefined) return known;
+  const lower = name.toLowerCase().replaceAll("_", "-");
+  let kind: NameKind = "other";
+  if (forgeable.has(lower)) kind = "forgeable";
+  else if (lower === hopName) kind = "hop";
+  else if (lower === requestIdName) kind = name.includes("_") ? "id twin" : "id";
+  if (kinds.size >= maxKinds) kinds.clear();
+  kinds.set(name, kind);
+  return kind;
 }

@@ -1,19 +1,26 @@
 import type { Socket } from "node:net";
+import { ByteWriter } from "./byte-writer.js";
 import { flushAfterReading, type TurnOutput } from "./turn-flush.js";
 
 /** Slices from this size on are handed over as they are: copying them would cost more than a write of their own. */
 const maxCopiedBytes = 16 * 1024;
 /** Queued bytes at which a flush happens at once. */
 const flushBytes = 64 * 1024;
+/** Room for a head and a small body. */
+const usualBytes = 2048;
+/** Buffers of that size that wait for their next use, all connections together. */
+const maxSpares = 64;
+
+const spares: Buffer[] = [];
 
 /**
- * Collects what one event-loop callback writes to a socket and hands it over as one buffer: one system call, one TLS
- * record. A flush happens by itself at the end of the callback, or earlier through flush().
+ * Collects what one event-loop turn writes to a socket and hands it over as one buffer: one system call, one TLS record. A
+ * flush happens by itself when all sockets of the turn were read, or earlier through flush().
  */
 export class OutputQueue implements TurnOutput {
   readonly #socket: Socket;
-  #parts: (string | Buffer)[] = [];
-  #bytes = 0;
+  /** Holds a buffer only while there is something in it: a connection at rest costs none. */
+  readonly #out = new ByteWriter(0);
   #isScheduled = false;
   #isBlocked = false;
   /** Bytes handed to the socket since it was opened. */
@@ -43,11 +50,16 @@ export class OutputQueue implements TurnOutput {
     return this.#isBlocked;
   }
 
-  /** Queues latin1 text: heads and chunk framing. */
-  text(text: string): void {
-    this.#parts.push(text);
-    this.#bytes += text.length;
-    if (!this.#isScheduled) this.#schedule();
+  /** Where heads and framing are written, behind all that was queued before; a flush is scheduled. */
+  open(): ByteWriter {
+    const out = this.#out;
+    if (out.at >= flushBytes) this.flush();
+    if (out.bytes.length === 0) out.bytes = spares.pop() ?? Buffer.allocUnsafeSlow(usualBytes);
+    if (!this.#isScheduled) {
+      this.#isScheduled = true;
+      flushAfterReading(this);
+    }
+    return out;
   }
 
   /** Queues body bytes. False: the socket is full, stop until onRoom. */
@@ -56,41 +68,32 @@ export class OutputQueue implements TurnOutput {
       this.flush();
       this.#send(chunk);
     } else {
-      this.#parts.push(chunk);
-      this.#bytes += chunk.length;
-      if (this.#bytes >= flushBytes) this.flush();
-      else if (!this.#isScheduled) this.#schedule();
+      const out = this.open();
+      out.ensure(chunk.length);
+      out.at += chunk.copy(out.bytes, out.at);
+      if (out.at >= flushBytes) this.flush();
     }
     return !this.#isBlocked;
   }
 
   /** Hands everything queued to the socket now. */
   flush(): void {
-    const parts = this.#parts;
-    if (parts.length === 0) return;
-    if (parts.length === 1) {
-      const only = parts[0] as string | Buffer;
-      parts.length = 0;
-      this.#bytes = 0;
-      if (typeof only === "string") this.#sendText(only);
-      else this.#send(only);
-      return;
+    const out = this.#out;
+    const { at, bytes } = out;
+    if (at === 0) return;
+    out.at = 0;
+    out.bytes = noBytes;
+    this.#send(at === bytes.length ? bytes : bytes.subarray(0, at));
+    // Nothing left to write: the system has a copy.
+    if (bytes.length === usualBytes && this.#socket.writableLength === 0 && spares.length < maxSpares) {
+      spares.push(bytes);
     }
-    const bytes = Buffer.allocUnsafe(this.#bytes);
-    let at = 0;
-    for (const part of parts) {
-      if (typeof part === "string") at += bytes.write(part, at, "latin1");
-      else at += part.copy(bytes, at);
-    }
-    parts.length = 0;
-    this.#bytes = 0;
-    this.#send(bytes);
   }
 
   /** Forgets what was not flushed yet. */
   discard(): void {
-    this.#parts.length = 0;
-    this.#bytes = 0;
+    this.#out.at = 0;
+    this.#out.bytes = noBytes;
   }
 
   /** Only for turn-flush. */
@@ -104,15 +107,6 @@ export class OutputQueue implements TurnOutput {
     this.flushedBytes += bytes.length;
     if (!this.#socket.write(bytes, this.#onWritten)) this.#isBlocked = true;
   }
-
-  #sendText(text: string): void {
-    if (!this.#socket.writable) return;
-    this.flushedBytes += text.length;
-    if (!this.#socket.write(text, "latin1", this.#onWritten)) this.#isBlocked = true;
-  }
-
-  #schedule(): void {
-    this.#isScheduled = true;
-    flushAfterReading(this);
-  }
 }
+
+const noBytes = Buffer.alloc(0);

@@ -2,7 +2,7 @@
 import { ProxyError } from "../../src/errors/proxy-error.js";
 import { http1Limits } from "../../src/http1/limits.js";
 import { parseRequestHead } from "../../src/http1/request-head.js";
-import { ByteWriter } from "../../src/http2/byte-writer.js";
+import { ByteWriter } from "../../src/traffic/byte-writer.js";
 import { Http2ConnectionError } from "../../src/http2/connection-error.js";
 import { FrameReader } from "../../src/http2/frame-reader.js";
 import { frameType } from "../../src/http2/frame.js";

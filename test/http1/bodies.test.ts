@@ -7,7 +7,7 @@ import { ChunkedDecoder } from "../../src/http1/chunked-decoder.js";
 import { http1Limits } from "../../src/http1/limits.js";
 import { parseRequestHead } from "../../src/http1/request-head.js";
 import { parseResponseHead } from "../../src/http1/response-head.js";
-import { chunkHead, lastChunk, requestHeadText, responseHeadText } from "../../src/http1/serialize.js";
+import { chunkHead, lastChunk, requestHeadText, responseHeadText } from "../support/head-text.js";
 import type { RequestHead, ResponseHead } from "../../src/traffic/message.js";
 import { cut, readRequests, readResponses, type Reading } from "../support/http1-messages.js";
 

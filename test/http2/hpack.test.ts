@@ -6,7 +6,7 @@ import net, { type AddressInfo } from "node:net";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import t from "tap";
-import { ByteWriter } from "../../src/http2/byte-writer.js";
+import { ByteWriter } from "../../src/traffic/byte-writer.js";
 import { HpackDecoder } from "../../src/http2/hpack-decoder.js";
 import { HpackEncoder } from "../../src/http2/hpack-encoder.js";
 import { HpackError } from "../../src/http2/hpack-error.js";
