@@ -3,7 +3,7 @@ import fc from "fast-check";
 import t from "tap";
 import type { ErrorCode } from "../../src/errors/error-table.js";
 import { ProxyError } from "../../src/errors/proxy-error.js";
-import { ByteWriter } from "../../src/http2/byte-writer.js";
+import { ByteWriter } from "../../src/traffic/byte-writer.js";
 import type { HeadOptions } from "../../src/http2/head-options.js";
 import { HpackDecoder } from "../../src/http2/hpack-decoder.js";
 import { HpackEncoder } from "../../src/http2/hpack-encoder.js";
