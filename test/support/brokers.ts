@@ -28,7 +28,7 @@ export function program(name: string): string | undefined {
 export function skipWithout(...names: readonly string[]): string | false {
   const missing = names.filter((name) => program(name) === undefined);
   if (missing.length === 0 || process.env["CI"] === "true") return false;
-  return `no ${missing.join(", ")}: run test/support/install-peers.sh brokers, or put them on PATH`;
+  return `no ${missing.join(", ")}: run test/support/install-peers.sh brokers and clients, or put them on PATH`;
 }
 
 /** A program's output; rejects when it fails or takes longer than 20 s. */
@@ -108,7 +108,8 @@ export async function startRabbit(t: Test, port: number): Promise<void> {
 
 function needed(name: string): string {
   const file = program(name);
-  if (file === undefined) throw new Error(`no ${name}: run test/support/install-peers.sh brokers`);
+  if (file === undefined)
+    throw new Error(`no ${name}: run test/support/install-peers.sh brokers and clients`);
   return file;
 }
 

@@ -28,6 +28,14 @@ export interface SidecarOptions {
   readonly controlPlane?: string;
 }
 
+/** Paths of PEM files. */
+export interface IssuedFiles {
+  readonly keyFile: string;
+  readonly certFile: string;
+  /** Roots of the mesh. */
+  readonly bundleFile: string;
+}
+
 /** What stays the same when a sidecar is started again: ports, folder, identity. */
 export interface Place {
   readonly name: string;
@@ -153,6 +161,20 @@ export class CliMesh {
     ]);
     if (code !== 0) throw new Error(`remora token create: exit ${code}: ${err}`);
     return file;
+  }
+
+  /** A certificate of the mesh for somebody without a sidecar, as files in the folder `out`. */
+  async issue(service: string, out: string): Promise<IssuedFiles> {
+    const folders = ["--ca-dir", path.join(this.dataDir, "ca"), "--out-dir", out];
+    const {
+      code,
+      out: text,
+      err,
+    } = await runRemora({
+      args: ["cert", "issue", "--service", service, ...folders, "--output", "json"],
+    });
+    if (code !== 0) throw new Error(`remora cert issue: exit ${code}: ${err}`);
+    return JSON.parse(text) as IssuedFiles;
   }
 
   /** Chooses ports and folder for a sidecar and its application, with a token to join. */

@@ -5,7 +5,8 @@
 #   install-peers.sh consul   a real Consul (PATH, else Debian 11's package)
 #   install-peers.sh bench    haproxy, nginx, wrk (PATH, else the packages of this machine's release)
 #   install-peers.sh brokers  redis, mosquitto, RabbitMQ and their clients (likewise)
-#   install-peers.sh clients  nghttp and h2load, and a python3 that has grpc and websockets (likewise)
+#   install-peers.sh clients  nghttp, h2load, openssl, a curl that speaks HTTP/2, and a python3 that has grpc, websockets and h2
+#                             (likewise)
 #
 # Prints where each program is. Works as root and as an ordinary user. Exit code 1 with one line on stderr when a
 # program can be neither found nor fetched; in CI that fails the run, elsewhere the tests concerned skip themselves.
@@ -14,6 +15,7 @@ set -euo pipefail
 repository=$(cd "$(dirname "$0")/../.." && pwd)
 peers=$repository/.cache/peers
 log=$peers/install.log
+python_modules='import grpc, websockets, h2'
 
 die() {
   echo "install-peers: $*" >&2
@@ -231,23 +233,36 @@ STARTER
 
 install_clients() {
   local name
-  local -a packages=()
-  locate nghttp >/dev/null && locate h2load >/dev/null || packages+=(nghttp2-client)
-  locate_python >/dev/null || packages+=(python3-grpcio python3-websockets)
+  local -a packages=() missing=()
+  local -A package_of=(["nghttp"]=nghttp2-client ["h2load"]=nghttp2-client ["openssl"]=openssl ["curl"]=curl)
+  for name in "${!package_of[@]}"; do
+    locate_client "$name" >/dev/null && continue
+    missing+=("$name")
+    packages+=("${package_of[$name]}")
+  done
+  locate_python >/dev/null || packages+=(python3-grpcio python3-websockets python3-h2)
   if [ ${#packages[@]} -gt 0 ]; then
     fetch_release "${packages[@]}"
-    for name in nghttp h2load; do locate "$name" >/dev/null || link_program "$name"; done
+    for name in ${missing[@]+"${missing[@]}"}; do link_program "$name"; done
     locate_python >/dev/null || link_python
   fi
-  for name in nghttp h2load; do echo "$name: $(locate "$name")"; done
+  for name in "${!package_of[@]}"; do echo "$name: $(locate_client "$name")"; done
   echo "python3: $(locate_python)"
+}
+
+# Some builds of curl leave HTTP/2 out.
+locate_client() {
+  local program
+  program=$(locate "$1") || return 1
+  [ "$1" != curl ] || "$program" --version | grep --quiet HTTP2 || return 1
+  echo "$program"
 }
 
 # The python3 that has the modules; the one on PATH may be another than the packages are for.
 locate_python() {
   local python
-  for python in "$(command -v python3)" /usr/bin/python3 "$peers/bin/python3"; do
-    [ -x "$python" ] && "$python" -c 'import grpc, websockets' 2>/dev/null && echo "$python" && return 0
+  for python in /usr/bin/python3 "$peers/bin/python3"; do
+    [ -x "$python" ] && "$python" -c "$python_modules" 2>/dev/null && echo "$python" && return 0
   done
   return 1
 }
@@ -256,7 +271,7 @@ locate_python() {
 link_python() {
   local program=/usr/bin/python3
   [ -x "$program" ] || program=$(find "$peers/root/usr/bin" -name 'python3.[0-9]*' | head --lines=1)
-  [ -n "$program" ] || die "no python3: put one on PATH that has grpc and websockets"
+  [ -n "$program" ] || die "no python3: put one at /usr/bin/python3 that has grpc, websockets and h2"
   mkdir --parents "$peers/bin"
   cat >"$peers/bin/python3" <<STARTER
 #!/bin/sh
@@ -266,7 +281,7 @@ export LD_LIBRARY_PATH="\$libraries\${LD_LIBRARY_PATH:-}" PYTHONPATH="\$root/usr
 exec "$program" "\$@"
 STARTER
   chmod +x "$peers/bin/python3"
-  "$peers/bin/python3" -c 'import grpc, websockets' 2>>"$log" || die "python3 does not find grpc and websockets, see $log"
+  "$peers/bin/python3" -c "$python_modules" 2>>"$log" || die "python3 does not find its modules ($python_modules), see $log"
 }
 
 mkdir --parents "$peers"
