@@ -3,7 +3,7 @@ import { untilReady, type Started } from "./processes.js";
 
 /** Bytes of the application's reply. */
 export const replyBytes = 1024;
-const readyTimeoutMs = 20_000;
+const readyTimeoutMs = 60_000;
 const requestTimeoutMs = 2000;
 
 /** Waits until a GET for `api` on the port gives the application's whole reply. */

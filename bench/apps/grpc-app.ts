@@ -8,7 +8,7 @@ import { requireProgram } from "../program-path.js";
 
 /** Bytes of the body of a reply: a gRPC message with its prefix. */
 const replyBytes = 40;
-const readyTimeoutMs = 20_000;
+const readyTimeoutMs = 60_000;
 const callTimeoutMs = 2000;
 
 /** A unary gRPC method as seen on the wire: head, one message, `grpc-status: 0` in trailers. */

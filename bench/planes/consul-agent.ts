@@ -4,7 +4,7 @@ import { freePorts } from "../free-ports.js";
 import { untilReady, type Processes, type Started } from "../processes.js";
 import { requireProgram } from "../program-path.js";
 
-const readyTimeoutMs = 20_000;
+const readyTimeoutMs = 60_000;
 
 /** A Consul server for one run. */
 export interface ConsulAgent {

@@ -7,7 +7,7 @@ import { repository } from "../program-path.js";
 /** The command line, as built. */
 export const remoraCommand = path.join(repository, "dist/bin/remora.js");
 
-const controlPlaneTimeoutMs = 15_000;
+const controlPlaneTimeoutMs = 60_000;
 
 export interface MeshOptions {
   readonly dir: string;

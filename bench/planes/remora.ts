@@ -3,7 +3,7 @@ import { freePorts } from "../free-ports.js";
 import { untilReady } from "../processes.js";
 import { RemoraMesh, remoraVersion } from "./remora-mesh.js";
 
-const policyTimeoutMs = 10_000;
+const policyTimeoutMs = 60_000;
 
 export interface RemoraOptions {
   /** Default Remora. */

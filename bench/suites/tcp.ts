@@ -16,7 +16,7 @@ import { chosenPlanes, type Suite } from "../suite.js";
 import { ratio, type Finding, type Target } from "../target.js";
 
 const messageBytes = 64 * 1024;
-const readyTimeoutMs = 20_000;
+const readyTimeoutMs = 60_000;
 const remora = remoraPlane({ protocol: "tcp" });
 
 /** Kinds of work: messages on several connections, bulk on two. */

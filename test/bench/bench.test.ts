@@ -16,6 +16,8 @@ import { reportMarkdown, reportText } from "../../bench/table.js";
 import { judge, type Target } from "../../bench/target.js";
 
 const bench = path.resolve(import.meta.dirname, "../../bench/bench.js");
+/** Several programs start here, one after the other; a machine at work takes its time for that. */
+t.setTimeout(240_000);
 const isLinux = process.platform === "linux";
 
 interface Run {
@@ -51,12 +53,12 @@ function processesOf(dir: string): string[] {
 
 t.test(
   "a short run gives complete rows and leaves nothing behind",
-  { skip: !isLinux && "needs /proc" },
+  { skip: !isLinux && "needs /proc", timeout: 180_000 },
   async (t) => {
     const dir = t.testdir({ tmp: {}, results: {} });
     const tmp = path.join(dir, "tmp");
     const { code, output } = await startBench(tmp, {
-      BENCH_SUITES: "http1,fleet,tcp",
+      BENCH_SUITES: "http1,fleet",
       BENCH_ONLY: "Remora,http-proxy",
       BENCH_SERVICES: "12",
       BENCH_SIDECARS: "6",
@@ -66,10 +68,14 @@ t.test(
     const json = readFileSync(path.join(dir, "results", fileIn(path.join(dir, "results"))), "utf8");
     const { suites } = JSON.parse(json) as Report;
     t.same(
+      suites.flatMap(({ gaps }) => gaps).filter((gap) => !gap.startsWith("Consul: no consul")),
+      [],
+      "nothing is missing",
+    );
+    t.same(
       suites.map(({ name, isRemoraMeasured }) => [name, isRemoraMeasured]),
       [
         ["http1", true],
-        ["tcp", true],
         ["fleet", true],
       ],
     );
@@ -99,7 +105,7 @@ t.test(
       }
       t.not(row.version, "", `${name}: version`);
     }
-    const fleet = suites[2];
+    const fleet = suites[1];
     const changes = (fleet?.data as { readonly big: { readonly changes: readonly { resent: number }[] } })
       .big;
     t.ok(changes.changes.length > 0, "endpoint changes reached the sidecars");
@@ -118,29 +124,33 @@ t.test(
 /** The name of the one JSON file. */
 function fileIn(dir: string): string {
   const [file = "", ...others] = readdirSync(dir).filter((name) => name.endsWith(".json"));
-  if (others.length > 0 || !file.endsWith("-http1-tcp-fleet.json"))
+  if (others.length > 0 || !file.endsWith("-http1-fleet.json"))
     throw new Error(`files: ${file}, ${others.join(", ")}`);
   return file;
 }
 
-t.test("an interrupted run leaves nothing behind", { skip: !isLinux && "needs /proc" }, async (t) => {
-  const dir = t.testdir({ tmp: {}, results: {} });
-  const tmp = path.join(dir, "tmp");
-  const run = startBench(tmp, {
-    BENCH_SECONDS: "30",
-    BENCH_SUITES: "http1",
-    BENCH_ONLY: "http-proxy",
-    BENCH_RESULTS: path.join(dir, "results"),
-  });
-  for await (const text of run.child.stderr ?? []) if (String(text).includes("round 1")) break;
-  t.not(processesOf(tmp).length, 0, "something runs");
-  run.child.kill("SIGINT");
-  const { code } = await run.ended;
-  t.equal(code, 130, "exit code of an interrupt");
-  t.same(readdirSync(tmp), [], "its folder is removed");
-  t.same(processesOf(tmp), [], "its processes are ended");
-  t.same(readdirSync(path.join(dir, "results")), [], "no result of half a run");
-});
+t.test(
+  "an interrupted run leaves nothing behind",
+  { skip: !isLinux && "needs /proc", timeout: 120_000 },
+  async (t) => {
+    const dir = t.testdir({ tmp: {}, results: {} });
+    const tmp = path.join(dir, "tmp");
+    const run = startBench(tmp, {
+      BENCH_SECONDS: "30",
+      BENCH_SUITES: "http1",
+      BENCH_ONLY: "http-proxy",
+      BENCH_RESULTS: path.join(dir, "results"),
+    });
+    for await (const text of run.child.stderr ?? []) if (String(text).includes("round 1")) break;
+    t.not(processesOf(tmp).length, 0, "something runs");
+    run.child.kill("SIGINT");
+    const { code } = await run.ended;
+    t.equal(code, 130, "exit code of an interrupt");
+    t.same(readdirSync(tmp), [], "its folder is removed");
+    t.same(processesOf(tmp), [], "its processes are ended");
+    t.same(readdirSync(path.join(dir, "results")), [], "no result of half a run");
+  },
+);
 
 t.test("settings that make no sense are refused", async (t) => {
   t.match(readOptions({}), { suites: undefined, only: undefined, serviceCount: 1000 });
