@@ -49,7 +49,7 @@ export class Http2ClientConnection extends Http2Connection<ClientStream> impleme
   #undecided: ClientStream[] = [];
 
   constructor(socket: Socket, options: Http2ClientOptions) {
-    super(socket, options, options.limits.pingMs);
+    super(socket, options, options.limits.pingMs, true);
     this.peerName = options.peer;
     this.#owner = options.owner;
     this.writer.raw(clientPreface);

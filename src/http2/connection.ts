@@ -44,13 +44,15 @@ export abstract class Http2Connection<S extends Http2Stream>
   #failure: ProxyError | null = null;
   readonly #resets = new RecentStreams(maxRememberedResets);
 
-  constructor(socket: Socket, options: Http2LinkOptions, firstLookMs: number) {
+  /** @param isShared its streams are those of many clients. */
+  constructor(socket: Socket, options: Http2LinkOptions, firstLookMs: number, isShared: boolean) {
     super(socket, options, firstLookMs);
     const { limits } = options;
-    this.guard = new FloodGuard(limits, options.isMesh);
+    this.guard = new FloodGuard(limits, isShared);
     this.reader = new FrameReader(this, limits.maxFrameBytes);
     this.sendQueue = new SendQueue(this.writer, this.guard);
-    this.credit = new ReceiveCredit(this.writer, limits, () => options.onLimit("held_bytes"));
+    const maxHeldBytes = isShared ? Infinity : limits.maxHeldBytes;
+    this.credit = new ReceiveCredit(this.writer, limits, maxHeldBytes, () => options.onLimit("held_bytes"));
     this.block = new HeaderBlock(limits.maxContinuations);
     this.decoder = new HpackDecoder(limits.headerTableBytes);
     this.encoder = new HpackEncoder(limits.headerTableBytes);

@@ -22,9 +22,9 @@ export class FloodGuard {
   #controlFrames = 0;
   #controlSinceMs = -Infinity;
 
-  constructor(limits: Http2Limits, isMesh: boolean) {
+  constructor(limits: Http2Limits, isShared: boolean) {
     this.#limits = limits;
-    this.#minStreams = isMesh ? limits.minMeshStreamsForResets : limits.minStreamsForResets;
+    this.#minStreams = isShared ? limits.minMeshStreamsForResets : limits.minStreamsForResets;
   }
 
   streamOpened(): void {

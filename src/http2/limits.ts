@@ -8,7 +8,11 @@ export interface Http2Limits {
   /** What a peer may send on a stream, and on all of them together, before it must wait for us. */
   readonly streamWindowBytes: number;
   readonly connectionWindowBytes: number;
-  /** Received and not yet taken by their consumers, all streams together; beyond it the connection window stays shut. */
+  /**
+   * Received and not yet taken by their consumers, all streams together; beyond it the connection window stays shut. Only where
+   * the connection is one client's own: elsewhere that would make all wait for those that stall, so there each stream may hold
+   * its window.
+   */
   readonly maxHeldBytes: number;
   /** Largest frame payload we accept (SETTINGS_MAX_FRAME_SIZE). */
   readonly maxFrameBytes: number;
@@ -63,7 +67,7 @@ export const http2Limits: Http2Limits = {
   maxWindowUpdates: 10,
   maxControlFrames: 1000,
   minStreamsForResets: 200,
-  minMeshStreamsForResets: 2000,
+  minMeshStreamsForResets: 1000,
   maxResetPercent: 50,
   youngStreamMs: 1000,
   floodGraceMs: 5000,

@@ -20,11 +20,12 @@ export class ReceiveCredit {
   #held = 0;
   #keptBack = 0;
 
-  constructor(writer: FrameWriter, limits: Http2Limits, onHeldLimit: () => void) {
+  /** @param maxHeldBytes Infinity: the windows of the streams are the only bound. */
+  constructor(writer: FrameWriter, limits: Http2Limits, maxHeldBytes: number, onHeldLimit: () => void) {
     this.writer = writer;
     this.streamWindowBytes = limits.streamWindowBytes;
     this.#windowBytes = Math.max(limits.connectionWindowBytes, defaultWindowBytes);
-    this.#maxHeldBytes = limits.maxHeldBytes;
+    this.#maxHeldBytes = maxHeldBytes;
     this.#onHeldLimit = onHeldLimit;
     this.#credit = this.#windowBytes - defaultWindowBytes;
   }

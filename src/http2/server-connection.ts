@@ -58,7 +58,7 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
 
   /** @param received bytes that were already read from the socket. */
   constructor(socket: Socket, options: Http2ServerOptions, received?: Buffer) {
-    super(socket, options, options.timeouts.headMs);
+    super(socket, options, options.timeouts.headMs, options.isMesh);
     this.#server = options;
     this.service = options.service;
     this.peerId = options.peerId;
