@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build test test-unit check lint fmt fmt-check demo bench fuzz clean gen
+.PHONY: help setup build test test-unit check lint fmt fmt-check demo bench fuzz clean gen example
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ fuzz: build ## Feed every reader of bytes from peers with mutated input (FUZZ_SE
 
 demo: build ## Show a small mesh at work, step by step (KEEP=1 leaves it running)
 	@node dist/examples/demo/demo.js
+
+example: build ## Run one of examples/: NAME=grpc, websocket or tcp-redis
+	@node dist/examples/$(NAME)/$(NAME).js
 
 bench: build ## Measure Remora against other data planes, and judge its targets; 15 minutes (BENCH_SUITES, BENCH_SECONDS ...: bench/README.md)
 	@for peers in bench consul clients; do test/support/install-peers.sh $$peers >/dev/null || true; done # what is missing becomes a row that says so

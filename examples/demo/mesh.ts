@@ -1,17 +1,8 @@
 /** The demo's mesh: a control plane on the embedded registry, web, three instances of api (one slow) and one of api-v2. */
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import path from "node:path";
-import { freePorts, run, start, stopAll, until } from "./processes.js";
+import { SmallMesh, type Instance } from "../small-mesh.js";
+import { freePorts, until } from "./processes.js";
 import { call } from "./traffic.js";
-
-export interface Instance {
-  readonly name: string;
-  /** The application's own port, past the mesh. */
-  readonly port: number;
-  readonly inbound: number;
-  readonly admin: number;
-}
 
 export interface Mesh {
   readonly dir: string;
@@ -25,76 +16,18 @@ export interface Mesh {
   close(keepLogs: boolean): Promise<void>;
 }
 
-const service = (file: string): string => path.join(import.meta.dirname, file);
-
 export async function startMesh(): Promise<Mesh> {
-  const dir = await mkdtemp(path.join(tmpdir(), "remora-demo-"));
-  const [listen = 0, admin = 0, upstream = 0, ...rest] = await freePorts(18);
-  const dataDir = path.join(dir, "control-plane");
-  const client = [
-    "--admin-url",
-    `http://127.0.0.1:${admin}`,
-    "--admin-token-file",
-    path.join(dataDir, "admin.token"),
-  ];
-  start(dir, "control-plane", [
-    "control-plane",
-    "--data-dir",
-    dataDir,
-    "--listen",
-    `127.0.0.1:${listen}`,
-    "--admin",
-    `127.0.0.1:${admin}`,
-  ]);
-  await until("control plane", 15_000, async () =>
-    (await call(admin, "/ready")).status === 200 ? true : undefined,
-  );
-
-  const ports = (): number => rest.pop() ?? 0;
-  const instance = async (
+  const mesh = await SmallMesh.start();
+  const [upstream = 0] = await freePorts(1);
+  const instance = (
     name: string,
-    of: string,
+    service: string,
     flags: readonly string[],
     env: Readonly<Record<string, string>>,
   ): Promise<Instance> => {
-    const tokenFile = path.join(dir, `${name}.token`);
-    await run(["token", "create", "--service", of, "--out", tokenFile, ...client]);
-    const made = { name, port: ports(), inbound: ports(), admin: ports() };
-    start(
-      dir,
-      name,
-      [
-        ...[
-          "run",
-          "--service",
-          of,
-          "--port",
-          `${made.port}`,
-          "--inbound",
-          `${made.inbound}`,
-          "--admin",
-          `${made.admin}`,
-        ],
-        ...[
-          "--control-plane",
-          `127.0.0.1:${listen}`,
-          "--token-file",
-          tokenFile,
-          "--state-dir",
-          path.join(dir, name),
-        ],
-        ...[
-          "--drain-delay",
-          "0s",
-          ...flags,
-          "--",
-          process.execPath,
-          service(of === "web" ? "web-service.js" : "api-service.js"),
-        ],
-      ],
-      { PORT: `${made.port}`, NAME: name, ...env },
-    );
-    return made;
+    const file = service === "web" ? "web-service.js" : "api-service.js";
+    const command = () => [process.execPath, path.join(import.meta.dirname, file)];
+    return mesh.serve({ name, service, command, flags, env });
   };
   const apis = await Promise.all([
     instance("api-1", "api", [], {}),
@@ -109,15 +42,12 @@ export async function startMesh(): Promise<Mesh> {
     return !missing && (await call(web.port, "/")).status === 200 ? true : undefined;
   });
   return {
-    dir,
+    dir: mesh.dir,
     apis,
     apiV2,
     web,
-    controlPlaneArgs: client,
-    apply: (document) => run(["apply", "-f", "-", ...client], document),
-    async close(keepLogs) {
-      await stopAll();
-      if (!keepLogs) await rm(dir, { recursive: true, force: true });
-    },
+    controlPlaneArgs: mesh.client,
+    apply: (document) => mesh.apply(document),
+    close: (keepLogs) => mesh.close(keepLogs),
   };
 }

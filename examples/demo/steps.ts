@@ -4,7 +4,8 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import tls from "node:tls";
 import { breaker, retries, split } from "./documents.js";
-import type { Instance, Mesh } from "./mesh.js";
+import type { Instance } from "../small-mesh.js";
+import type { Mesh } from "./mesh.js";
 import { run, until } from "./processes.js";
 import { call, load, metric } from "./traffic.js";
 

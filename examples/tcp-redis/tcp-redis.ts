@@ -1,0 +1,40 @@
+/** `make example NAME=tcp-redis`: redis-cli and redis-server, neither of which knows of the mesh or of TLS, over mTLS. */
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { freePorts } from "../demo/processes.js";
+import { show } from "../small-mesh.js";
+
+const unpacked = path.resolve(import.meta.dirname, "../../../.cache/peers/bin");
+
+function program(name: string): string {
+  const folders = [...(process.env["PATH"] ?? "").split(":"), unpacked];
+  const found = folders.map((folder) => path.join(folder, name)).find((file) => existsSync(file));
+  if (found === undefined)
+    throw new Error(`no ${name} on PATH: install redis, or run test/support/install-peers.sh brokers`);
+  return found;
+}
+
+await show(async (mesh) => {
+  const [server, client] = [program("redis-server"), program("redis-cli")];
+  const [local = 0] = await freePorts(1);
+  await mesh.serve({
+    name: "redis-1",
+    service: "redis",
+    flags: ["--protocol", "tcp"],
+    command: (port) => [
+      ...[server, "--port", `${port}`, "--bind", "127.0.0.1", "--dir", mesh.dir],
+      ...["--save", "", "--appendonly", "no"],
+    ],
+  });
+  await mesh.untilRegistered(1);
+  const script = ["SET greeting hello", "APPEND greeting !", "GET greeting"];
+  const said = await mesh.runToEnd({
+    name: "shop",
+    service: "shop",
+    flags: ["--upstream", `redis:${local}`],
+    command: () => ["sh", "-c", `printf '%s\\n' "$@" | "${client}" -p ${local}`, "sh", ...script],
+  });
+  const replies = said.split("\n").slice(-script.length);
+  script.forEach((line, n) => console.log(`${line}: ${replies[n] ?? "nothing"}`));
+  if (replies.join() !== "OK,6,hello!") throw new Error(`redis-cli said: ${said}`);
+});

@@ -1,0 +1,33 @@
+/** Each folder of examples/ must show what it says; the demo has a test of its own. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readdirSync } from "node:fs";
+import path from "node:path";
+import t from "tap";
+import { skipWithout } from "../support/brokers.js";
+
+const sources = path.resolve(import.meta.dirname, "../../../examples");
+const compiled = path.resolve(import.meta.dirname, "../../examples");
+const examples = new Map([
+  ["grpc", { skip: false, shows: ["beta tester: { 'greeter-next-1': 10 }", "Hello, Ada · Hello, Grace"] }],
+  ["websocket", { skip: false, shows: ["ada heard ada: hello, closed 1000", "grace heard grace: hello"] }],
+  ["tcp-redis", { skip: skipWithout("redis-server", "redis-cli"), shows: ["GET greeting: hello!"] }],
+]);
+
+t.test("every example has a test", async (t) => {
+  const folders = readdirSync(sources, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  t.same(folders.map(({ name }) => name).sort(), ["demo", ...examples.keys()].sort());
+});
+
+for (const [name, { skip, shows }] of examples)
+  t.test(name, { skip }, async (t) => {
+    const child = spawn(process.execPath, [path.join(compiled, name, `${name}.js`)], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let output = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (output += text));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (output += text));
+    const [code] = (await once(child, "close")) as [number | null];
+    t.equal(code, 0, output);
+    for (const line of shows) t.match(output, line);
+  });
