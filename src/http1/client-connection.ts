@@ -7,6 +7,7 @@ import { OutputQueue } from "../traffic/output-queue.js";
 import { SocketTunnel, type SocketTunnelOwner } from "../traffic/socket-tunnel.js";
 import { BodyReader, type BodyReaderOwner } from "./body-reader.js";
 import { acceptUpgrade, upgradeOffer } from "./client-upgrade.js";
+import { SharedReadSocket } from "../traffic/shared-read.js";
 import { HeadReader } from "./head-reader.js";
 import type { Http1Limits } from "./limits.js";
 import { MessageWriter, type WriterOwner } from "./message-writer.js";
@@ -56,6 +57,8 @@ export class Http1ClientConnection implements BodyReaderOwner, SocketTunnelOwner
   idleSinceMs = 0;
   /** The server's own hint (Keep-Alive: timeout=N), milliseconds; -1 = none. */
   keepAliveHintMs = -1;
+  /** Lends the bytes that it has read; null: they are ours. */
+  #lender: SharedReadSocket | null = null;
   readonly #onData = (chunk: Buffer): void => this.#read(chunk);
   readonly #onEnd = (): void => this.#peerEnded();
   readonly #onError = (error: NodeJS.ErrnoException): void => this.#lost(error);
@@ -74,6 +77,10 @@ export class Http1ClientConnection implements BodyReaderOwner, SocketTunnelOwner
     this.#writer = new MessageWriter(this.#out, this);
     this.#reader = new HeadReader(limits, "response");
     this.#bodyReader = new BodyReader(limits, "response", this);
+    if (socket instanceof SharedReadSocket) {
+      this.#lender = socket;
+      socket.lendsChunks = true;
+    }
     socket.on("data", this.#onData);
     socket.on("end", this.#onEnd);
     socket.on("error", this.#onError);
@@ -168,13 +175,19 @@ export class Http1ClientConnection implements BodyReaderOwner, SocketTunnelOwner
         new ProxyError("upstream_unprocessed", `${this.#peer}: sent a response before there was a request`),
       );
     }
+    const isLent = this.#lender !== null;
     let at = 0;
     try {
       while (this.#response === null) {
         at = this.#reader.push(chunk, at);
         if (at < 0) return;
-        if (this.#readHead() === 101) return this.#openTunnel(chunk, at);
+        if (this.#readHead() === 101) return this.#openTunnel(isLent ? Buffer.from(chunk) : chunk, at);
         if (this.#isClosed) return;
+      }
+      // What is not part of a head must be our own before it is passed on.
+      if (isLent && at < chunk.length) {
+        chunk = Buffer.from(chunk.subarray(at));
+        at = 0;
       }
       if (this.#bodyReader.hasMore) at = this.#bodyReader.feed(chunk, at);
     } catch (error) {
@@ -231,6 +244,7 @@ export class Http1ClientConnection implements BodyReaderOwner, SocketTunnelOwner
   #openTunnel(chunk: Buffer, from: number): void {
     const socket = this.#socket;
     const { body } = this.#request as RequestContext;
+    if (this.#lender !== null) this.#lender.lendsChunks = false;
     socket.off("data", this.#onData);
     socket.off("end", this.#onEnd);
     socket.off("error", this.#onError);

@@ -7,6 +7,7 @@ import type { Clock } from "../time/clock.js";
 import type { TimerWheel, WheelTimer } from "../time/timer-wheel.js";
 import type { BodySource } from "../traffic/body.js";
 import { setHeader } from "../traffic/headers.js";
+import { SharedReadSocket } from "../traffic/shared-read.js";
 import type { IncomingBody } from "../traffic/incoming-body.js";
 import type { LocalReply, RequestHead } from "../traffic/message.js";
 import { OutputQueue } from "../traffic/output-queue.js";
@@ -60,6 +61,8 @@ export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, Wat
   #surplus: Buffer | null = null;
   #lingerTimer: WheelTimer | null = null;
   isDraining = false;
+  /** Lends the bytes that it has read; null: they are ours. */
+  #lender: SharedReadSocket | null = null;
   readonly #onData = (chunk: Buffer): void => this.#read(chunk);
   readonly #onEnd = (): void => this.#peerEnded();
   readonly #onError = (): void => void this.#socket.destroy();
@@ -76,6 +79,8 @@ export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, Wat
     this.#watch = new ConnectionWatch(wheel, clock, timeouts, this);
     this.#remoteAddress = `${socket.remoteAddress ?? ""}:${socket.remotePort ?? 0}`;
     socket.setNoDelay(true);
+    if (socket instanceof SharedReadSocket) this.#lender = socket;
+    this.#borrow(true);
     socket.on("data", this.#onData);
     socket.on("end", this.#onEnd);
     socket.on("error", this.#onError);
@@ -140,16 +145,21 @@ export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, Wat
 
   #read(chunk: Buffer): void {
     this.#watch.touch();
-    if (this.#surplus !== null || (this.#state === "head" && this.#out.isFull)) this.#keepSurplus(chunk);
-    else if (this.#state === "head") this.#readHead(chunk, 0);
-    else if (this.#state === "exchange") this.#readBody(chunk, 0);
+    const isLent = this.#lender !== null;
+    if (this.#surplus === null && this.#state === "head" && !this.#out.isFull) this.#readHead(chunk, isLent);
+    else {
+      const own = isLent ? Buffer.from(chunk) : chunk;
+      if (this.#surplus !== null || this.#state === "head") this.#keepSurplus(own);
+      else if (this.#state === "exchange") this.#readBody(own, 0);
+    }
   }
 
-  #readHead(chunk: Buffer, from: number): void {
+  /** What is not part of the head must be our own before it is passed on. */
+  #readHead(chunk: Buffer, isLent: boolean): void {
     let parsed: ParsedRequest;
     let at: number;
     try {
-      at = this.#reader.push(chunk, from);
+      at = this.#reader.push(chunk, 0);
       if (at < 0) {
         if (!this.#reader.isEmpty) this.#watch.headBegan();
         return;
@@ -160,7 +170,8 @@ export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, Wat
     }
     this.#reader.reset();
     this.#watch.headCame();
-    this.#begin(parsed, chunk, at);
+    if (isLent && at < chunk.length) this.#begin(parsed, Buffer.from(chunk.subarray(at)), 0);
+    else this.#begin(parsed, chunk, at);
   }
 
   #begin(parsed: ParsedRequest, chunk: Buffer, from: number): void {
@@ -246,7 +257,7 @@ export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, Wat
     this.#surplus = null;
     this.#watch.touch();
     this.#socket.resume();
-    this.#readHead(surplus, 0);
+    this.#readHead(surplus, false);
   }
 
   exchangeBroken(exchange: ServerExchange): void {
@@ -266,6 +277,7 @@ export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, Wat
     this.#out.flush();
     this.#watch.stop();
     this.#bodyReader.forget();
+    this.#borrow(false);
     socket.off("data", this.#onData);
     socket.off("end", this.#onEnd);
     socket.off("error", this.#onError);
@@ -280,6 +292,10 @@ export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, Wat
       onClose: () => onClose(this),
     });
     this.#tunnel.sendFrom(source);
+  }
+
+  #borrow(isBorrowing: boolean): void {
+    if (this.#lender !== null) this.#lender.lendsChunks = isBorrowing;
   }
 
   #refuse(error: ProxyError): void {

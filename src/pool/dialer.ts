@@ -1,8 +1,9 @@
-import net, { type Socket } from "node:net";
+import { Socket } from "node:net";
 import tls, { type TLSSocket } from "node:tls";
 import type { ErrorCode } from "../errors/error-table.js";
 import { ProxyError } from "../errors/proxy-error.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
+import { SharedReadSocket } from "../traffic/shared-read.js";
 
 /** Opens connections to one address. Exactly one of the callbacks runs, later than the call, unless it is cancelled. */
 export interface Dialer {
@@ -24,12 +25,16 @@ export interface DialSecurity {
   readonly refusal: (socket: TLSSocket) => string | undefined;
 }
 
-/** TCP without TLS: the local application, and endpoints without a sidecar where policy permits it. */
-export function plainDialer(target: DialTarget, wheel: TimerWheel): Dialer {
+/**
+ * TCP without TLS: the local application, and endpoints without a sidecar where policy permits it.
+ * @param reads into which buffer: "shared" for messages, "own" for streams of bytes, whose chunks are passed on as they are.
+ */
+export function plainDialer(target: DialTarget, wheel: TimerWheel, reads: "shared" | "own" = "own"): Dialer {
   const { address: host, port } = target;
   const how: Way<Socket> = {
     ready: "connect",
-    open: () => net.connect({ host, port, noDelay: true }),
+    open: () =>
+      (reads === "shared" ? new SharedReadSocket() : new Socket()).setNoDelay(true).connect({ host, port }),
     refusal: () => undefined,
   };
   return { dial: (onConnected, onFailed) => dial(how, target, wheel, onConnected, onFailed) };
@@ -44,7 +49,7 @@ export function meshDialer(target: DialTarget, wheel: TimerWheel, security: Dial
       const options = security.options();
       if (options === undefined) throw new Error("this sidecar has no certificate yet");
       // A socket of our own below TLS: only so can the connection be reset (traffic/broken-socket.ts).
-      return tls.connect({ ...options, socket: net.connect({ host, port, noDelay: true }) });
+      return tls.connect({ ...options, socket: new Socket().connect({ host, port, noDelay: true }) });
     },
     refusal: security.refusal,
   };
