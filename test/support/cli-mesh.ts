@@ -3,10 +3,16 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import type { Test } from "tap";
 import { CliProcess, runRemora, type Finished } from "./cli-process.js";
 import { call, type Answer } from "./http-load.js";
 import { until } from "./until.js";
+
+/** Whom a mesh ends with: a test, or what stands for one. */
+export interface MeshOwner {
+  teardown(fn: () => unknown): void;
+  passing(): boolean;
+  comment(message: string): void;
+}
 
 export interface MeshOptions {
   /** Further flags of `remora control-plane`. */
@@ -65,7 +71,7 @@ const drainDelay = "1s";
 const logTailBytes = 6000;
 
 /** Starts a control plane and waits until it is ready. All processes end, and the folder goes, with the test. */
-export async function startMesh(t: Test, options: MeshOptions = {}): Promise<CliMesh> {
+export async function startMesh(t: MeshOwner, options: MeshOptions = {}): Promise<CliMesh> {
   const dir = await mkdtemp(path.join(tmpdir(), "remora-mesh-"));
   const mesh = new CliMesh(dir, options);
   t.teardown(async () => {
