@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build test test-unit check lint fmt fmt-check demo bench fuzz clean gen example
+.PHONY: help setup build test test-unit check lint fmt fmt-check demo bench fuzz soak clean gen example
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ check: build lint fmt-check test ## What CI runs
 
 fuzz: build ## Feed every reader of bytes from peers with mutated input (FUZZ_SECONDS, FUZZ_SEED, FUZZ_ONLY)
 	@node dist/test/fuzz/fuzz.js
+
+soak: build ## Mixed load on a mesh that changes all the time, for SOAK_MINUTES (30): fails when memory or descriptors grow
+	@node dist/test/soak/soak.js
 
 demo: build ## Show a small mesh at work, step by step (KEEP=1 leaves it running)
 	@node dist/examples/demo/demo.js
