@@ -48,9 +48,43 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
+/**
+ * Makes a folder with those above it that are missing; nothing happens when it is there. Not by `recursive` of mkdir, which
+ * never ends where a file system refuses with ENOENT below a folder that exists: /proc does, and a link to nowhere.
+ */
+export async function makeFolder(folder: string, mode: number): Promise<void> {
+  try {
+    await mkdir(folder, { mode });
+  } catch (error: unknown) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" && path.dirname(folder) !== folder) {
+      await makeFolder(path.dirname(folder), mode);
+      return mkdirOnce(folder, mode);
+    }
+    if (!(await isFolder(folder))) throw error;
+  }
+}
+
+/** Somebody else may be faster. */
+async function mkdirOnce(folder: string, mode: number): Promise<void> {
+  try {
+    await mkdir(folder, { mode });
+  } catch (error: unknown) {
+    if (!(await isFolder(folder))) throw error;
+  }
+}
+
+async function isFolder(folder: string): Promise<boolean> {
+  try {
+    return (await stat(folder)).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
 /** Makes a folder that only its owner can enter, and closes one that others could. */
 export async function makePrivateFolder(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolder(folder, 0o700);
   const { mode } = await stat(folder);
   if ((mode & 0o077) !== 0) await chmod(folder, 0o700);
 }

@@ -10,6 +10,7 @@ import type { Svid } from "./identity/svid.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
 import { ConnectionLimit } from "./proxy/connection-limit.js";
 import { listenWithin } from "./proxy/listener.js";
+import { qualifiedService } from "./qualified-service.js";
 import { announce, type Announcement } from "./registration/announcer.js";
 import { adminView } from "./sidecar-admin.js";
 import type { Log, Missing, Sidecar, SidecarPorts } from "./sidecar.js";
@@ -122,6 +123,14 @@ class RunningSidecar implements Sidecar {
 
   get ports(): SidecarPorts {
     return { ...this.#traffic.ports, admin: this.#admin?.port ?? 0 };
+  }
+
+  get tcpUpstreams(): ReadonlySet<string> {
+    const { upstreams, namespace } = this.#bootstrap;
+    const clusters = this.#traffic.snapshot?.clusters ?? [];
+    const tcp = new Set(clusters.filter(({ protocol }) => protocol === "tcp").map(({ name }) => name));
+    const isTcp = (service: string): boolean => tcp.has(qualifiedService(service, namespace));
+    return new Set(upstreams.map(({ service }) => service).filter(isTcp));
   }
 
   /** Ports first: a port in use is the operator's mistake and should show before anything else happens. */

@@ -16,6 +16,8 @@ export type Missing = readonly string[];
 /** A running sidecar. Its owner calls the steps of a shutdown in the order they stand here. */
 export interface Sidecar {
   readonly ports: SidecarPorts;
+  /** Upstreams, as `--upstream` named them, that speak raw TCP by the configuration in force. */
+  readonly tcpUpstreams: ReadonlySet<string>;
   /** Certificate and first configuration are there. */
   readonly missing: LatestValue<Missing>;
   /** SPIFFE id. */

@@ -1,8 +1,7 @@
-import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { createCsr } from "../../certs/csr.js";
 import { generateKeyPem } from "../../certs/keys.js";
-import { writeFileAtomic } from "../../certs/secret-file.js";
+import { makeFolder, writeFileAtomic } from "../../certs/secret-file.js";
 import { ConfigError } from "../../src/errors/config-error.js";
 import type { Clock } from "../../src/time/clock.js";
 import { createIssuer, IssueError, type Issued } from "./issuer.js";
@@ -45,7 +44,7 @@ export async function issueFiles(options: {
   const certFile = path.join(outDir, `${service}.crt`);
   const bundleFile = path.join(outDir, "bundle.pem");
   try {
-    await mkdir(outDir, { recursive: true, mode: 0o700 });
+    await makeFolder(outDir, 0o700);
     await writeFileAtomic(keyFile, keyPem);
     await writeFileAtomic(certFile, issued.certChainPem, 0o644);
     await writeFileAtomic(bundleFile, issued.bundlePem, 0o644);

@@ -1,9 +1,10 @@
-import { mkdir, readFile, rename, rm } from "node:fs/promises";
+import { readFile, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import { randomUUID } from "node:crypto";
 import { createRootCa, loadAuthority, type Authority } from "../../certs/authority.js";
 import { CertificateError } from "../../certs/certificate-error.js";
 import {
+  makeFolder,
   makePrivateFolder,
   readSecretFile,
   SecretFileError,
@@ -81,7 +82,7 @@ async function createRoot({ dir, trustDomain, nowMs }: RootStoreOptions): Promis
     throw new ConfigError(`${JSON.stringify(trustDomain)} is no trust domain: use a-z, 0-9, dot, dash`);
   const temporary = `${path.resolve(dir)}.${randomUUID()}.tmp`;
   try {
-    await mkdir(path.dirname(temporary), { recursive: true, mode: 0o700 });
+    await makeFolder(path.dirname(temporary), 0o700);
     await makePrivateFolder(temporary);
     const { certPem, keyPem } = await createRootCa({ trustDomain, nowMs });
     await writeFileAtomic(path.join(temporary, keyFile), keyPem);

@@ -1,6 +1,7 @@
+import { makeFolder } from "../../certs/secret-file.js";
 import { messageOf } from "../../src/errors/message-of.js";
 import { type FSWatcher, watch } from "node:fs";
-import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { readdir, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { type Kind, documentId } from "../../src/config/documents/document.js";
 import { ConfigError } from "../../src/errors/config-error.js";
@@ -60,7 +61,7 @@ export class PolicyStore {
   static async open(directory: string, options: { readonly clock: Clock }): Promise<PolicyStore> {
     const store = new PolicyStore(directory, options.clock);
     try {
-      await mkdir(directory, { recursive: true, mode: 0o750 });
+      await makeFolder(directory, 0o750);
       await readdir(directory);
     } catch (error: unknown) {
       throw new ConfigError(

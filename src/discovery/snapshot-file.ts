@@ -1,8 +1,8 @@
 import { messageOf } from "../errors/message-of.js";
 import { createHash } from "node:crypto";
-import { mkdir, open, stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import path from "node:path";
-import { writeFileAtomic } from "../../certs/secret-file.js";
+import { makeFolder, writeFileAtomic } from "../../certs/secret-file.js";
 import type { Snapshot } from "../config/snapshot.js";
 import type { Clock, Timer } from "../time/clock.js";
 import { Fields } from "./fields.js";
@@ -57,7 +57,7 @@ export function openSnapshotFile(options: SnapshotFileOptions): SnapshotFile {
     try {
       const bytes = toBytes({ snapshot, savedAtMs: clock.wallMs() });
       if (bytes.length > maxBytes) throw new Error(`${bytes.length} bytes are more than ${maxBytes}`);
-      await mkdir(stateDir, { recursive: true, mode: 0o700 });
+      await makeFolder(stateDir, 0o700);
       await writeFileAtomic(file, bytes);
     } catch (error) {
       onProblem(`${file}: the configuration cannot be kept for a restart: ${messageOf(error)}`);

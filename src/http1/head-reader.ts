@@ -46,7 +46,7 @@ export class HeadReader {
       if (this.#kind === "request") from = this.#skipEmptyLines(chunk, from);
       if (from >= chunk.length) return -1;
       if (tokenBytes[chunk[from] as number] !== 1) {
-        throw malformed(this.#kind, "not HTTP/1: the first byte cannot begin a message");
+        throw malformed(this.#kind, `not HTTP/1: ${beginningOf(chunk[from] as number)}`);
       }
       const found = chunk.indexOf(headEnd, from);
       if (found >= 0) {
@@ -151,4 +151,13 @@ export class HeadReader {
     }
     return tooLarge(this.#kind, `head is over ${maxHeadBytes} bytes`);
   }
+}
+
+/** In words that lead to the cause, by the first byte of what can be no message. */
+function beginningOf(byte: number): string {
+  // A SETTINGS frame has a length of few bytes (RFC 9113 §4.1); a handshake record begins with 22, an alert with 21 (RFC 8446 §5.1).
+  if (byte === 0) return "it begins like HTTP/2; correct the service's protocol";
+  if (byte === 22 || byte === 21)
+    return "it begins like TLS, which is Remora's business: use the plaintext port";
+  return "the first byte cannot begin a message";
 }

@@ -32,6 +32,8 @@ export interface Http2ClientOptions extends Http2LinkOptions {
 /** Streams that may be open before the peer has said how many (RFC 9113 §6.5.2 recommends no less). */
 const presumedMaxStreams = 100;
 const lingerMs = 1000;
+/** Of the answer that a server of HTTP/1 gives to our preface. */
+const http1Start = Buffer.from("HTTP/", "latin1");
 
 /** The client side of one HTTP/2 connection (RFC 9113), after ALPN or with prior knowledge. */
 export class Http2ClientConnection extends Http2Connection<ClientStream> implements ClientStreamHost {
@@ -150,7 +152,9 @@ export class Http2ClientConnection extends Http2Connection<ClientStream> impleme
     return false;
   }
 
-  protected preface(): number {
+  protected preface(chunk: Buffer): number {
+    if (!this.hasPeerSettings && chunk.subarray(0, http1Start.length).equals(http1Start))
+      throw violation("it speaks HTTP/1; correct the service's protocol");
     return 0;
   }
 

@@ -5,6 +5,7 @@ import type { AppMesh } from "./app-environment.js";
 export interface SupervisedSidecar {
   readonly identity: string;
   readonly ports: Pick<AppMesh, "outbound" | "upstreams">;
+  readonly tcpUpstreams: AppMesh["tcpUpstreams"];
   readonly missing: LatestValue<readonly string[]>;
   announce(): Promise<void>;
   withdraw(): Promise<void>;

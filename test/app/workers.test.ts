@@ -238,9 +238,13 @@ t.test("raw TCP: half-closed connections pass through workers", { timeout: 60_00
   const api = await startFromDisk(t, "api", { workers: 2, appPort, saved });
   const web = await startFromDisk(t, "web", {
     workers: 2,
-    upstreams: [{ service: "api", port: 0 }],
+    upstreams: [
+      { service: "api", port: 0 },
+      { service: "gone", port: 0 },
+    ],
     saved: asTcp(snapshotTo([api.ports.inbound])),
   });
+  t.same([...web.tcpUpstreams], ["api"], "it knows which upstreams speak TCP");
   for (const sidecar of [api, web]) await sidecar.missing.until((missing) => missing.length === 0);
   const heard = await Promise.all(
     Array.from({ length: 6 }, async (_, n) => {

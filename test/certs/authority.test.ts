@@ -1,7 +1,15 @@
 /** Writing: the CA, signing requests, keys and secret files; openssl and node:tls accept the result. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { generateKeyPairSync, sign, X509Certificate } from "node:crypto";
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import fc from "fast-check";
 import t from "tap";
@@ -15,6 +23,7 @@ import { describeCertificate, describeVerification, inspectCertificates } from "
 import { newJoinToken, parseJoinToken } from "../../certs/join-token.js";
 import { generateKeyPem, publicKeySpki, readPrivateKey } from "../../certs/keys.js";
 import {
+  makeFolder,
   makePrivateFolder,
   readSecretFile,
   SecretFileError,
@@ -270,6 +279,13 @@ t.test("secret files are private, whole, and refused when others can read them",
   }
   await t.rejects(readSecretFile(dir), SecretFileError);
   await t.rejects(writeFileAtomic(path.join(dir, "absent", "x"), ""), { code: "ENOENT" });
+  await makeFolder(path.join(dir, "a/b/c"), 0o750);
+  await makeFolder(path.join(dir, "a/b/c"), 0o750);
+  t.equal(statSync(path.join(dir, "a/b")).mode & 0o777, 0o750);
+  await t.rejects(makeFolder(path.join(file, "x"), 0o700), { code: "ENOTDIR" });
+  await t.rejects(makeFolder(file, 0o700), { code: "EEXIST" });
+  symlinkSync("nowhere/at/all", path.join(dir, "link"));
+  await t.rejects(makeFolder(path.join(dir, "link", "x"), 0o700), { code: /EEXIST|ENOENT/ });
   const open = path.join(dir, "open");
   mkdirSync(open, { mode: 0o755 });
   await makePrivateFolder(open);

@@ -595,6 +595,16 @@ t.test("the head reader gives up on what cannot become a head", async (t) => {
       }
     }
   }
+  for (const [start, told] of [
+    [[0, 0, 18, 4], /begins like HTTP\/2/],
+    [[22, 3, 1], /begins like TLS/],
+    [[21, 3, 3], /begins like TLS/],
+  ] as const) {
+    for (const kind of ["request", "response"] as const) {
+      const reader = new HeadReader(http1Limits, kind);
+      t.throws(() => reader.push(Buffer.from(start), 0), told, kind);
+    }
+  }
   const exact = "GET / HTTP/1.1\r\nX: ";
   const whole = exact + fill(maxHeadBytes - exact.length - 4) + "\r\n\r\n";
   t.equal(new HeadReader(http1Limits, "request").push(Buffer.from(whole), 0), maxHeadBytes);

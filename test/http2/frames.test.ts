@@ -759,6 +759,14 @@ t.test("what a client makes of frames", async (t) => {
   }
 });
 
+t.test("a client tells that the server speaks HTTP/1", async (t) => {
+  const { peers, send } = await client(t, {}, Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n"));
+  const { reply } = send();
+  await eventually("over", () => reply.ends === 1);
+  t.match(reply.error, { code: "upstream_protocol_error", detail: /it speaks HTTP\/1; correct the service/ });
+  t.equal(peers.length, 1);
+});
+
 t.test("calls that are cancelled", async (t) => {
   const { relay, peers, send } = await client(t);
   const error = new ProxyError("attempt_timeout", "scripted");

@@ -378,3 +378,25 @@ t.test(
     }
   },
 );
+
+t.test(
+  "an application of HTTP/1.1 that takes a call for an ordinary POST: the caller learns why",
+  async (t) => {
+    const page = ["content-type", "text/html"];
+    for (const [status, headers, outcome] of [
+      [200, page, "upstream_protocol_error"],
+      [200, [], "upstream_protocol_error"],
+      [200, grpc, "200"],
+      [404, page, "404"],
+    ] as const) {
+      const upstream = new ScriptedService();
+      const reply = new RecordedReply();
+      grpcUpstream(new FakeClock())(upstream).call(call(), reply);
+      upstream.last.head(status, [...headers]);
+      if (outcome !== "upstream_protocol_error") upstream.last.end();
+      t.equal(reply.outcome, outcome, `${status} ${headers.join(" ")}`);
+      if (outcome === "upstream_protocol_error")
+        t.match(reply.error?.detail, /start it with --protocol grpc/);
+    }
+  },
+);

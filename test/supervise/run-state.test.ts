@@ -132,7 +132,9 @@ t.test("the application's environment tells of the mesh", async (t) => {
     upstreams: new Map([
       ["api", 9001],
       ["user-profiles.back", 9002],
+      ["cache", 6379],
     ]),
+    tcpUpstreams: new Set(["cache"]),
   };
   const environment = appEnvironment({ PATH: "/bin", PORT: "80", HTTP_PROXY: "http://old:1" }, mesh);
   t.same(environment, {
@@ -140,6 +142,7 @@ t.test("the application's environment tells of the mesh", async (t) => {
     PORT: "80",
     API_URL: "http://127.0.0.1:9001",
     USER_PROFILES_BACK_URL: "http://127.0.0.1:9002",
+    CACHE_URL: "tcp://127.0.0.1:6379",
     HTTP_PROXY: "http://127.0.0.1:15001",
     http_proxy: "http://127.0.0.1:15001",
     NO_PROXY: "localhost,127.0.0.1,::1",

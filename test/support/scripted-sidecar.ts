@@ -12,6 +12,7 @@ export class ScriptedSidecar implements SupervisedSidecar {
   /** Key: a step; runs in place of it. */
   readonly scripts = new Map<string, () => Promise<void>>();
   ports: SupervisedSidecar["ports"] = { outbound: undefined, upstreams: new Map() };
+  readonly tcpUpstreams: SupervisedSidecar["tcpUpstreams"] = new Set();
   #upstream: ReturnType<typeof createServer> | undefined;
 
   /** Opens a port that stands for upstream `api`, answers every request, and shuts with the sidecar. */

@@ -134,6 +134,7 @@ export async function startFromDisk(t: Test, service: string, options: KitOption
   t.teardown(() => sidecar.close());
   return {
     ports: sidecar.ports,
+    tcpUpstreams: sidecar.tcpUpstreams,
     missing: sidecar.missing,
     identity: sidecar.identity,
     announce: () => sidecar.announce(),
