@@ -75,25 +75,27 @@ export const http2Limits: Http2Limits = {
   pingMs: 20_000,
 };
 
-/** Which bound a peer hit; a fixed set, used as a metric label. */
-export type Http2Limit =
-  | "streams"
-  | "head_bytes"
-  | "header_count"
-  | "target_bytes"
-  | "continuations"
-  | "owed_frames"
-  | "empty_frames"
-  | "priority_frames"
-  | "window_updates"
-  | "control_frames"
-  | "resets"
-  | "held_bytes"
-  | "ping_timeout"
-  | "protocol_error"
-  | "compression_error"
-  | "flow_control_error"
-  | "frame_size_error";
+/** Which bound a peer hit; a fixed set, used as a metric label. docs/protocols.md says what each means. */
+export const http2LimitNames = [
+  "streams",
+  "head_bytes",
+  "header_count",
+  "target_bytes",
+  "continuations",
+  "owed_frames",
+  "empty_frames",
+  "priority_frames",
+  "window_updates",
+  "control_frames",
+  "resets",
+  "held_bytes",
+  "ping_timeout",
+  "protocol_error",
+  "compression_error",
+  "flow_control_error",
+  "frame_size_error",
+] as const;
+export type Http2Limit = (typeof http2LimitNames)[number];
 
 /** Told each time a peer hits a bound. */
 export type LimitMeter = (limit: Http2Limit) => void;

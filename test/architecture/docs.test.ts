@@ -1,8 +1,9 @@
-/** docs/errors.md and docs/metrics.md list exactly what the code has: nothing missing, nothing left over, nothing different. */
+/** docs/errors.md, docs/metrics.md and docs/protocols.md list exactly what the code has: nothing missing, nothing left over, nothing different. */
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import t from "tap";
 import { errorTable, type ErrorRow } from "../../src/errors/error-table.js";
+import { http2LimitNames, http2Limits } from "../../src/http2/limits.js";
 import { Metrics } from "../../src/telemetry/metrics.js";
 
 const docs = path.resolve(import.meta.dirname, "../../../docs");
@@ -70,3 +71,34 @@ t.test("docs/metrics.md has one row for each metric, with its type, labels and m
     t.equal(meaning, family?.help, `${name} means what its help says`);
   }
 });
+
+t.test(
+  "docs/protocols.md has one row for each bound of HTTP/2 with its value, and every metric label",
+  (t) => {
+    const documented = rows(read("protocols.md"));
+    const bounds = new Map(Object.entries(http2Limits).map(([name, value]) => [name, shown(name, value)]));
+    const told = new Map(documented.map(([name, value]) => [unquoted(name), value ?? ""]));
+    for (const [name, value] of bounds) t.equal(told.get(name), value, name);
+    const others = [...told.keys()].filter(
+      (name) => /^max|^min|Ms$|Bytes$|Percent$/.test(name) && !bounds.has(name),
+    );
+    t.same(others, [], "no row for a bound that does not exist");
+    const labels = documented.flatMap((row) =>
+      [...(row[2] ?? "").matchAll(/`([a-z_]+)`/g)].map(([, label]) => label),
+    );
+    t.same(
+      [...new Set(labels)].sort(),
+      [...http2LimitNames].sort(),
+      "every value of the label `limit`, and no other",
+    );
+    t.end();
+  },
+);
+
+/** As the page writes it: the unit is the end of the name. */
+function shown(name: string, value: number): string {
+  if (name.endsWith("Ms")) return `${value / 1000} s`;
+  if (name.endsWith("Percent")) return `${value} %`;
+  if (!name.endsWith("Bytes")) return String(value);
+  return value >= 1024 * 1024 ? `${value / 1024 / 1024} MiB` : `${value / 1024} KiB`;
+}
