@@ -60,7 +60,7 @@ async function open(path: string, service = "chat"): Promise<WebSocket> {
 
 async function say(socket: WebSocket, text: string): Promise<string> {
   socket.send(text);
-  const [data] = (await once(socket, "message")) as [Buffer];
+  const [data] = (await once(socket, "message", { signal: AbortSignal.timeout(15_000) })) as [Buffer];
   return data.toString();
 }
 
@@ -98,6 +98,14 @@ t.test("messages pass, and policies that change meanwhile cut nothing", async (t
       reporter: "destination",
     });
     return source >= 3 && destination >= 3;
+  });
+  // The other tests take their time.
+  await mesh.remora(["delete", "trafficpolicy", "chat"]);
+  await until("a silent socket that stays open", async () => {
+    const silent = await open("/silent");
+    const isCut = await Promise.race([once(silent, "close").then(() => true), sleep(600, false)]);
+    silent.terminate();
+    return !isCut;
   });
 });
 
