@@ -13,6 +13,8 @@ export interface Http2LinkOptions {
   readonly onLimit: LimitMeter;
 }
 
+/** Far more than the streams of an honest peer begin or end at once. */
+const maxFramesPerRead = 500;
 /** What is still read from a peer that was told that the connection is over. */
 const maxSwallowedBytes = 256 * 1024;
 
@@ -100,6 +102,16 @@ export abstract class Http2Link implements FrameWriterOwner, TimerTarget {
     this.socket.destroy();
     if (wasOpen) this.ends(cause);
     this.socketClosed();
+  }
+
+  /**
+   * After a read that gave so many frames. A socket is read many times in one turn of the event loop: when its frames are
+   * small, it would keep that for itself, so it pauses until the next turn.
+   */
+  protected letOthersRead(frames: number): void {
+    if (frames <= maxFramesPerRead) return;
+    this.socket.pause();
+    setImmediate(() => this.socket.resume());
   }
 
   onTimer(): void {

@@ -207,10 +207,12 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
 
   #refuse(stream: ServerStream, error: ProxyError): void {
     this.options.onLimit(limitOf(error));
-    const reply = this.#server.refuse(error);
-    if (reply !== null) return stream.refuse(reply);
+    // Answered or reset, it has cost us the same.
     if (this.guard.streamReset(0) !== null) this.resetFlood();
-    stream.violated(errorCode.protocolError, error.detail);
+    if (stream.isClosed) return;
+    const reply = this.#server.refuse(error);
+    if (reply !== null) stream.refuse(reply);
+    else stream.violated(errorCode.protocolError, error.detail);
   }
 
   /** The client is leaving; streams that it began meanwhile are still taken. */

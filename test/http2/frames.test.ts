@@ -447,6 +447,23 @@ t.test("rapid reset between sidecars: most are allowed, and nobody else's stream
   await peer.closed();
 });
 
+t.test("row 38: a connection of small frames leaves the event loop to others", async (t) => {
+  const { service, connect } = await server(t);
+  const peer = connect().send(upload);
+  await peer.settled();
+  const sink = await eventually("the body", () => service.sinks[0]);
+  // Ten reads of 64 KiB and more.
+  const count = 200_000;
+  peer.send(Buffer.concat(Array<Buffer>(count).fill(data(1, "x"))));
+  let [before, most] = [0, 0];
+  while (sink.chunks.length < count) {
+    await new Promise((resolve) => setImmediate(resolve));
+    most = Math.max(most, sink.chunks.length - before);
+    before = sink.chunks.length;
+  }
+  t.ok(most < 25_000, `${most} frames in one turn`);
+});
+
 t.test("silence: no preface, no end of a head, no streams, idle streams, no answer to PING", async (t) => {
   const quick = { headMs: 60, idleMs: 10_000, streamIdleMs: 10_000, lingerMs: 50 };
   const first = await server(t, { timeouts: quick });
