@@ -150,7 +150,9 @@ export class MixedTraffic {
 
   async #http(target: MixedTarget, kind: RequestKind, method: string, nonce: string): Promise<void> {
     const body = method === "POST" ? bodyOf(`${nonce} up`, this.#size()) : undefined;
-    const [size, isChunked, wantsTrailers] = [this.#size(), this.#random() < 0.5, this.#random() < 0.2];
+    // A response that is to be cut off needs something to lose.
+    const size = this.#size() + (kind === "fault" ? 1000 : 0);
+    const [isChunked, wantsTrailers] = [this.#random() < 0.5, this.#random() < 0.2];
     const wishes = [`size=${size}`, isChunked ? "chunked=1" : "", wantsTrailers ? "trailers=1" : ""];
     if (kind === "early") wishes.push("early=1");
     if (kind === "fault") wishes.push(this.#random() < 0.5 ? "fault=reset" : "fault=close");
