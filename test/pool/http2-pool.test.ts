@@ -182,37 +182,37 @@ function setup(over: Partial<Http2PoolOptions> = {}) {
 
 t.test("requests share one connection until it is busy, then a few", async (t) => {
   const { dials, connect, calls, load, connections } = setup();
-  const first = calls(30);
+  const first = calls(78);
   t.equal(dials.length, 1, "all wait for the one that is being opened");
   connect();
-  t.strictSame(load(), [30]);
+  t.strictSame(load(), [78]);
   calls(1);
-  t.strictSame(load(), [31], "nobody waits while it has room");
+  t.strictSame(load(), [79], "nobody waits while it has room");
   t.equal(dials.length, 2, "and another is opened meanwhile");
   calls(5);
   t.equal(dials.length, 2, "one at a time");
   connect();
   calls(10);
-  t.strictSame(load(), [36, 10], "the one with the fewest streams");
+  t.strictSame(load(), [84, 10], "the one with the fewest streams");
   t.equal(dials.length, 2);
-  calls(6);
-  t.strictSame(load(), [36, 16]);
+  calls(54);
+  t.strictSame(load(), [84, 64]);
   calls(1);
   t.equal(dials.length, 3);
-  for (let i = 0; i < 36; i++) connections[0]?.respond();
+  for (let i = 0; i < 84; i++) connections[0]?.respond();
   t.ok(first.every((reply) => reply.outcome === "200"));
   calls(3);
-  t.strictSame(load(), [3, 17]);
+  t.strictSame(load(), [3, 65]);
 });
 
 t.test("idle connections: one for long, the others shortly, none for ever", async (t) => {
   const { clock, pool, calls, call, connect, connections } = setup();
-  calls(16);
+  calls(64);
   const first = connect();
   calls(1);
   const second = connect();
-  calls(16);
-  t.equal(second.activeStreams, 16);
+  calls(64);
+  t.equal(second.activeStreams, 64);
   while (first.activeStreams > 0) first.respond();
   while (second.activeStreams > 0) second.respond();
   for (let i = 0; i < 10; i++) {
