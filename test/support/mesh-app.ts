@@ -49,14 +49,12 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
 }
 
 async function sendBytes(response: ServerResponse, count: number): Promise<void> {
+  let wake = (): void => undefined;
+  response.on("drain", () => wake()).on("close", () => wake());
   response.writeHead(200, { "content-length": count });
   for (let at = 0; at < count; at += pattern.length) {
     const piece = pattern.subarray(0, Math.min(pattern.length, count - at));
-    if (!response.write(piece))
-      await new Promise<void>((resolve) => {
-        response.once("drain", resolve);
-        response.once("close", resolve);
-      });
+    if (!response.write(piece)) await new Promise<void>((resolve) => (wake = resolve));
     if (response.destroyed) return;
   }
   response.end();
