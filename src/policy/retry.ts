@@ -155,7 +155,7 @@ class RetriedCall implements Call, Reply, TimerTarget {
   head(head: ResponseHead, body: BodySource | null): void {
     if (this.#phase !== "trying") return;
     const { rules, options } = this.#layer;
-    const outcome = failureOf(head, this.#request.isGrpc);
+    const outcome = failureOf(head, this.#request);
     if (outcome !== undefined && isRetryable(rules, outcome, this.#request.head.method)) {
       const asked =
         (typeof outcome === "number"
@@ -240,11 +240,18 @@ class RetriedCall implements Call, Reply, TimerTarget {
 }
 
 /** What a head tells of a failure; undefined when there is none, or none that is known yet (gRPC: only the trailers tell). */
-function failureOf(head: ResponseHead, isGrpc: boolean): AttemptOutcome | undefined {
-  if (head.status >= 400) return head.status;
-  const grpcStatus = isGrpc ? (grpcStatusOf(head.headers) ?? 0) : 0;
-  if (grpcStatus === 0) return undefined;
+function failureOf(head: ResponseHead, request: RequestContext): AttemptOutcome | undefined {
+  const grpcStatus = head.status < 400 && request.isGrpc ? (grpcStatusOf(head.headers) ?? 0) : 0;
+  if (head.status < 400 && grpcStatus === 0) return undefined;
   const code = getHeader(head.headers, "x-remora-error");
   const madeBy = code !== undefined && Object.hasOwn(errorTable, code) ? (code as ErrorCode) : undefined;
-  return { grpcStatus, madeBy };
+  // The endpoint's own sidecar says that its application never saw the request. It takes the field off whatever the
+  // application says; others' word for it is not enough.
+  if (
+    madeBy !== undefined &&
+    errorTable[madeBy].retry === "always" &&
+    request.upstream?.config.meshed === true
+  )
+    return madeBy;
+  return head.status >= 400 ? head.status : { grpcStatus, madeBy };
 }

@@ -13,6 +13,7 @@ import type { Upstream } from "../stack/upstream.js";
 import type { Counter, Gauge } from "../telemetry/cells.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
+import { ApplicationReply } from "./application-reply.js";
 import { inboundHeaders } from "./identity-headers.js";
 import { canonicalTarget } from "./outbound.js";
 import { rescue } from "./rescue.js";
@@ -83,7 +84,7 @@ export function toApp(app: EndpointTransport, upstream: Upstream): Service {
     call(request: RequestContext, reply) {
       request.clusterName = "local";
       request.attemptAt(upstream);
-      return app.call(request, reply);
+      return app.call(request, new ApplicationReply(reply));
     },
   };
 }

@@ -315,3 +315,26 @@ t.test("retry storm: with every answer a 503, the upstream gets at most 20 % + 1
   t.ok(attempts <= requests * 1.2 + seconds * 10 + 100, `${attempts} attempts for ${requests} requests`);
   t.ok(attempts > requests * 1.15, "and the budget is really used");
 });
+
+t.test("an endpoint's sidecar vouches that its application never saw the request", async (t) => {
+  const cases: [name: string, step: Step, meshed: boolean, attempts: number][] = [
+    ["cannot connect", respond(502, "x-remora-error", "connect_failed"), true, 2],
+    ["was not sent", respond(502, "X-Remora-Error", "upstream_unprocessed"), true, 2],
+    ["may have worked on it", respond(502, "x-remora-error", "upstream_reset"), true, 1],
+    ["an application's own 502", respond(502), true, 1],
+    ["no error of the table", respond(502, "x-remora-error", "constructor"), true, 1],
+    ["no sidecar that could vouch", respond(502, "x-remora-error", "connect_failed"), false, 1],
+  ];
+  for (const [name, step, meshed, attempts] of cases) {
+    const { clock, upstream, service, reply } = setup({ steps: [step, respond(200)] });
+    const request = scriptedRequest({ method: "POST" });
+    request.attemptAt({
+      key: "a",
+      config: { address: "10.0.0.1", port: 1, meshed, weight: 1, zone: "", instance: "", meta: {} },
+    });
+    service.call(request, reply);
+    clock.advance(1000);
+    t.equal(upstream.attempts.length, attempts, name);
+    t.equal(reply.outcome, attempts === 2 ? "200" : "502", name);
+  }
+});

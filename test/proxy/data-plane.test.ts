@@ -364,4 +364,9 @@ t.test("a gRPC call keeps its deadline on both sides, and each hands on what is 
   t.equal(told(app.last), "350000u");
   clock.advance(411);
   t.same(exceeded(reply), ["200", "4", deadline, null]);
+
+  const passedOn = new RecordedReply();
+  service.call(scriptedRequest(), passedOn);
+  app.last.respond(502, ["X-Remora-Error", "connect_failed", "a", "b"]);
+  t.same(passedOn.headers, ["a", "b"], "an application cannot speak for its sidecar");
 });
