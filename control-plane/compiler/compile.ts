@@ -1,6 +1,12 @@
 import { createHash } from "node:crypto";
 import { canonicalJson } from "../../src/config/canonical-json.js";
-import type { ClusterConfig, EndpointConfig, Snapshot, VirtualHost } from "../../src/config/snapshot.js";
+import type {
+  ClusterConfig,
+  EndpointConfig,
+  InboundConfig,
+  Snapshot,
+  VirtualHost,
+} from "../../src/config/snapshot.js";
 import { compileCluster, mtlsModeOf } from "./compile-cluster.js";
 import { compileEndpoints } from "./compile-endpoints.js";
 import { compileRoutes } from "./compile-routes.js";
@@ -13,9 +19,14 @@ import { isMeshName, serviceKey, splitServiceKey } from "./service-name.js";
 /** Hexadecimal digits of a version: 64 bits tell the snapshots of one mesh apart. */
 const versionLength = 16;
 
-/** Makes the snapshots of many nodes from one model; what they share is compiled once. */
+/** What a node calls; all nodes of one namespace with the same upstreams hold the same lists. */
+type Outbound = Pick<Snapshot, "virtualHosts" | "clusters" | "endpoints">;
+
+/** Makes the snapshots of many nodes from one model; what they share is compiled once, and is the same objects. */
 export class MeshCompiler {
   readonly #index: MeshIndex;
+  /** By namespace of the caller and upstreams; with it the hash of the content. */
+  readonly #outbounds = new Map<string, { readonly outbound: Outbound; readonly hash: string }>();
   readonly #clusters = new Map<string, ClusterConfig>();
   readonly #endpoints = new Map<string, readonly EndpointConfig[]>();
   /** By namespace of the caller, then by service. */
@@ -29,7 +40,23 @@ export class MeshCompiler {
 
   /** Pure: the same model and node give the same snapshot, whatever the order of their lists. */
   snapshotFor(node: MeshNode): Snapshot {
-    const virtualHosts = this.#virtualHosts(node);
+    const keys = this.#upstreamsOf(node);
+    const { outbound, hash } = remember(this.#outbounds, JSON.stringify([node.namespace, keys]), () => {
+      const made = this.#outbound(keys, node.namespace);
+      return { outbound: made, hash: hashOf(canonicalJson(made)) };
+    });
+    const own = serviceKey(node.service, node.namespace);
+    const protocol = this.#index.policies.get(own)?.policy.spec.protocol;
+    const inbound = {
+      mtlsMode: mtlsModeOf(this.#index, own),
+      maxRequests: 0,
+      ...(protocol === undefined ? {} : { protocol }),
+    };
+    return { version: versionOf(inbound, hash), inbound, ...outbound };
+  }
+
+  #outbound(keys: readonly string[], namespace: string): Outbound {
+    const virtualHosts = this.#virtualHosts(keys, namespace);
     const names = new Set<string>();
     for (const { routes } of virtualHosts) {
       for (const { action } of routes) {
@@ -46,20 +73,11 @@ export class MeshCompiler {
       const found = this.#endpointsOf(cluster);
       if (found.length > 0) endpoints.set(cluster.name, found);
     }
-    const own = serviceKey(node.service, node.namespace);
-    const protocol = this.#index.policies.get(own)?.policy.spec.protocol;
-    const inbound = {
-      mtlsMode: mtlsModeOf(this.#index, own),
-      maxRequests: 0,
-      ...(protocol === undefined ? {} : { protocol }),
-    };
-    const content = { inbound, virtualHosts, clusters, endpoints };
-    return { version: versionOf(content), ...content };
+    return { virtualHosts, clusters, endpoints };
   }
 
-  #virtualHosts(node: MeshNode): readonly VirtualHost[] {
-    const keys = this.#upstreamsOf(node);
-    const { namespace } = node;
+  #virtualHosts(keys: readonly string[], namespace: string): readonly VirtualHost[] {
+    const called = new Set(keys);
     const claims = remember(this.#claims, namespace, () => claimHostnames(this.#index, namespace));
     const routes = remember(this.#routes, namespace, () => new Map());
     // The own namespace's short names go before equal full names of others.
@@ -71,7 +89,7 @@ export class MeshCompiler {
     for (const key of [...keys.filter(isOwn), ...keys.filter((other) => !isOwn(other))]) {
       for (const domain of ownDomains(key, namespace)) take(domain, key);
     }
-    for (const [hostname, claim] of claims) if (keys.includes(claim.service)) take(hostname, claim.service);
+    for (const [hostname, claim] of claims) if (called.has(claim.service)) take(hostname, claim.service);
     const domains = new Map<string, string[]>();
     for (const [domain, key] of owners) remember(domains, key, () => []).push(domain);
     return keys.map((key) => ({
@@ -104,9 +122,13 @@ export function compileSnapshot(model: MeshModel, node: MeshNode): Snapshot {
   return new MeshCompiler(model).snapshotFor(node);
 }
 
-/** Version of a snapshot by its content: the same for equal content, whoever compiles it. */
-export function versionOf(content: Omit<Snapshot, "version">): string {
-  return createHash("sha256").update(canonicalJson(content)).digest("hex").slice(0, versionLength);
+/** By its content: the same for equal content, whoever compiles it. */
+function versionOf(inbound: InboundConfig, outboundHash: string): string {
+  return hashOf(`${canonicalJson(inbound)} ${outboundHash}`).slice(0, versionLength);
+}
+
+function hashOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }
 
 function remember<K, V>(map: Map<K, V>, key: K, make: () => V): V {

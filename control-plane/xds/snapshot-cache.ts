@@ -1,7 +1,8 @@
 import type { Snapshot } from "../../src/config/snapshot.js";
-import { encodeSnapshot } from "../../src/discovery/xds-resources.js";
+import { bindSets } from "../../src/discovery/xds-resources.js";
 import type { MeshNode } from "../compiler/node.js";
 import type { Target } from "./session.js";
+import { SharedSets } from "./shared-sets.js";
 
 /** Encoded snapshots, one for all nodes that need the same: a thousand sidecars with one need cost one encoding. */
 export interface SnapshotCache {
@@ -20,6 +21,7 @@ interface Entry {
 /** A snapshot depends on what a node is and wants, not on who or where it is. */
 export function createSnapshotCache(snapshotFor: (node: MeshNode) => Snapshot | undefined): SnapshotCache {
   const entries = new Map<string, Entry>();
+  const shared = new SharedSets();
   return {
     get(node) {
       const { service, namespace, protocol, upstreams } = node;
@@ -34,11 +36,12 @@ export function createSnapshotCache(snapshotFor: (node: MeshNode) => Snapshot | 
       const target =
         snapshot === undefined || isSame
           ? known?.target
-          : { version: snapshot.version, resources: encodeSnapshot(snapshot) };
+          : { version: snapshot.version, resources: bindSets(snapshot, shared.of(snapshot)) };
       entries.set(key, { target, isFresh: true, isUsed: true });
       return target;
     },
     invalidate() {
+      shared.next();
       for (const [key, entry] of entries) {
         if (!entry.isUsed) entries.delete(key);
         entry.isFresh = false;

@@ -50,13 +50,12 @@ export class Subscription {
     const memo = this.#memo;
     // Asked many times per request; the answer takes a hash over everything.
     if (memo?.set === set && memo.names === names && memo.held === held) return memo.wanted;
-    const resources = new Map([...set.resources].filter(([name]) => names === "all" || names.has(name)));
-    const isSet = resources.size === set.resources.size;
-    const size = resources.size;
-    for (const [name, each] of held ?? []) if (!resources.has(name)) resources.set(name, each);
-    const version = isSet && resources.size === size ? set.version : setVersion(resources.values());
-    this.#memo = { set, names, held, wanted: { version, resources } };
-    return this.#memo.wanted;
+    const wanted =
+      isWithin(set.resources, names) && (held === undefined || isWithin(held, set.resources))
+        ? set
+        : part(set, names, held);
+    this.#memo = { set, names, held, wanted };
+    return wanted;
   }
 
   /**
@@ -124,6 +123,18 @@ interface Memo {
   readonly names: ReadonlySet<string> | "all";
   readonly held: Resources | undefined;
   readonly wanted: Wanted;
+}
+
+/** Whether every name of the resources is among these. */
+function isWithin(resources: Resources, names: { has(name: string): boolean } | "all"): boolean {
+  if (names !== "all") for (const name of resources.keys()) if (!names.has(name)) return false;
+  return true;
+}
+
+function part(set: ResourceSet, names: ReadonlySet<string> | "all", held: Resources | undefined): Wanted {
+  const resources = new Map([...set.resources].filter(([name]) => names === "all" || names.has(name)));
+  for (const [name, each] of held ?? []) if (!resources.has(name)) resources.set(name, each);
+  return { version: setVersion(resources.values()), resources };
 }
 
 /** Types whose responses always carry everything. */

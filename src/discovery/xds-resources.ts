@@ -18,8 +18,16 @@ import { wire } from "./wire.js";
  * ClusterLoadAssignment (empty if the cluster has no endpoint), and the one resource of our own that binds them.
  */
 export function encodeSnapshot(snapshot: Snapshot): XdsResources {
-  const { virtualHosts, clusters, endpoints } = snapshot;
-  const sets = [
+  return bindSets(snapshot, encodeOutbound(snapshot));
+}
+
+/** All of a snapshot but the resource that binds it: what sidecars that call the same services have in common. */
+export function encodeOutbound({
+  virtualHosts,
+  clusters,
+  endpoints,
+}: Pick<Snapshot, "virtualHosts" | "clusters" | "endpoints">): readonly ResourceSet[] {
+  return [
     resourceSet(
       typeUrls.cluster,
       clusters.map((each) => resource(each.name, encodeCluster(each))),
@@ -37,6 +45,13 @@ export function encodeSnapshot(snapshot: Snapshot): XdsResources {
       virtualHosts.map((each) => resource(each.name, encodeRoutes(each))),
     ),
   ];
+}
+
+/** Adds the binding resource to what encodeOutbound made of the same snapshot. */
+export function bindSets(
+  snapshot: Pick<Snapshot, "version" | "inbound">,
+  sets: readonly ResourceSet[],
+): XdsResources {
   const binding: ResourceSet = {
     typeUrl: typeUrls.snapshot,
     version: snapshot.version,
@@ -140,7 +155,10 @@ export function decodeSnapshotResource(bytes: Buffer): SnapshotResource {
   };
 }
 
-function encodeBinding({ version, inbound }: Snapshot, sets: readonly ResourceSet[]): Buffer {
+function encodeBinding(
+  { version, inbound }: Pick<Snapshot, "version" | "inbound">,
+  sets: readonly ResourceSet[],
+): Buffer {
   const resourceSets = sets.map((set) => ({ typeUrl: set.typeUrl, version: set.version }));
   const { mtlsMode, maxRequests, protocol } = inbound;
   return wire.remoraSnapshot.encode({

@@ -475,6 +475,34 @@ t.test("any mesh compiles to a consistent snapshot whose version is its content'
   );
 });
 
+t.test(
+  "nodes that call the same share its lists; the version tells them apart by what they are",
+  async (t) => {
+    const compiler = new MeshCompiler({
+      trustDomain: "mesh.local",
+      catalog: catalogOf(three),
+      documents: documentsOf(
+        policy("open", "targetRefs: [{group: '', kind: Service, name: api}], mtls: {mode: PERMISSIVE}"),
+      ),
+    });
+    const [one, other, open, elsewhere] = [
+      web,
+      { ...web, service: "api-v2" },
+      { ...web, service: "api" },
+      { ...web, namespace: "shop" },
+    ].map((node) => compiler.snapshotFor(node));
+    for (const list of ["virtualHosts", "clusters", "endpoints"] as const) {
+      t.equal(one?.[list], other?.[list]);
+      t.equal(one?.[list], open?.[list]);
+    }
+    t.equal(one?.version, other?.version);
+    t.equal(open?.inbound.mtlsMode, "PERMISSIVE");
+    t.not(one?.version, open?.version);
+    t.notSame(elsewhere?.virtualHosts, one?.virtualHosts, "short names are the namespace's own");
+    t.not(elsewhere?.version, one?.version);
+  },
+);
+
 t.test("an inconsistent snapshot is refused by the path of what is wrong", async (t) => {
   const good = compile("");
   const [host] = good.virtualHosts;
