@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
 import { ProxyError } from "../errors/proxy-error.js";
 import type { ErrorCode } from "../errors/error-table.js";
 import type { BodySink, BodySource } from "./body.js";
@@ -83,7 +84,10 @@ export class SocketTunnel implements BodySink, BodyInlet {
     if (this.#isClosed || this.#isWriteEnded) return;
     this.#isWriteEnded = true;
     this.#out.flush();
-    this.#socket.end();
+    // Under TLS never out of a read: node 20 then loses what the peer has sent and is not decrypted yet, without an error. A
+    // server that speaks first, and a client that has ended before its tunnel stands, bring that about.
+    if (isEncrypted(this.#socket)) setImmediate(() => this.#socket.end());
+    else this.#socket.end();
   }
 
   fail(error: ProxyError): void {
@@ -147,4 +151,8 @@ export class SocketTunnel implements BodySink, BodyInlet {
     source?.cancel(reason);
     this.#options.owner.tunnelClosed(error);
   }
+}
+
+function isEncrypted(socket: Socket): boolean {
+  return (socket as Partial<TLSSocket>).encrypted === true;
 }
