@@ -5,7 +5,7 @@ import { verifyPeer } from "./identity/verify-peer.js";
 import { Http1ClientConnection } from "./http1/client-connection.js";
 import { http1Limits } from "./http1/limits.js";
 import { Http2ClientConnection } from "./http2/client-connection.js";
-import { http2Limits, type LimitMeter } from "./http2/limits.js";
+import { http2Limits, meshHttp2Limits, type LimitMeter } from "./http2/limits.js";
 import { meshDialer, plainDialer, type Dialer } from "./pool/dialer.js";
 import { Http1Pool } from "./pool/http1-pool.js";
 import { Http2Pool } from "./pool/http2-pool.js";
@@ -91,7 +91,7 @@ function httpPools(
         maxConcurrentStreams,
         connect: (socket, owner) => {
           cells.http2Connections.value++;
-          const limits = http2Limits;
+          const limits = isMesh ? meshHttp2Limits : http2Limits;
           return new Http2ClientConnection(socket, { peer, limits, clock, wheel, isMesh, onLimit, owner });
         },
       }),

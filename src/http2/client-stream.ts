@@ -124,9 +124,10 @@ export class ClientStream extends Http2Stream implements Call {
       return this.lost(new ProxyError(isUnprocessed ? "upstream_unprocessed" : "upstream_reset", how));
     }
     // The response is complete; the rest of the request is not wanted (RFC 9113 §8.1).
-    if (!this.isReceiving && !this.isTunnel) {
+    if (!this.isReceiving && (!this.isTunnel || code === errorCode.noError)) {
       this.close(null);
       this.output?.stop(answered);
+      if (this.isTunnel) this.inputEnded();
       return;
     }
     this.lost(new ProxyError("upstream_truncated", how));

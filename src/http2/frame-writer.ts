@@ -6,6 +6,8 @@ import { defaultFrameBytes, frameFlag, frameHeadBytes, frameType } from "./frame
 /** Collected bytes at which a flush does not wait for the end of the turn. */
 const flushBytes = 64 * 1024;
 const idleBytes = 2048;
+/** DATA stops long before: whoever leaves so much unread asks for heads and does not read them. */
+const maxOwedBytes = 1024 * 1024;
 /** A TLS socket reports a write as done one turn later at the earliest; until then so much may be under way. */
 const maxTlsQueuedBytes = 128 * 1024;
 
@@ -157,7 +159,8 @@ export class FrameWriter implements TurnOutput {
 
   /** The frame just written answers one of the peer's. */
   owe(): void {
-    if (++this.#owedFrames > this.#maxOwedFrames) this.#owner.tooManyOwedFrames();
+    const isUnread = this.#socket.writableLength + this.#out.at > maxOwedBytes;
+    if (++this.#owedFrames > this.#maxOwedFrames || isUnread) this.#owner.tooManyOwedFrames();
   }
 
   /** Hands everything to the socket now. */

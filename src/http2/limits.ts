@@ -67,12 +67,22 @@ export const http2Limits: Http2Limits = {
   maxWindowUpdates: 10,
   maxControlFrames: 1000,
   minStreamsForResets: 200,
-  minMeshStreamsForResets: 1000,
+  minMeshStreamsForResets: 4000,
   maxResetPercent: 50,
   youngStreamMs: 1000,
   floodGraceMs: 5000,
   goawayGraceMs: 1000,
   pingMs: 20_000,
+};
+
+/**
+ * Between sidecars: a head that the first one let in must not be refused by the second for what was added on the way
+ * (pseudo-headers, ids, marks, and 32 bytes a field that HTTP/1 does not count).
+ */
+export const meshHttp2Limits: Http2Limits = {
+  ...http2Limits,
+  maxHeadBytes: http2Limits.maxHeadBytes + 16 * 1024,
+  maxHeaders: http2Limits.maxHeaders + 16,
 };
 
 /** Which bound a peer hit; a fixed set, used as a metric label. docs/protocols.md says what each means. */

@@ -3,7 +3,7 @@ import type { TLSSocket } from "node:tls";
 import type { ProxyError } from "../errors/proxy-error.js";
 import { http1Limits } from "../http1/limits.js";
 import { Http1ServerConnection } from "../http1/server-connection.js";
-import { http2Limits, type LimitMeter } from "../http2/limits.js";
+import { http2Limits, meshHttp2Limits, type LimitMeter } from "../http2/limits.js";
 import { Http2ServerConnection } from "../http2/server-connection.js";
 import { serverTimeouts, type ServerTimeouts } from "../stack/server-timeouts.js";
 import type { Service } from "../stack/service.js";
@@ -115,7 +115,7 @@ export class Connections {
       const isMesh = peerId !== undefined;
       const connection = new Http2ServerConnection(socket, {
         ...common,
-        limits: http2Limits,
+        limits: isMesh ? meshHttp2Limits : http2Limits,
         isMesh,
         onLimit,
       });

@@ -70,6 +70,16 @@ for (const from of ["http1", "http2"] as const) {
         t.ok(head.rawHeaders.includes("X-Case"), "the application's own spelling");
       }
       t.equal(head.headers["x-case"], "Kept");
+      // What the hop between adds to a head within the limits must not push it over them.
+      if (to === "http1") {
+        const full = Object.fromEntries(
+          Array.from({ length: from === "http1" ? 197 : 195 }, (_, i) => [`X-${i}`, "1"]),
+        );
+        t.equal(
+          outcome(await client.send({ path: "/status?code=200", headers: full }).done()),
+          "200 complete",
+        );
+      }
       const names = [...(seen?.rawHeaders ?? []), ...head.rawHeaders].join();
       t.notMatch(names, /x-remora-case/i, "nothing of the hop between");
 

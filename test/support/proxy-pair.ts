@@ -17,7 +17,7 @@ import type { ProxyError } from "../../src/errors/proxy-error.js";
 import { Http1ClientConnection } from "../../src/http1/client-connection.js";
 import { http1Limits } from "../../src/http1/limits.js";
 import { Http2ClientConnection } from "../../src/http2/client-connection.js";
-import { http2Limits, type Http2Limit } from "../../src/http2/limits.js";
+import { http2Limits, meshHttp2Limits, type Http2Limit } from "../../src/http2/limits.js";
 import type { ServerTimeouts } from "../../src/stack/server-timeouts.js";
 import { assembleSvid } from "../../src/identity/assemble-svid.js";
 import type { Svid } from "../../src/identity/svid.js";
@@ -170,7 +170,8 @@ export class ProxyPair {
       maxConcurrentStreams: 100,
       ...this.#options.pool,
     };
-    const http2 = { peer: name, limits: http2Limits, clock: systemClock, wheel, isMesh };
+    const limits = isMesh ? meshHttp2Limits : http2Limits;
+    const http2 = { peer: name, limits, clock: systemClock, wheel, isMesh };
     const onLimit = (limit: Http2Limit): void => void this.limits.push(limit);
     return {
       http1: (dialer) =>
