@@ -49,7 +49,7 @@ bench: build ## Measure Remora against other data planes, and judge its targets;
 	@for peers in bench consul clients; do test/support/install-peers.sh $$peers >/dev/null || true; done # what is missing becomes a row that says so
 	@node dist/bench/bench.js
 
-profile: build ## Where the CPU time of Remora's sidecars goes, by group (BENCH_PROFILE=grpc for gRPC; perf where it may be used)
+profile: build ## Where the CPU time of Remora's sidecars goes, by group (BENCH_PROFILE=grpc, tcp, tcp-bulk for others; perf where it may be used)
 	@node dist/bench/profile.js
 
 gen: build ## Regenerate what is checked in: protobuf descriptor, reference of the command line

@@ -18,6 +18,8 @@ import { remoraPlane } from "./planes/remora.js";
 import { untilServing } from "./probe.js";
 import { Processes } from "./processes.js";
 import { groupPerf, groupV8, type Share } from "./profile-groups.js";
+import { startTcpApp, tcpMessageBytes, tcpWorks, untilEchoing } from "./suites/tcp.js";
+import { runTcpLoad, type TcpRun } from "./load/tcp-run.js";
 import { findProgram } from "./program-path.js";
 import { textOf } from "./rounds.js";
 
@@ -45,11 +47,10 @@ try {
 
 async function run(): Promise<void> {
   const { seconds } = readTimes(process.env, "profile", { seconds: 10, roundCount: 1 });
-  const isGrpc = process.env["BENCH_PROFILE"] === "grpc";
-  const load = isGrpc ? await grpcLoad() : await httpLoad(seconds);
+  const load = await loadOf(process.env["BENCH_PROFILE"] ?? "http1", seconds);
   const perf = await usablePerf();
   const nodeFlags = perf === undefined ? ["--cpu-prof", `--cpu-prof-dir=${dir}`] : ["--perf-basic-prof"];
-  const pair = await remoraPlane({ protocol: isGrpc ? "grpc" : "http", nodeFlags }).start({
+  const pair = await remoraPlane({ protocol: load.protocol, nodeFlags }).start({
     ...{ dir, processes, appPort: load.appPort, untilServing: load.untilServing },
     identities: await makeIdentities(dir),
   });
@@ -71,8 +72,15 @@ async function run(): Promise<void> {
   await printV8(pids);
 }
 
+function loadOf(what: string, seconds: number): Promise<ProfileLoad> {
+  if (what === "grpc") return grpcLoad();
+  if (what === "tcp" || what === "tcp-bulk") return tcpLoad(what === "tcp" ? "messages" : "bulk");
+  return httpLoad(seconds);
+}
+
 interface ProfileLoad {
   readonly name: string;
+  readonly protocol: "http" | "grpc" | "tcp";
   readonly appPort: number;
   readonly untilServing: typeof untilServing;
   run(port: Pair["port"], seconds: number): Promise<unknown>;
@@ -82,6 +90,7 @@ async function httpLoad(seconds: number): Promise<ProfileLoad> {
   const load = await chooseHttpLoad(dir, Math.max(1, seconds), processes);
   const app = await startApp(dir, processes);
   return {
+    protocol: "http",
     name: `HTTP/1.1, ${connections} connections, ${load.name}`,
     appPort: app.port,
     untilServing,
@@ -93,10 +102,27 @@ async function grpcLoad(): Promise<ProfileLoad> {
   const load = await openH2Load(dir, processes);
   const app = await startGrpcApp(dir, processes);
   return {
+    protocol: "grpc",
     name: `gRPC unary, 8 x 8 streams, ${load.name}`,
     appPort: app.port,
     untilServing: untilAnswering,
     run: (port, length) => load.run({ port, connections: 8, streams: 8, seconds: length }),
+  };
+}
+
+async function tcpLoad(kind: TcpRun["kind"]): Promise<ProfileLoad> {
+  const appPort = await startTcpApp(processes);
+  const work = tcpWorks[kind === "messages" ? 0 : 1];
+  return {
+    protocol: "tcp",
+    name: `raw TCP, ${work.text}, ${work.connections} connections`,
+    appPort,
+    untilServing: untilEchoing,
+    run: (port, seconds) =>
+      runTcpLoad(
+        { port, connections: work.connections, seconds, messageBytes: tcpMessageBytes, kind },
+        processes,
+      ),
   };
 }
 

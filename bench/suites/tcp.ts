@@ -8,23 +8,23 @@ import { measureUnder, type Measured, type PairUsage } from "../pair-usage.js";
 import { consulProxy } from "../planes/consul-proxy.js";
 import { haproxyTcp } from "../planes/haproxy.js";
 import { remoraPlane } from "../planes/remora.js";
-import { untilReady, type Started } from "../processes.js";
+import { untilReady, type Processes, type Started } from "../processes.js";
 import type { Table } from "../report.js";
 import { sideFigures, type SideFigures } from "../request-figures.js";
 import { figuresOf, gapsOf, inTurns, rowOf, shown, startPlanes, type Row } from "../rounds.js";
 import { chosenPlanes, type Suite } from "../suite.js";
 import { ratio, type Finding, type Target } from "../target.js";
 
-const messageBytes = 64 * 1024;
+export const tcpMessageBytes = 64 * 1024;
 const readyTimeoutMs = 60_000;
 const remora = remoraPlane({ protocol: "tcp" });
 
 /** Kinds of work: messages on several connections, bulk on two. */
-const works = [
+export const tcpWorks = [
   { kind: "messages", connections: 16, text: "64 KiB messages" },
   { kind: "bulk", connections: 2, text: "bulk" },
 ] as const;
-type Kind = (typeof works)[number]["kind"];
+type Kind = (typeof tcpWorks)[number]["kind"];
 
 type TcpRound = Readonly<Record<Kind, Measured<TcpResult>>>;
 
@@ -38,7 +38,7 @@ interface WorkFigures {
 
 type TcpFigures = Readonly<Record<Kind, WorkFigures>>;
 
-const targets: readonly Target[] = works.flatMap(({ kind, text }) =>
+const targets: readonly Target[] = tcpWorks.flatMap(({ kind, text }) =>
   ["outbound", "inbound"].map((side) => ({
     id: `${kind} ${side}`,
     what: `raw TCP, ${text}, CPU per MiB, ${side}`,
@@ -56,10 +56,7 @@ export const tcp: Suite = {
   usual: { seconds: 3, roundCount: 3 },
   async run(context) {
     const { processes, seconds, roundCount } = context;
-    const [appPort = 0] = await freePorts(1);
-    const script = path.join(import.meta.dirname, "../apps/tcp-app.js");
-    const app = processes.start("tcp-app", process.execPath, [script, `${appPort}`]);
-    await untilEchoing(appPort, [app]);
+    const appPort = await startTcpApp(processes);
     const planes = chosenPlanes(tcp, context.only);
     const entries = await startPlanes<TcpRound>(planes, { ...context, appPort, untilServing: untilEchoing });
     await inTurns(
@@ -67,12 +64,15 @@ export const tcp: Suite = {
       roundCount,
       context,
       async (pair) => {
-        const one = async ({ kind, connections }: (typeof works)[number]): Promise<Measured<TcpResult>> => {
-          const run: TcpRun = { port: pair.port, connections, seconds, messageBytes, kind };
+        const one = async ({
+          kind,
+          connections,
+        }: (typeof tcpWorks)[number]): Promise<Measured<TcpResult>> => {
+          const run: TcpRun = { port: pair.port, connections, seconds, messageBytes: tcpMessageBytes, kind };
           await runTcpLoad({ ...run, seconds: seconds / 3 }, processes);
           return measureUnder(pair, seconds, () => runTcpLoad(run, processes));
         };
-        return { messages: await one(works[0]), bulk: await one(works[1]) };
+        return { messages: await one(tcpWorks[0]), bulk: await one(tcpWorks[1]) };
       },
       ({ messages, bulk }) =>
         [messages, bulk]
@@ -85,10 +85,10 @@ export const tcp: Suite = {
     return {
       how:
         `A load in a Node process -> outbound -> mTLS 1.3 -> inbound -> application in a Node process, the same for all. Messages: 64 KiB there and back ` +
-        `on ${works[0].connections} connections, both directions count. Bulk: one direction on ${works[1].connections} connections. ` +
+        `on ${tcpWorks[0].connections} connections, both directions count. Bulk: one direction on ${tcpWorks[1].connections} connections. ` +
         `${seconds} s each, ${roundCount} rounds; connections are opened anew for each run.`,
       subjects: rows.map(({ name, version, note }) => ({ name, version, note })),
-      tables: works.map(({ kind, text }) => table(rows, kind, text)),
+      tables: tcpWorks.map(({ kind, text }) => table(rows, kind, text)),
       gaps: gapsOf(rows),
       findings: findings(rows),
       data: rows,
@@ -97,8 +97,17 @@ export const tcp: Suite = {
   },
 };
 
+/** The application of this suite; resolves with its port. */
+export async function startTcpApp(processes: Processes): Promise<number> {
+  const [appPort = 0] = await freePorts(1);
+  const script = path.join(import.meta.dirname, "../apps/tcp-app.js");
+  const app = processes.start("tcp-app", process.execPath, [script, `${appPort}`]);
+  await untilEchoing(appPort, [app]);
+  return appPort;
+}
+
 /** Waits until a byte comes back through the port. */
-function untilEchoing(port: number, processes: readonly Started[]): Promise<void> {
+export function untilEchoing(port: number, processes: readonly Started[]): Promise<void> {
   return untilReady(
     processes,
     readyTimeoutMs,
@@ -138,7 +147,7 @@ function summarize(rounds: readonly TcpRound[], idle: PairUsage): TcpFigures {
 
 function invalidity(_figures: TcpFigures, rounds: readonly TcpRound[]): string | undefined {
   for (const round of rounds)
-    for (const { kind, text } of works) {
+    for (const { kind, text } of tcpWorks) {
       const { errors, bytes } = round[kind].load;
       if (errors > 0) return `${text}: ${errors} connections failed`;
       if (bytes === 0) return `${text}: nothing was carried`;
@@ -152,7 +161,7 @@ function findings(rows: Rows): ReadonlyMap<string, Finding> {
   const own = figuresOf(rows, remora.name);
   const peer = figuresOf(rows, consulProxy.name);
   return new Map(
-    works.flatMap(({ kind }) =>
+    tcpWorks.flatMap(({ kind }) =>
       (["outbound", "inbound"] as const).map((side) => [
         `${kind} ${side}`,
         { value: ratio(own?.[kind][side].cpuUsPerUnit, peer?.[kind][side].cpuUsPerUnit) },

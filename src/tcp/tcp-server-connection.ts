@@ -39,7 +39,12 @@ export class TcpServerConnection implements Reply, SocketTunnelOwner {
     this.#socket = socket;
     this.#service = service;
     this.#onClose = onClose;
-    this.#tunnel = new SocketTunnel(socket, { owner: this, broken: "client_gone", peer: "client" });
+    this.#tunnel = new SocketTunnel(socket, {
+      owner: this,
+      broken: "client_gone",
+      peer: "client",
+      lendsReads: true,
+    });
     const remote = `${socket.remoteAddress ?? ""}:${socket.remotePort ?? 0}`;
     this.#request = new RequestContext(
       tunnelHead(),

@@ -106,7 +106,12 @@ class TcpCall implements Call, SocketTunnelOwner {
   }
 
   #connected(socket: Socket): void {
-    const tunnel = new SocketTunnel(socket, { owner: this, broken: "upstream_reset", peer: this.#name });
+    const tunnel = new SocketTunnel(socket, {
+      owner: this,
+      broken: "upstream_reset",
+      peer: this.#name,
+      lendsReads: true,
+    });
     this.#tunnel = tunnel;
     this.#reply.head(openedHead(), tunnel.incoming);
     if (this.#isEnded) return;

@@ -18,7 +18,7 @@ export interface BodySource {
 export interface BodySink {
   /**
    * Takes a slice. False means full: the source stops by itself until resume(). The slice must not be changed by
-   * either side afterwards.
+   * either side afterwards, unless it is lent: only to sinks that are known to keep nothing of it (SocketTunnelOptions).
    */
   write(chunk: Buffer): boolean;
   /** The body is complete. Trailers are flat [name, value, ...], or null. Last call. */

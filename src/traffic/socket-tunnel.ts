@@ -5,7 +5,8 @@ import type { ErrorCode } from "../errors/error-table.js";
 import type { BodySink, BodySource } from "./body.js";
 import { isEndedByReset, resetSocket } from "./broken-socket.js";
 import { IncomingBody, type BodyInlet } from "./incoming-body.js";
-import { OutputQueue } from "./output-queue.js";
+import { lendReads } from "./lent-reads.js";
+import { TunnelOutput } from "./tunnel-output.js";
 
 export interface SocketTunnelOwner {
   /** Bytes passed; for counting. */
@@ -23,6 +24,8 @@ export interface SocketTunnelOptions {
   readonly peer: string;
   /** Takes what the peer sends; absent: a new one. Its inlet must pass on to this tunnel's. */
   readonly incoming?: IncomingBody;
+  /** The sink of `incoming` keeps nothing of a chunk after write(): chunks are lent. Such a sink is another SocketTunnel. */
+  readonly lendsReads?: boolean;
 }
 
 /** A router or a peer that vanished is noticed by the kernel, also where both sides are silent for hours. */
@@ -36,10 +39,11 @@ export class SocketTunnel implements BodySink, BodyInlet {
   readonly incoming: IncomingBody;
   readonly #socket: Socket;
   readonly #options: SocketTunnelOptions;
-  readonly #out: OutputQueue;
+  readonly #out: TunnelOutput;
   /** Writes into this tunnel; null before sendFrom() and after its end. */
   #source: BodySource | null = null;
   #isReadEnded = false;
+  #isLending = false;
   /** All was handed over that is to be sent. */
   #isWriteEnded = false;
   #isClosed = false;
@@ -52,14 +56,17 @@ export class SocketTunnel implements BodySink, BodyInlet {
     this.#socket = socket;
     this.#options = options;
     this.incoming = options.incoming ?? new IncomingBody(-1, this);
-    this.#out = new OutputQueue(socket, () => this.#source?.resume());
+    this.#out = new TunnelOutput(socket, () => this.#source?.resume());
     socket.allowHalfOpen = true;
     socket.setNoDelay(true);
     socket.setKeepAlive(true, keepAliveProbeMs);
     socket.on("data", (chunk: Buffer) => {
       options.owner.tunnelReceived(chunk.length);
       this.incoming.push(chunk);
+      // What had come before the tunnel began is through now.
+      if (options.lendsReads === true && !this.#isLending) this.#lend();
     });
+    if (options.lendsReads === true) this.#lend();
     socket.on("end", () => this.#peerEnded());
     socket.on("error", (cause: NodeJS.ErrnoException) => (this.#cause ??= cause));
     socket.on("close", () => this.#socketClosed());
@@ -121,6 +128,16 @@ export class SocketTunnel implements BodySink, BodyInlet {
     this.#socket.pause();
     if (this.#socket.writableFinished) this.#socket.destroy();
     else this.#socket.once("finish", () => this.#socket.destroy());
+  }
+
+  #lend(): void {
+    this.#isLending = lendReads(this.#socket, (chunk) => this.#receivedLent(chunk));
+  }
+
+  #receivedLent(chunk: Buffer): void {
+    this.#options.owner.tunnelReceived(chunk.length);
+    const { incoming } = this;
+    incoming.push(incoming.isAttached ? chunk : Buffer.from(chunk));
   }
 
   #peerEnded(): void {
