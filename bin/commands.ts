@@ -10,6 +10,7 @@ import {
 import * as client from "./settings/client-settings.js";
 import { controlPlaneSettings } from "./settings/control-plane-settings.js";
 import { runSettings, sidecarSettings } from "./settings/sidecar-settings.js";
+import { withSmallHeap } from "./small-heap.js";
 
 const kind = {
   form: "<kind>",
@@ -23,13 +24,13 @@ export const commands: readonly CommandDeclaration[] = [
     summary: "start a command with a sidecar beside it, as long as the command lives",
     settings: runSettings,
     operands: [{ form: "<command...>", help: "the command and its arguments, after --" }],
-    load: async () => (await import("./commands/run.js")).run,
+    load: async () => (await withSmallHeap(() => import("./commands/run.js"))).run,
   }),
   command({
     name: "sidecar",
     summary: "run a sidecar for an application that somebody else starts",
     settings: sidecarSettings,
-    load: async () => (await import("./commands/sidecar.js")).sidecar,
+    load: async () => (await withSmallHeap(() => import("./commands/sidecar.js"))).sidecar,
   }),
   command({
     name: "control-plane",

@@ -3,6 +3,7 @@ import { acceptsConnections } from "../src/registration/app-probe.js";
 import { supervise } from "../src/supervise/supervise.js";
 import { bootstrapOf, type SidecarSettings } from "./bootstrap.js";
 import { createOperatorLog } from "./operator-log.js";
+import { withSmallHeap } from "./small-heap.js";
 import type { Terminal } from "./terminal.js";
 
 /** The application is on this machine: it answers at once or not at all. */
@@ -23,13 +24,17 @@ export async function runSidecar(
   const { log, level } = createOperatorLog(settings.logLevel, terminal);
   const bootstrap = await bootstrapOf(settings, terminal);
   const start = async () => {
-    const sidecar = await startSidecar({
-      bootstrap,
-      log,
-      logLevel: level,
-      clock,
-      onQuit: () => void process.kill(process.pid, "SIGTERM"),
-    });
+    const sidecar = await withSmallHeap(() =>
+      startSidecar({
+        bootstrap,
+        log,
+        logLevel: level,
+        clock,
+        onQuit: () => void process.kill(process.pid, "SIGTERM"),
+      }),
+    );
+    // The first configuration is kept as the modules are.
+    void withSmallHeap(() => sidecar.missing.until((missing) => missing.length === 0));
     const { inbound, outbound, admin, upstreams } = sidecar.ports;
     log("info", "sidecar started", {
       inbound: `${bootstrap.inboundAddress}:${inbound}`,
