@@ -43,7 +43,7 @@ export class AppTransport implements EndpointTransport {
     const peer = `application ${address}:${port}`;
     const common = {
       name: peer,
-      dialer: plainDialer({ address, port, connectTimeoutMs: appConnectTimeoutMs }, wheel, "shared"),
+      dialer: plainDialer({ address, port, connectTimeoutMs: appConnectTimeoutMs }, wheel),
       clock,
       wheel,
       maxConnections: maxAppConnections,

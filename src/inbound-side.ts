@@ -157,7 +157,7 @@ function tcpAppTransport({ bootstrap, wheel }: SideOptions): TcpTransport {
   const { appAddress: address, appPort: port } = bootstrap;
   return new TcpTransport({
     name: `application ${address}:${port}`,
-    dialer: plainDialer({ address, port, connectTimeoutMs: appConnectTimeoutMs }, wheel, "own"),
+    dialer: plainDialer({ address, port, connectTimeoutMs: appConnectTimeoutMs }, wheel),
     maxConnections: maxAppConnections,
   });
 }

@@ -41,7 +41,7 @@ export function upstreamTransport(
   const isTcp = cluster.protocol === "tcp";
   const isPlain = !endpoint.meshed || cluster.mtlsMode === "DISABLE";
   const dialer = isPlain
-    ? plainDialer(target, wheel, isTcp ? "own" : "shared")
+    ? plainDialer(target, wheel)
     : meshDialer(target, wheel, {
         options: () => {
           const svid = certificates.get();

@@ -7,7 +7,7 @@ import { OutputQueue } from "../traffic/output-queue.js";
 import { SocketTunnel, type SocketTunnelOwner } from "../traffic/socket-tunnel.js";
 import { BodyReader, type BodyReaderOwner } from "./body-reader.js";
 import { acceptUpgrade, upgradeOffer } from "./client-upgrade.js";
-import { SharedReadSocket } from "../traffic/shared-read.js";
+import { SocketReader } from "../traffic/socket-reader.js";
 import { HeadReader } from "./head-reader.js";
 import type { Http1Limits } from "./limits.js";
 import { MessageWriter, type WriterOwner } from "./message-writer.js";
@@ -34,6 +34,7 @@ export class Http1ClientConnection implements BodyReaderOwner, SocketTunnelOwner
   readonly #owner: ClientConnectionOwner;
   /** For error texts: who is at the other end. */
   readonly #peer: string;
+  readonly #input: SocketReader;
   readonly #out: OutputQueue;
   readonly #writer: MessageWriter;
   readonly #reader: HeadReader;
@@ -57,9 +58,6 @@ export class Http1ClientConnection implements BodyReaderOwner, SocketTunnelOwner
   idleSinceMs = 0;
   /** The server's own hint (Keep-Alive: timeout=N), milliseconds; -1 = none. */
   keepAliveHintMs = -1;
-  /** Lends the bytes that it has read; null: they are ours. */
-  #lender: SharedReadSocket | null = null;
-  readonly #onData = (chunk: Buffer): void => this.#read(chunk);
   readonly #onEnd = (): void => this.#peerEnded();
   readonly #onError = (error: NodeJS.ErrnoException): void => this.#lost(error);
   readonly #onClose = (): void => this.#lost(null);
@@ -77,11 +75,7 @@ export class Http1ClientConnection implements BodyReaderOwner, SocketTunnelOwner
     this.#writer = new MessageWriter(this.#out, this);
     this.#reader = new HeadReader(limits, "response");
     this.#bodyReader = new BodyReader(limits, "response", this);
-    if (socket instanceof SharedReadSocket) {
-      this.#lender = socket;
-      socket.lendsChunks = true;
-    }
-    socket.on("data", this.#onData);
+    this.#input = new SocketReader(socket, (chunk, isLent) => this.#read(chunk, isLent));
     socket.on("end", this.#onEnd);
     socket.on("error", this.#onError);
     socket.on("close", this.#onClose);
@@ -167,7 +161,7 @@ export class Http1ClientConnection implements BodyReaderOwner, SocketTunnelOwner
     this.#fail(error);
   }
 
-  #read(chunk: Buffer): void {
+  #read(chunk: Buffer, isLent: boolean): void {
     // Bytes that no request asked for: whoever gets this connection next must not take them for its answer.
     if (this.#reply === null) return this.#close();
     if (this.#out.flushedBytes === this.#bytesBefore) {
@@ -175,7 +169,6 @@ export class Http1ClientConnection implements BodyReaderOwner, SocketTunnelOwner
         new ProxyError("upstream_unprocessed", `${this.#peer}: sent a response before there was a request`),
       );
     }
-    const isLent = this.#lender !== null;
     let at = 0;
     try {
       while (this.#response === null) {
@@ -244,8 +237,7 @@ export class Http1ClientConnection implements BodyReaderOwner, SocketTunnelOwner
   #openTunnel(chunk: Buffer, from: number): void {
     const socket = this.#socket;
     const { body } = this.#request as RequestContext;
-    if (this.#lender !== null) this.#lender.lendsChunks = false;
-    socket.off("data", this.#onData);
+    this.#input.stop();
     socket.off("end", this.#onEnd);
     socket.off("error", this.#onError);
     socket.off("close", this.#onClose);
@@ -301,7 +293,7 @@ export class Http1ClientConnection implements BodyReaderOwner, SocketTunnelOwner
   #writeFailed(): void {
     for (const chunk of this.#reply === null || this.#tunnel !== null ? [] : unreadBytes(this.#socket)) {
       if (this.#isClosed) return;
-      this.#read(chunk);
+      this.#read(chunk, false);
       // Not even when the response is complete.
       this.#isReusable = false;
     }

@@ -7,7 +7,7 @@ import type { Clock } from "../time/clock.js";
 import type { TimerWheel, WheelTimer } from "../time/timer-wheel.js";
 import type { BodySource } from "../traffic/body.js";
 import { setHeader } from "../traffic/headers.js";
-import { SharedReadSocket } from "../traffic/shared-read.js";
+import { SocketReader } from "../traffic/socket-reader.js";
 import type { IncomingBody } from "../traffic/incoming-body.js";
 import type { LocalReply, RequestHead } from "../traffic/message.js";
 import { OutputQueue } from "../traffic/output-queue.js";
@@ -45,6 +45,7 @@ const maxSurplusBytes = 64 * 1024;
 export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, WatchOwner, WriterOwner {
   readonly #socket: Socket;
   readonly #options: ServerConnectionOptions;
+  readonly #input: SocketReader;
   readonly #out: OutputQueue;
   readonly #writer: MessageWriter;
   readonly #reader: HeadReader;
@@ -61,9 +62,6 @@ export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, Wat
   #surplus: Buffer | null = null;
   #lingerTimer: WheelTimer | null = null;
   isDraining = false;
-  /** Lends the bytes that it has read; null: they are ours. */
-  #lender: SharedReadSocket | null = null;
-  readonly #onData = (chunk: Buffer): void => this.#read(chunk);
   readonly #onEnd = (): void => this.#peerEnded();
   readonly #onError = (): void => void this.#socket.destroy();
   readonly #onClose = (): void => this.#closed();
@@ -79,9 +77,7 @@ export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, Wat
     this.#watch = new ConnectionWatch(wheel, clock, timeouts, this);
     this.#remoteAddress = `${socket.remoteAddress ?? ""}:${socket.remotePort ?? 0}`;
     socket.setNoDelay(true);
-    if (socket instanceof SharedReadSocket) this.#lender = socket;
-    this.#borrow(true);
-    socket.on("data", this.#onData);
+    this.#input = new SocketReader(socket, (chunk, isLent) => this.#read(chunk, isLent));
     socket.on("end", this.#onEnd);
     socket.on("error", this.#onError);
     socket.on("close", this.#onClose);
@@ -143,9 +139,8 @@ export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, Wat
 
   bodyFailed(): void {}
 
-  #read(chunk: Buffer): void {
+  #read(chunk: Buffer, isLent: boolean): void {
     this.#watch.touch();
-    const isLent = this.#lender !== null;
     if (this.#surplus === null && this.#state === "head" && !this.#out.isFull) this.#readHead(chunk, isLent);
     else {
       const own = isLent ? Buffer.from(chunk) : chunk;
@@ -277,8 +272,7 @@ export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, Wat
     this.#out.flush();
     this.#watch.stop();
     this.#bodyReader.forget();
-    this.#borrow(false);
-    socket.off("data", this.#onData);
+    this.#input.stop();
     socket.off("end", this.#onEnd);
     socket.off("error", this.#onError);
     socket.off("close", this.#onClose);
@@ -292,10 +286,6 @@ export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, Wat
       onClose: () => onClose(this),
     });
     this.#tunnel.sendFrom(source);
-  }
-
-  #borrow(isBorrowing: boolean): void {
-    if (this.#lender !== null) this.#lender.lendsChunks = isBorrowing;
   }
 
   #refuse(error: ProxyError): void {

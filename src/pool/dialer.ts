@@ -3,7 +3,6 @@ import tls, { type TLSSocket } from "node:tls";
 import type { ErrorCode } from "../errors/error-table.js";
 import { ProxyError } from "../errors/proxy-error.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
-import { SharedReadSocket } from "../traffic/shared-read.js";
 
 /** Opens connections to one address. Exactly one of the callbacks runs, later than the call, unless it is cancelled. */
 export interface Dialer {
@@ -25,16 +24,12 @@ export interface DialSecurity {
   readonly refusal: (socket: TLSSocket) => string | undefined;
 }
 
-/**
- * TCP without TLS: the local application, and endpoints without a sidecar where policy permits it.
- * @param reads into which buffer: "shared" for messages, "own" for streams of bytes, whose chunks are passed on as they are.
- */
-export function plainDialer(target: DialTarget, wheel: TimerWheel, reads: "shared" | "own" = "own"): Dialer {
+/** TCP without TLS: the local application, and endpoints without a sidecar where policy permits it. */
+export function plainDialer(target: DialTarget, wheel: TimerWheel): Dialer {
   const { address: host, port } = target;
   const how: Way<Socket> = {
     ready: "connect",
-    open: () =>
-      (reads === "shared" ? new SharedReadSocket() : new Socket()).setNoDelay(true).connect({ host, port }),
+    open: () => new Socket().setNoDelay(true).connect({ host, port }),
     refusal: () => undefined,
   };
   return { dial: (onConnected, onFailed) => dial(how, target, wheel, onConnected, onFailed) };

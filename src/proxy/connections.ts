@@ -11,7 +11,6 @@ import type { ListenerConnectionMetrics } from "../telemetry/listener-metrics.js
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
 import type { LocalReply } from "../traffic/message.js";
-import { shareReads } from "../traffic/shared-read.js";
 import { errorReply } from "./local-reply.js";
 import { UndetectedConnection, type HttpProtocol } from "./protocol-detection.js";
 import type { ServerConnection } from "./server-connection.js";
@@ -54,7 +53,7 @@ export class Connections {
     listener.connections.value++;
     listener.connectionsActive.value++;
     const { alpnProtocol } = socket as TLSSocket;
-    if (alpnProtocol === undefined) this.#detect(shareReads(socket));
+    if (alpnProtocol === undefined) this.#detect(socket);
     else this.#serve(socket, alpnProtocol === "h2" ? "http2" : "http1", peerId);
   }
 
