@@ -84,7 +84,7 @@ export async function runSoak(owner: MeshOwner, options: SoakOptions): Promise<S
     }),
   ]);
   await traffic.reconnect();
-  await instances.leave();
+  await instances.leave().catch((error: unknown) => changes.problems.push(String(error)));
   const after = await quiet(pids, before, coolMs);
   const verdicts = [...pids.keys()].map((name) =>
     judge(name, samples, before.get(name) as ProcessSample, after.get(name) as ProcessSample),

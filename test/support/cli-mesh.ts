@@ -197,7 +197,7 @@ export class CliMesh {
       ...["--control-plane", options.controlPlane ?? this.controlPlane],
       ...[
         "--token-file",
-        await this.token(service, ["--uses", "100"]),
+        await this.token(service, ["--uses", "100", "--ttl", "2h"]),
         "--drain-delay",
         drainDelay,
         ...flags,
