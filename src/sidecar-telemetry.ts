@@ -14,15 +14,11 @@ import { openAccessLog, type AccessLog } from "./telemetry/access-log.js";
 import { Counter, Gauge } from "./telemetry/cells.js";
 import { ClusterMetricsByName, type ClusterMetrics } from "./telemetry/cluster-metrics.js";
 import { ListenerMetrics } from "./telemetry/listener-metrics.js";
+import { MetricsByPeer } from "./telemetry/metrics-by-peer.js";
 import { Metrics } from "./telemetry/metrics.js";
 import { MetricsRegistry } from "./telemetry/registry.js";
-import {
-  PeerRequestMetrics,
-  RequestMetrics,
-  type Party,
-  type RequestParties,
-} from "./telemetry/request-metrics.js";
-import { PeerTcpMetrics, TcpMetrics } from "./telemetry/tcp-metrics.js";
+import { RequestMetrics, type Party, type RequestParties } from "./telemetry/request-metrics.js";
+import { TcpMetrics } from "./telemetry/tcp-metrics.js";
 import type { Clock } from "./time/clock.js";
 
 const defectLogMs = 1000;
@@ -42,7 +38,7 @@ export class SidecarTelemetry {
   readonly #trustDomain: string;
   readonly #self: Party;
   readonly #clusters: ClusterMetricsByName;
-  readonly #inbound: PeerRequestMetrics;
+  readonly #inbound: MetricsByPeer<RequestMetrics>;
   /** Key: cluster name; "" = requests that found none. */
   readonly #outbound = new Map<string, RequestMetrics>();
   /** Key: cluster name. */
@@ -62,11 +58,10 @@ export class SidecarTelemetry {
     this.#clusters = new ClusterMetricsByName(this.metrics, service);
     this.inboundListener = new ListenerMetrics(this.metrics, service, "public_listener");
     this.outboundListener = new ListenerMetrics(this.metrics, service, "outbound");
-    this.#inbound = new PeerRequestMetrics(this.metrics, {
-      destination: this.#self,
-      trustDomain,
-      protocol: "http",
-    });
+    this.#inbound = new MetricsByPeer(
+      { destination: this.#self, trustDomain, protocol: "http" },
+      (parties) => new RequestMetrics(this.metrics, parties),
+    );
     this.accessLog = openAccessLog({
       ...accessLog,
       clock,
@@ -102,7 +97,7 @@ export class SidecarTelemetry {
   /** Raw TCP from verified peers to the application. */
   observeInboundTcp(): Layer {
     const parties = { destination: this.#self, trustDomain: this.#trustDomain, protocol: "tcp" } as const;
-    const byPeer = new PeerTcpMetrics(this.metrics, parties);
+    const byPeer = new MetricsByPeer(parties, (each) => new TcpMetrics(this.metrics, each));
     return this.#observeTcp("inbound", ({ peerId }) => byPeer.of(peerId));
   }
 

@@ -1,16 +1,11 @@
 import { clusterDefaults } from "../config/cluster-defaults.js";
-import type { MtlsMode } from "../config/snapshot.js";
 import { ProxyError } from "../errors/proxy-error.js";
 import { concurrencyLimit } from "../policy/concurrency-limit.js";
-import { retry, type RetryMeters } from "../policy/retry.js";
+import { retry } from "../policy/retry.js";
 import { RetryBudget } from "../policy/retry-budget.js";
-import type { EndpointTransport } from "../stack/endpoint.js";
 import { endedCall, stack, type Layer, type Service } from "../stack/service.js";
 import type { Upstream } from "../stack/upstream.js";
-import type { Counter, Gauge } from "../telemetry/cells.js";
-import type { Clock } from "../time/clock.js";
-import type { TimerWheel } from "../time/timer-wheel.js";
-import { onlyProvenCallers, toApp } from "./inbound.js";
+import { onlyProvenCallers, toApp, type InboundOptions } from "./inbound.js";
 import { rescue } from "./rescue.js";
 
 /** What is in force now; proxy/data-plane.ts is one. */
@@ -30,19 +25,9 @@ export function outboundTcp(plane: TunnelTable, service: string, observe: Layer)
   });
 }
 
-export interface InboundTcpOptions {
-  readonly clock: Clock;
-  readonly wheel: TimerWheel;
-  readonly observe: Layer;
-  readonly app: EndpointTransport;
+/** What goes for requests goes for connections; nothing of theirs can be written to. */
+export interface InboundTcpOptions extends Omit<InboundOptions, "self" | "appConfig"> {
   readonly upstream: Upstream;
-  /** Read for every connection. */
-  readonly mtlsMode: () => MtlsMode;
-  /** 0 = no limit. */
-  readonly maxRequests: number;
-  readonly active: Gauge;
-  readonly rejected: Counter;
-  readonly retryMeters: RetryMeters;
 }
 
 /** From the mesh to a local application that speaks raw TCP. */

@@ -1,6 +1,6 @@
 import { grpcStatusLabel, responseCodeLabel, responseFlagsLabel } from "./bounded-labels.js";
 import type { Counter, Histogram } from "./cells.js";
-import { overflowLabel, type LabelValues } from "./family.js";
+import type { LabelValues } from "./family.js";
 import type { IstioLabel, Metrics, PartyLabel } from "./metrics.js";
 
 /** One side of a request, as Istio's labels name it. */
@@ -150,56 +150,4 @@ export function partyLabels({
     request_protocol: protocol,
     connection_security_policy: security,
   };
-}
-
-/** Callers whose requests are told apart at an inbound listener; further ones are counted together. */
-export const maxPeers = 200;
-const spiffe = /^spiffe:\/\/[^/]+\/ns\/([^/]+)\/svc\/([^/]+)$/;
-const unknown: Party = { workload: "unknown", namespace: "unknown", principal: "unknown", version: "" };
-/** All callers beyond maxPeers. */
-export const otherCallers: Party = {
-  workload: overflowLabel,
-  namespace: overflowLabel,
-  principal: overflowLabel,
-  version: "",
-};
-
-/** RequestMetrics of an inbound listener by the verified identity of the caller. */
-export class PeerRequestMetrics {
-  readonly #metrics: Metrics;
-  readonly #parties: Omit<RequestParties, "source" | "reporter" | "security">;
-  /** Key: SPIFFE id; "" without one. */
-  readonly #byPeer = new Map<string, RequestMetrics>();
-  #overflow: RequestMetrics | undefined;
-
-  constructor(metrics: Metrics, parties: Omit<RequestParties, "source" | "reporter" | "security">) {
-    this.#metrics = metrics;
-    this.#parties = parties;
-  }
-
-  /** `peerId` is a verified SPIFFE id, or undefined for a plaintext caller. */
-  of(peerId: string | undefined): RequestMetrics {
-    const known = this.#byPeer.get(peerId ?? "");
-    if (known !== undefined) return known;
-    if (this.#byPeer.size >= maxPeers) return (this.#overflow ??= this.#make(otherCallers, "mutual_tls"));
-    const made = this.#make(callerOf(peerId), peerId === undefined ? "none" : "mutual_tls");
-    this.#byPeer.set(peerId ?? "", made);
-    return made;
-  }
-
-  #make(source: Party, security: RequestParties["security"]): RequestMetrics {
-    return new RequestMetrics(this.#metrics, {
-      ...this.#parties,
-      reporter: "destination",
-      source,
-      security,
-    });
-  }
-}
-
-/** `id` is a verified SPIFFE id, or undefined for a plaintext caller. */
-export function callerOf(id: string | undefined): Party {
-  if (id === undefined) return unknown;
-  const [, namespace = "unknown", workload = "unknown"] = spiffe.exec(id) ?? [];
-  return { workload, namespace, principal: id, version: "" };
 }

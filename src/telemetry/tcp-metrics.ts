@@ -2,7 +2,7 @@ import { responseFlagsLabel } from "./bounded-labels.js";
 import type { Counter } from "./cells.js";
 import type { LabelValues } from "./family.js";
 import type { Metrics, TcpLabel } from "./metrics.js";
-import { callerOf, maxPeers, otherCallers, partyLabels, type RequestParties } from "./request-metrics.js";
+import { partyLabels, type RequestParties } from "./request-metrics.js";
 
 /** Istio's standard metrics of the TCP connections between one pair of services. Bytes are added while they flow. */
 export class TcpMetrics {
@@ -42,33 +42,5 @@ export class TcpMetrics {
     this.#metrics.tcpSentBytes.remove(this.#labels);
     for (const label of this.#closed.keys())
       this.#metrics.tcpConnectionsClosed.remove({ ...this.#labels, response_flags: label });
-  }
-}
-
-/** TcpMetrics of an inbound listener by the verified identity of the caller. */
-export class PeerTcpMetrics {
-  readonly #metrics: Metrics;
-  readonly #parties: Omit<RequestParties, "source" | "reporter" | "security">;
-  /** Key: SPIFFE id; "" without one. */
-  readonly #byPeer = new Map<string, TcpMetrics>();
-  #overflow: TcpMetrics | undefined;
-
-  constructor(metrics: Metrics, parties: Omit<RequestParties, "source" | "reporter" | "security">) {
-    this.#metrics = metrics;
-    this.#parties = parties;
-  }
-
-  /** `peerId` is a verified SPIFFE id, or undefined for a plaintext caller. */
-  of(peerId: string | undefined): TcpMetrics {
-    const known = this.#byPeer.get(peerId ?? "");
-    if (known !== undefined) return known;
-    if (this.#byPeer.size >= maxPeers) return (this.#overflow ??= this.#make(otherCallers, "mutual_tls"));
-    const made = this.#make(callerOf(peerId), peerId === undefined ? "none" : "mutual_tls");
-    this.#byPeer.set(peerId ?? "", made);
-    return made;
-  }
-
-  #make(source: RequestParties["source"], security: RequestParties["security"]): TcpMetrics {
-    return new TcpMetrics(this.#metrics, { ...this.#parties, reporter: "destination", source, security });
   }
 }

@@ -1,7 +1,7 @@
 import { Socket } from "node:net";
 
 /** One TLS write of that size leaves as one system call: node hands at most ten buffers of 16 KiB to the kernel at a time. */
-export const lentBytes = 128 * 1024;
+const lentBytes = 128 * 1024;
 
 const shared = Buffer.allocUnsafeSlow(lentBytes);
 

@@ -1,5 +1,4 @@
 import { ProxyError } from "../errors/proxy-error.js";
-import { isHeaderName } from "./headers.js";
 
 /** Longer than any registered method; what is longer, nobody implements (RFC 9112 §3: 501). */
 const maxMethodLength = 32;
@@ -15,9 +14,4 @@ export function refuseMethod(method: string): void {
   if (/[a-z]/.test(method)) throw new ProxyError("method_not_supported", "methods are upper case");
   // The HTTP/2 preface never comes with version 1.1 (RFC 9113 §3.4).
   if (method === "PRI") throw new ProxyError("malformed_request", "method reserved for HTTP/2");
-}
-
-/** Is it a token (RFC 9110 §9.1)? */
-export function isMethod(text: string): boolean {
-  return isHeaderName(text);
 }

@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import t from "tap";
 import { ProxyError } from "../../src/errors/proxy-error.js";
 import type { Dialer } from "../../src/pool/dialer.js";
-import { Http1Pool, type ConnectionOwner, type PooledConnection } from "../../src/pool/http1-pool.js";
+import { Http1Pool } from "../../src/pool/http1-pool.js";
 import {
   Http2Pool,
   type Http2PoolOptions,
@@ -16,6 +16,7 @@ import type { RequestContext } from "../../src/stack/request-context.js";
 import type { Call, Reply } from "../../src/stack/service.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
 import { FakeClock } from "../support/fake-clock.js";
+import { ScriptedConnection } from "../support/scripted-connection.js";
 import { RecordedReply, scriptedRequest } from "../support/scripted-service.js";
 
 const refused = new ProxyError("connect_failed", "scripted");
@@ -80,41 +81,6 @@ class ScriptedMultiplexed implements MultiplexedConnection {
     this.state = "closed";
     this.#owner.connectionClosed();
     for (const reply of this.replies.splice(0)) reply.end(error);
-  }
-}
-
-/** One request at a time. */
-class ScriptedSingle implements PooledConnection {
-  readonly #owner: ConnectionOwner;
-  isUsed = false;
-  isDestroyed = false;
-  idleSinceMs = 0;
-  keepAliveHintMs = -1;
-  #reply: Reply | null = null;
-
-  constructor(owner: ConnectionOwner) {
-    this.#owner = owner;
-  }
-
-  send(_: RequestContext, reply: Reply): Call {
-    this.isUsed = true;
-    this.#reply = reply;
-    return { cancel: (error) => this.destroy(error) };
-  }
-
-  respond(): void {
-    const reply = this.#reply;
-    this.#reply = null;
-    this.#owner.connectionIdle(this);
-    reply?.head({ status: 200, reason: "", version: "1.1", headers: [] }, null);
-    reply?.end(null);
-  }
-
-  destroy(error: ProxyError): void {
-    if (this.isDestroyed) return;
-    this.isDestroyed = true;
-    this.#owner.connectionClosed(this);
-    this.#reply?.end(error);
   }
 }
 
@@ -416,7 +382,7 @@ function negotiated() {
   const clock = new FakeClock();
   const wheel = new TimerWheel(clock);
   const { dialer, dials } = scriptedDialer();
-  const http1: ScriptedSingle[] = [];
+  const http1: ScriptedConnection[] = [];
   const http2: ScriptedMultiplexed[] = [];
   const limits = { name: "test", clock, wheel, maxConnections: 4, maxPendingRequests: 8 };
   const pool = new NegotiatedPool({
@@ -427,7 +393,7 @@ function negotiated() {
         dialer: watched,
         poolIdleMs: 3000,
         connect: (_, owner) => {
-          const connection = new ScriptedSingle(owner);
+          const connection = new ScriptedConnection(owner);
           http1.push(connection);
           return connection;
         },

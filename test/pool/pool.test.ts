@@ -6,62 +6,15 @@ import { ProxyError } from "../../src/errors/proxy-error.js";
 import { Http1ClientConnection } from "../../src/http1/client-connection.js";
 import { http1Limits } from "../../src/http1/limits.js";
 import { meshDialer, plainDialer, type Dialer } from "../../src/pool/dialer.js";
-import {
-  Http1Pool,
-  type ConnectionOwner,
-  type PooledConnection,
-  type PoolOptions,
-} from "../../src/pool/http1-pool.js";
-import type { RequestContext } from "../../src/stack/request-context.js";
-import type { Call, Reply } from "../../src/stack/service.js";
+import { Http1Pool, type PoolOptions } from "../../src/pool/http1-pool.js";
+import type { Call } from "../../src/stack/service.js";
 import { systemClock } from "../../src/time/clock.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
 import { BufferedBody } from "../../src/traffic/body.js";
 import { answer, ByteUpstream } from "../support/byte-upstream.js";
 import { FakeClock } from "../support/fake-clock.js";
+import { ScriptedConnection } from "../support/scripted-connection.js";
 import { RecordedReply, scriptedRequest } from "../support/scripted-service.js";
-
-/** A connection that the test answers for. */
-class ScriptedConnection implements PooledConnection {
-  readonly #owner: ConnectionOwner;
-  isUsed = false;
-  isDestroyed = false;
-  idleSinceMs = 0;
-  keepAliveHintMs = -1;
-  #reply: Reply | null = null;
-
-  constructor(owner: ConnectionOwner) {
-    this.#owner = owner;
-  }
-
-  get isBusy(): boolean {
-    return this.#reply !== null;
-  }
-
-  send(_: RequestContext, reply: Reply): Call {
-    if (this.isDestroyed || this.#reply !== null) throw new Error("cannot send now");
-    this.isUsed = true;
-    this.#reply = reply;
-    return { cancel: (error) => this.destroy(error) };
-  }
-
-  respond(): void {
-    const reply = this.#reply;
-    this.#reply = null;
-    this.#owner.connectionIdle(this);
-    reply?.head({ status: 200, reason: "", version: "1.1", headers: [] }, null);
-    reply?.end(null);
-  }
-
-  destroy(error: ProxyError): void {
-    if (this.isDestroyed) return;
-    this.isDestroyed = true;
-    const reply = this.#reply;
-    this.#reply = null;
-    this.#owner.connectionClosed(this);
-    reply?.end(error);
-  }
-}
 
 const refused = new ProxyError("connect_failed", "scripted");
 const gone = new ProxyError("client_gone", "scripted");

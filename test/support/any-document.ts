@@ -153,9 +153,6 @@ export const anyDocument: fc.Arbitrary<unknown> = fc
   .oneof(httpRoute, grpcRoute, trafficPolicy)
   .map(withoutUndefined);
 
-/** Namespaces and services that anyDocument speaks of. */
-export const anyService = fc.record({ service, namespace });
-
 function withoutUndefined(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value)) as unknown;
 }

@@ -7,11 +7,11 @@ import { http2Limits, type Http2Limit, type Http2Limits } from "../../src/http2/
 import { Http2ServerConnection } from "../../src/http2/server-connection.js";
 import type { RequestContext } from "../../src/stack/request-context.js";
 import type { ServerTimeouts } from "../../src/stack/server-timeouts.js";
-import { endedCall, type Call, type Reply, type Service } from "../../src/stack/service.js";
+import type { Call, Reply, Service } from "../../src/stack/service.js";
 import { systemClock } from "../../src/time/clock.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
-import type { BodySource } from "../../src/traffic/body.js";
-import type { LocalReply, ResponseHead } from "../../src/traffic/message.js";
+import type { LocalReply } from "../../src/traffic/message.js";
+import { checkedReply } from "./checked-reply.js";
 
 export interface RelayOptions {
   readonly upstreamPort: number;
@@ -116,33 +116,14 @@ export class Http2Relay {
   }
 
   #checked(name: string, reply: Reply): Reply {
-    let at: "start" | "head" | "ended" = "start";
-    const expect = (isRight: boolean, what: string): void => {
-      if (!isRight) this.calls.breaches.push(`${name}: ${what} after ${at}`);
-    };
-    return {
-      informational: (head: ResponseHead) => {
-        expect(at === "start", "informational");
-        reply.informational(head);
-      },
-      head: (head: ResponseHead, body: BodySource | null) => {
-        expect(at === "start", "head");
-        at = "head";
-        reply.head(head, body);
-      },
-      end: (error: ProxyError | null) => {
-        expect(at !== "ended", "end");
-        expect(error !== null || at === "head", "clean end");
-        const wasStarted = at === "head";
-        at = "ended";
-        this.calls.active--;
-        if (error !== null) this.errors.push(error);
-        if (error === null || wasStarted || error.row.status === 0) return reply.end(error);
-        const local = refusal(error);
-        reply.head(local.head, null);
-        reply.end(null);
-      },
-    };
+    return checkedReply(name, reply, this.calls.breaches, (error, wasStarted) => {
+      this.calls.active--;
+      if (error !== null) this.errors.push(error);
+      if (error === null || wasStarted || error.row.status === 0) return reply.end(error);
+      const local = refusal(error);
+      reply.head(local.head, null);
+      reply.end(null);
+    });
   }
 }
 
@@ -155,6 +136,3 @@ export function refusal(error: ProxyError): LocalReply {
     body: Buffer.from(error.message),
   };
 }
-
-/** Answers nothing until the test does. */
-export const silentService: Service = { call: () => endedCall };

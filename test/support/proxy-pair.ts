@@ -33,9 +33,8 @@ import { stack, type Layer, type Reply, type Service } from "../../src/stack/ser
 import { Counter, Gauge } from "../../src/telemetry/cells.js";
 import { systemClock } from "../../src/time/clock.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
-import type { BodySource } from "../../src/traffic/body.js";
-import type { ResponseHead } from "../../src/traffic/message.js";
 import { Condition } from "./raw-client.js";
+import { checkedReply } from "./checked-reply.js";
 
 export interface PairOptions {
   readonly upstreamPort: number;
@@ -230,29 +229,11 @@ export class ProxyPair {
   });
 
   #checked(name: string, reply: Reply): Reply {
-    let at: "start" | "head" | "ended" = "start";
-    const expect = (isRight: boolean, what: string): void => {
-      if (!isRight) this.calls.breaches.push(`${name}: ${what} after ${at}`);
-    };
-    return {
-      informational: (head: ResponseHead) => {
-        expect(at === "start", "informational");
-        reply.informational(head);
-      },
-      head: (head: ResponseHead, body: BodySource | null) => {
-        expect(at === "start", "head");
-        at = "head";
-        reply.head(head, body);
-      },
-      end: (error: ProxyError | null) => {
-        expect(at !== "ended", "end");
-        expect(error !== null || at === "head", "clean end");
-        at = "ended";
-        this.calls.active--;
-        if (error !== null) this.errors.push(error);
-        reply.end(error);
-        this.#condition.changed();
-      },
-    };
+    return checkedReply(name, reply, this.calls.breaches, (error) => {
+      this.calls.active--;
+      if (error !== null) this.errors.push(error);
+      reply.end(error);
+      this.#condition.changed();
+    });
   }
 }

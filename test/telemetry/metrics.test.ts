@@ -9,14 +9,11 @@ import { ClusterMetricsByName } from "../../src/telemetry/cluster-metrics.js";
 import { watchEventLoop } from "../../src/telemetry/event-loop.js";
 import { CounterFamily, GaugeFamily, HistogramFamily, overflowLabel } from "../../src/telemetry/family.js";
 import { ListenerMetrics } from "../../src/telemetry/listener-metrics.js";
+import { MetricsByPeer } from "../../src/telemetry/metrics-by-peer.js";
 import { Metrics } from "../../src/telemetry/metrics.js";
 import { exposeConfigVersion, exposeProcess } from "../../src/telemetry/process-metrics.js";
 import { MetricsRegistry } from "../../src/telemetry/registry.js";
-import {
-  PeerRequestMetrics,
-  RequestMetrics,
-  type RequestParties,
-} from "../../src/telemetry/request-metrics.js";
+import { RequestMetrics, type RequestParties } from "../../src/telemetry/request-metrics.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { parsePrometheusText, type ScrapedFamily, type ScrapedSample } from "../support/prometheus-text.js";
 
@@ -130,7 +127,7 @@ t.test("what is counted is what Prometheus reads", async (t) => {
   requests.record(0, "DC", 5, 0, 0);
   requests.record(200, "-", 1, 1, 1, 14);
   requests.record(777, "-", 1, 1, 1);
-  const inbound = new PeerRequestMetrics(metrics, { ...parties });
+  const inbound = new MetricsByPeer(parties, (each) => new RequestMetrics(metrics, each));
   inbound.of(web.principal).record(200, "-", 2, 1, 1);
   inbound.of(web.principal).record(200, "-", 2, 1, 1);
   inbound.of(undefined).record(403, "UAEX", 2, 1, 1);
@@ -253,7 +250,7 @@ t.test("what is counted is what Prometheus reads", async (t) => {
 
 t.test("10,000 random callers, statuses and flags keep the number of series flat", async (t) => {
   const metrics = new Metrics();
-  const inbound = new PeerRequestMetrics(metrics, parties);
+  const inbound = new MetricsByPeer(parties, (each) => new RequestMetrics(metrics, each));
   const outbound = new RequestMetrics(metrics, parties);
   const clusters = new ClusterMetricsByName(metrics, "web");
   const load = (from: number): void => {

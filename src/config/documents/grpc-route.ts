@@ -63,7 +63,6 @@ const Rule = z.strictObject({
   timeouts: notSupported("GRPCRoute has none; see timeouts of TrafficPolicy"),
   retry: notSupported("GRPCRoute has none; see retry of TrafficPolicy"),
 });
-export type GrpcRuleSpec = z.infer<typeof Rule>;
 
 /** `GRPCRoute` of the Gateway API, attached to services (GAMMA), with the fields that this version carries out. */
 export const GrpcRoute = z.strictObject({
