@@ -1,11 +1,12 @@
 import { clusterDefaults } from "../../src/config/cluster-defaults.js";
-import type { BreakerConfig, ClusterConfig, MtlsMode, RetryBudgetConfig } from "../../src/config/snapshot.js";
-import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
-import { parseDuration } from "../../src/time/duration.js";
+import type { RetryBudgetConfig } from "../../src/config/retry-budget-config.js";
+import type { ClusterConfig, MtlsMode } from "../../src/config/snapshot.js";
+import type { RetryBudgetSpec } from "../../src/config/documents/retry-budget.js";
+import type { TrafficPolicySpec } from "../../src/config/documents/traffic-policy.js";
+import { compileBreaker } from "./compile-breaker.js";
 import { type MeshIndex, protocolOf } from "./mesh-index.js";
+import { milliseconds } from "./milliseconds.js";
 import { splitServiceKey } from "./service-name.js";
-
-type Spec = TrafficPolicy["spec"];
 
 /** Plaintext to a service is an exception that a policy has to make. */
 const defaultMtlsMode: MtlsMode = "STRICT";
@@ -14,7 +15,7 @@ const defaultMtlsMode: MtlsMode = "STRICT";
 export function compileCluster(index: MeshIndex, key: string): ClusterConfig {
   const { service, namespace } = splitServiceKey(key, "default");
   const owner = index.policies.get(key);
-  const spec: Partial<Spec> = owner?.policy.spec ?? {};
+  const spec: Partial<TrafficPolicySpec> = owner?.policy.spec ?? {};
   const pool = spec.connectionPool ?? {};
   return {
     name: key,
@@ -35,7 +36,7 @@ export function compileCluster(index: MeshIndex, key: string): ClusterConfig {
     maxConcurrentStreams: pool.http2?.maxConcurrentStreams ?? clusterDefaults.maxConcurrentStreams,
     tunnelIdleMs: milliseconds(pool.tcp?.idleTimeout, clusterDefaults.tunnelIdleMs),
     poolIdleMs: milliseconds(pool.idleTimeout, clusterDefaults.poolIdleMs),
-    breaker: breakerOf(spec.outlierDetection ?? {}),
+    breaker: compileBreaker(spec.outlierDetection ?? {}),
     retryBudget: budgetOf(spec.retryBudget ?? {}),
     source: owner?.id ?? "default",
   };
@@ -46,33 +47,11 @@ export function mtlsModeOf(index: MeshIndex, key: string): MtlsMode {
   return index.policies.get(key)?.policy.spec.mtls?.mode ?? defaultMtlsMode;
 }
 
-function breakerOf(spec: NonNullable<Spec["outlierDetection"]>): BreakerConfig {
-  const defaults = clusterDefaults.breaker;
-  const base = spec.baseEjectionTime;
-  const max = spec.maxEjectionTime;
-  // One of the two may be given alone: the default of the other then follows it rather than contradict it.
-  const baseEjectionMs = milliseconds(base, Math.min(defaults.baseEjectionMs, milliseconds(max, Infinity)));
-  return {
-    consecutiveFailures: spec.consecutive5xx ?? defaults.consecutiveFailures,
-    minSuccessRatio: spec.successRate?.minimumRatio ?? defaults.minSuccessRatio,
-    windowMs: milliseconds(spec.interval, defaults.windowMs),
-    minRequests: spec.successRate?.requestVolume ?? defaults.minRequests,
-    baseEjectionMs,
-    maxEjectionMs: milliseconds(max, Math.max(defaults.maxEjectionMs, baseEjectionMs)),
-    jitterRatio: defaults.jitterRatio,
-    maxEjectionPercent: spec.maxEjectionPercent ?? defaults.maxEjectionPercent,
-  };
-}
-
-function budgetOf(spec: NonNullable<Spec["retryBudget"]>): RetryBudgetConfig {
+function budgetOf(spec: RetryBudgetSpec): RetryBudgetConfig {
   const defaults = clusterDefaults.retryBudget;
   return {
     percent: spec.percent ?? defaults.percent,
     minRetriesPerSecond: spec.minRetriesPerSecond ?? defaults.minRetriesPerSecond,
     windowMs: milliseconds(spec.interval, defaults.windowMs),
   };
-}
-
-function milliseconds(text: string | undefined, fallback: number): number {
-  return text === undefined ? fallback : (parseDuration(text) ?? fallback);
 }

@@ -2,8 +2,8 @@ import { parseByteSize } from "../../src/config/byte-size.js";
 import { grpcCodesOf } from "../../src/config/grpc-retry-words.js";
 import { retryDefaults } from "../../src/config/cluster-defaults.js";
 import type { RetrySpec } from "../../src/config/documents/http-route.js";
-import type { PolicyRetrySpec } from "../../src/config/documents/traffic-policy.js";
-import type { RetryConfig } from "../../src/config/snapshot.js";
+import type { PolicyRetrySpec } from "../../src/config/documents/policy-retry.js";
+import type { RetryConfig } from "../../src/config/retry-config.js";
 import { parseDuration } from "../../src/time/duration.js";
 
 /** Envoy RetryBackOff: max_interval defaults to ten times base_interval. */

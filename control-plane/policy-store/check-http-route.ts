@@ -14,7 +14,7 @@ export function checkHttpRoute(route: HttpRoute): readonly FieldProblem[] {
   route.spec.rules.forEach((rule, index) => {
     const path = ["spec", "rules", index];
     checkRule(rule, path, report);
-    problems.push(...checkTimeouts([...path, "timeouts"], rule.timeouts));
+    if (rule.timeouts !== undefined) checkTimeouts(rule.timeouts, [...path, "timeouts"], report);
   });
   return problems;
 }

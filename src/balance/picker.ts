@@ -1,4 +1,4 @@
-import type { LoadBalancerConfig } from "../config/snapshot.js";
+import type { LoadBalancerConfig } from "../config/load-balancer-config.js";
 import type { Endpoint, Picker } from "../stack/endpoint.js";
 import type { Clock } from "../time/clock.js";
 import type { PanicRule } from "./panic.js";

@@ -1,4 +1,5 @@
-import type { ClusterConfig, RetryConfig } from "./snapshot.js";
+import type { RetryConfig } from "./retry-config.js";
+import type { ClusterConfig } from "./snapshot.js";
 
 /** What a cluster has unless a TrafficPolicy says otherwise. Each value's reason stands beside it. */
 export const clusterDefaults = {

@@ -1,3 +1,8 @@
+import type { BreakerConfig } from "./breaker-config.js";
+import type { LoadBalancerConfig } from "./load-balancer-config.js";
+import type { RetryBudgetConfig } from "./retry-budget-config.js";
+import type { RetryConfig } from "./retry-config.js";
+
 /**
  * The dynamic configuration of one sidecar: immutable, complete, versioned by content. The control plane compiles it,
  * discovery/ carries it as xDS resources, and the data path is built from it. Plain data, all durations in milliseconds.
@@ -122,24 +127,6 @@ export interface HeaderModifier {
   readonly remove: readonly string[];
 }
 
-export interface RetryConfig {
-  /** Further attempts after the first, >= 1. */
-  readonly attempts: number;
-  /** Response statuses (400-599) that are retried. */
-  readonly codes: readonly number[];
-  /**
-   * gRPC statuses that are retried when they come in place of a response (trailers-only): those that Envoy's retry_on has
-   * a word for, 1 (cancelled), 4 (deadline-exceeded), 8 (resource-exhausted), 13 (internal), 14 (unavailable).
-   */
-  readonly grpcCodes: readonly number[];
-  /** Methods that may be sent again after the upstream may have worked on them. */
-  readonly methods: readonly string[];
-  readonly baseBackoffMs: number;
-  readonly maxBackoffMs: number;
-  /** Request bytes kept for sending again; a longer body is streamed on and the request is no longer retried. */
-  readonly maxReplayBytes: number;
-}
-
 export interface ClusterConfig {
   /** `<service>.<namespace>`. */
   readonly name: string;
@@ -168,35 +155,6 @@ export interface ClusterConfig {
   readonly retryBudget: RetryBudgetConfig;
   /** The document that set these, for error texts: `TrafficPolicy/default/api`, or `default`. */
   readonly source: string;
-}
-
-export interface LoadBalancerConfig {
-  readonly policy: "round_robin" | "peak_ewma";
-  /** Below this share of usable endpoints, in percent, ejection is ignored and all are used (panic). 0 = never. */
-  readonly panicThresholdPercent: number;
-}
-
-/** Endpoint breaker. Opens on consecutive failures, or on the success rate over a window. */
-export interface BreakerConfig {
-  /** 0 = off. */
-  readonly consecutiveFailures: number;
-  /** 0..1; 0 = off. */
-  readonly minSuccessRatio: number;
-  readonly windowMs: number;
-  /** Requests in the window below which the ratio is not judged. */
-  readonly minRequests: number;
-  readonly baseEjectionMs: number;
-  readonly maxEjectionMs: number;
-  /** 0..1: added or taken at random from each ejection time. */
-  readonly jitterRatio: number;
-  readonly maxEjectionPercent: number;
-}
-
-export interface RetryBudgetConfig {
-  /** Share of requests, in percent, that may be retries. */
-  readonly percent: number;
-  readonly minRetriesPerSecond: number;
-  readonly windowMs: number;
 }
 
 export interface EndpointConfig {

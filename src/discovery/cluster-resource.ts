@@ -1,7 +1,9 @@
-import type { BreakerConfig, ClusterConfig, LoadBalancerConfig } from "../config/snapshot.js";
+import type { ClusterConfig } from "../config/snapshot.js";
+import { decodeBreaker, encodeBreaker } from "./breaker-resource.js";
 import { decodeIdentities, encodeTls } from "./cluster-tls.js";
 import { Fields, duration } from "./fields.js";
 import { sameStream } from "./listener-resource.js";
+import { decodeLoadBalancer, encodeLoadBalancer } from "./load-balancer-resource.js";
 import { decodeProtocol, encodeProtocol } from "./protocol.js";
 import { packAny, packMetadata, wire } from "./wire.js";
 
@@ -96,63 +98,5 @@ function httpOptions({ protocol, poolIdleMs, maxConcurrentStreams }: ClusterConf
   return {
     commonHttpProtocolOptions: { idleTimeout: duration(poolIdleMs) },
     explicitHttpConfig: isHttp2 ? { http2ProtocolOptions: streams } : { httpProtocolOptions: {} },
-  };
-}
-
-/** The first policy that the reader knows counts, so others than Remora fall back to round robin. */
-function encodeLoadBalancer({ policy, panicThresholdPercent }: LoadBalancerConfig): object {
-  const peakEwma = { name: "remora.peak_ewma", typedConfig: packAny(wire.remoraPeakEwma, {}) };
-  const roundRobin = {
-    name: "envoy.load_balancing_policies.round_robin",
-    typedConfig: packAny(wire.roundRobin, {}),
-  };
-  const configs = policy === "peak_ewma" ? [peakEwma, roundRobin] : [roundRobin];
-  return {
-    lbPolicy: "ROUND_ROBIN",
-    loadBalancingPolicy: { policies: configs.map((typedExtensionConfig) => ({ typedExtensionConfig })) },
-    commonLbConfig: { healthyPanicThreshold: { value: panicThresholdPercent } },
-  };
-}
-
-function decodeLoadBalancer(cluster: Fields): LoadBalancerConfig {
-  const lists = cluster.message("loadBalancingPolicy").messages("policies");
-  const urls = lists.map((each) =>
-    each.message("typedExtensionConfig").message("typedConfig").string("type_url"),
-  );
-  const known = urls.find((url) => url === wire.remoraPeakEwma.typeUrl || url === wire.roundRobin.typeUrl);
-  if (known === undefined) throw cluster.error("loadBalancingPolicy", `none of ${urls.join(", ")} is known`);
-  const panic = cluster.message("commonLbConfig").message("healthyPanicThreshold");
-  return {
-    policy: known === wire.roundRobin.typeUrl ? "round_robin" : "peak_ewma",
-    panicThresholdPercent: panic.number("value", 0, 100),
-  };
-}
-
-function encodeBreaker(breaker: BreakerConfig): object {
-  return {
-    consecutive_5xx: { value: breaker.consecutiveFailures },
-    enforcingConsecutive_5xx: { value: breaker.consecutiveFailures === 0 ? 0 : 100 },
-    interval: duration(breaker.windowMs),
-    baseEjectionTime: duration(breaker.baseEjectionMs),
-    maxEjectionTime: duration(breaker.maxEjectionMs),
-    maxEjectionPercent: { value: breaker.maxEjectionPercent },
-    // Envoy's success rate compares endpoints with each other, which is not what ours does; its failure percentage is.
-    enforcingSuccessRate: { value: 0 },
-    failurePercentageThreshold: { value: Math.round((1 - breaker.minSuccessRatio) * 100) },
-    enforcingFailurePercentage: { value: breaker.minSuccessRatio === 0 ? 0 : 100 },
-    failurePercentageRequestVolume: { value: breaker.minRequests },
-  };
-}
-
-function decodeBreaker(outlier: Fields, ours: Fields): BreakerConfig {
-  return {
-    consecutiveFailures: outlier.wrapped("consecutive_5xx", 0),
-    minSuccessRatio: ours.number("minSuccessRatio", 0, 1),
-    windowMs: outlier.durationMs("interval"),
-    minRequests: outlier.wrapped("failurePercentageRequestVolume", 0),
-    baseEjectionMs: outlier.durationMs("baseEjectionTime"),
-    maxEjectionMs: outlier.durationMs("maxEjectionTime"),
-    jitterRatio: ours.number("ejectionJitterRatio", 0, 1),
-    maxEjectionPercent: outlier.wrapped("maxEjectionPercent", 0, 100),
   };
 }

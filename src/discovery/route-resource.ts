@@ -1,12 +1,11 @@
-import { grpcCodesOf, grpcWordsOf } from "../config/grpc-retry-words.js";
-import type { RetryConfig, RouteConfig, VirtualHost } from "../config/snapshot.js";
+import type { RetryConfig } from "../config/retry-config.js";
+import type { RouteConfig, VirtualHost } from "../config/snapshot.js";
 import { Fields, duration } from "./fields.js";
 import { decodeHeaderModifiers, encodeHeaderModifiers } from "./header-modifier.js";
+import { decodeRetry, encodeRetry } from "./retry-resource.js";
 import { decodeForward, decodeRedirect, encodeForward, encodeRedirect } from "./route-action.js";
-import { decodeMatch, decodeValueMatch, encodeMatch, encodeValueMatch, methodHeader } from "./route-match.js";
+import { decodeMatch, encodeMatch } from "./route-match.js";
 import { packMetadata, wire } from "./wire.js";
-
-const maxInteger = 2 ** 32 - 1;
 
 /**
  * A virtual host as a RouteConfiguration of its own, so that a change of one service's routes sends only these. Time
@@ -76,26 +75,6 @@ function encodeLimits({ timeoutMs, attemptTimeoutMs, retry }: RouteConfig): obje
   };
 }
 
-/** Envoy's words for what every retry configuration retries. */
-const statusWords = ["connect-failure", "refused-stream", "retriable-status-codes"];
-
-function encodeRetry(retry: RetryConfig): object {
-  // Envoy retries every method if the list is empty; the method "" matches none.
-  const methods = retry.methods.length === 0 ? [""] : retry.methods;
-  return {
-    retryOn: [...statusWords, ...grpcWordsOf(retry.grpcCodes)].join(","),
-    numRetries: { value: retry.attempts },
-    retriableStatusCodes: retry.codes,
-    retriableRequestHeaders: methods.map((value) =>
-      encodeValueMatch({ name: methodHeader, type: "exact", value }),
-    ),
-    retryBackOff: {
-      baseInterval: duration(retry.baseBackoffMs),
-      maxInterval: duration(retry.maxBackoffMs),
-    },
-  };
-}
-
 function decodeLimits(
   forward: Fields,
   ours: Fields,
@@ -107,22 +86,5 @@ function decodeLimits(
     ...(timeoutMs > 0 && { timeoutMs }),
     ...(policy.has("perTryTimeout") && { attemptTimeoutMs: policy.durationMs("perTryTimeout") }),
     ...(ourRetry !== undefined && { retry: decodeRetry(policy, ourRetry) }),
-  };
-}
-
-function decodeRetry(policy: Fields, ours: Fields): RetryConfig {
-  const backoff = policy.message("retryBackOff");
-  const methods = policy.messages("retriableRequestHeaders").map(decodeValueMatch);
-  const wrong = methods.find(({ name, type }) => name !== methodHeader || type !== "exact");
-  if (wrong !== undefined)
-    throw policy.error("retriableRequestHeaders", `only exact ${methodHeader} is known`);
-  return {
-    attempts: policy.wrapped("numRetries", 1),
-    codes: policy.integers("retriableStatusCodes", 100, 599),
-    grpcCodes: grpcCodesOf(policy.string("retryOn").split(",")),
-    methods: methods.map(({ value }) => value).filter((value) => value !== ""),
-    baseBackoffMs: backoff.durationMs("baseInterval"),
-    maxBackoffMs: backoff.durationMs("maxInterval"),
-    maxReplayBytes: ours.number("maxReplayBytes", 0, maxInteger),
   };
 }

@@ -1,4 +1,4 @@
-import type { BreakerConfig } from "../config/snapshot.js";
+import type { BreakerConfig } from "../config/breaker-config.js";
 
 /**
  * The life of an endpoint breaker. `ejections` counts the openings in a row without a success between: it makes the next

@@ -1,4 +1,4 @@
-import type { BreakerConfig } from "../config/snapshot.js";
+import type { BreakerConfig } from "../config/breaker-config.js";
 import type { EndpointGate } from "../stack/endpoint.js";
 import type { Clock } from "../time/clock.js";
 import {

@@ -1,4 +1,4 @@
-import type { RetryBudgetConfig } from "../config/snapshot.js";
+import type { RetryBudgetConfig } from "../config/retry-budget-config.js";
 import { SlidingCount } from "./sliding-count.js";
 
 const buckets = 10;

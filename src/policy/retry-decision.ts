@@ -1,5 +1,5 @@
 import { retryDefaults } from "../config/cluster-defaults.js";
-import type { RetryConfig } from "../config/snapshot.js";
+import type { RetryConfig } from "../config/retry-config.js";
 import { errorTable, type ErrorCode } from "../errors/error-table.js";
 
 /** A route's retry settings in the form the decision needs. Built when a snapshot is applied. */

@@ -1,4 +1,4 @@
-import type { RetryConfig } from "../config/snapshot.js";
+import type { RetryConfig } from "../config/retry-config.js";
 import { errorTable, type ErrorCode } from "../errors/error-table.js";
 import { ProxyError } from "../errors/proxy-error.js";
 import type { RequestContext } from "../stack/request-context.js";

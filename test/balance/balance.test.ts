@@ -1,5 +1,5 @@
 import t from "tap";
-import type { LoadBalancerConfig } from "../../src/config/snapshot.js";
+import type { LoadBalancerConfig } from "../../src/config/load-balancer-config.js";
 import { EndpointSet, type BalanceConfig } from "../../src/balance/endpoint-set.js";
 import { isPanic } from "../../src/balance/panic.js";
 import { cost, forget, observe, observeAtLeast, penalize } from "../../src/balance/peak-ewma.js";

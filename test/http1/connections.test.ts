@@ -6,7 +6,7 @@ import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import t, { type Test } from "tap";
 import { clusterDefaults, retryDefaults } from "../../src/config/cluster-defaults.js";
-import type { RetryConfig } from "../../src/config/snapshot.js";
+import type { RetryConfig } from "../../src/config/retry-config.js";
 import { retry } from "../../src/policy/retry.js";
 import { RetryBudget } from "../../src/policy/retry-budget.js";
 import { Counter } from "../../src/telemetry/cells.js";

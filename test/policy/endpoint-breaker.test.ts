@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import t from "tap";
 import { clusterDefaults } from "../../src/config/cluster-defaults.js";
-import type { BreakerConfig, MtlsMode } from "../../src/config/snapshot.js";
+import type { BreakerConfig } from "../../src/config/breaker-config.js";
+import type { MtlsMode } from "../../src/config/snapshot.js";
 import type { ErrorCode } from "../../src/errors/error-table.js";
 import { ProxyError } from "../../src/errors/proxy-error.js";
 import { ejectionMs, tripReason } from "../../src/policy/breaker-state.js";

@@ -1,7 +1,7 @@
 /** gRPC calls through the layers: deadlines kept and lowered, outcomes judged, failures retried. */
 import t from "tap";
 import { clusterDefaults, retryDefaults } from "../../src/config/cluster-defaults.js";
-import type { RetryConfig } from "../../src/config/snapshot.js";
+import type { RetryConfig } from "../../src/config/retry-config.js";
 import type { ProxyError } from "../../src/errors/proxy-error.js";
 import { ClusterEndpoint } from "../../src/policy/cluster-endpoint.js";
 import { EjectionBudget } from "../../src/policy/ejection-budget.js";

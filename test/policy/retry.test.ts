@@ -1,6 +1,6 @@
 import t from "tap";
 import { clusterDefaults, retryDefaults } from "../../src/config/cluster-defaults.js";
-import type { RetryConfig } from "../../src/config/snapshot.js";
+import type { RetryConfig } from "../../src/config/retry-config.js";
 import { errorTable, type ErrorCode } from "../../src/errors/error-table.js";
 import { ProxyError } from "../../src/errors/proxy-error.js";
 import { RetryBudget } from "../../src/policy/retry-budget.js";

@@ -1,10 +1,10 @@
 import fc from "fast-check";
+import type { RetryConfig } from "../../src/config/retry-config.js";
 import type {
   ClusterConfig,
   EndpointConfig,
   HeaderModifier,
   PathMatch,
-  RetryConfig,
   RouteAction,
   RouteConfig,
   Snapshot,

@@ -80,3 +80,9 @@ export const headerName = () => z.string().regex(token, quoted("a header name is
 
 /** TCP port. */
 export const port = () => z.int().min(1).max(65535);
+
+/** A count that bounds something: 1 to 1,000,000. */
+export const limit = () => z.int().min(1).max(1_000_000);
+
+/** A share in percent, 0 to 100. */
+export const percent = () => z.number().min(0).max(100);

@@ -1,0 +1,23 @@
+import { clusterDefaults } from "../../src/config/cluster-defaults.js";
+import type { OutlierDetectionSpec } from "../../src/config/documents/outlier-detection.js";
+import type { BreakerConfig } from "../../src/config/breaker-config.js";
+import { milliseconds } from "./milliseconds.js";
+
+/** The endpoint breaker: the defaults, and over them what `outlierDetection` says. */
+export function compileBreaker(spec: OutlierDetectionSpec): BreakerConfig {
+  const defaults = clusterDefaults.breaker;
+  const base = spec.baseEjectionTime;
+  const max = spec.maxEjectionTime;
+  // One of the two may be given alone: the default of the other then follows it rather than contradict it.
+  const baseEjectionMs = milliseconds(base, Math.min(defaults.baseEjectionMs, milliseconds(max, Infinity)));
+  return {
+    consecutiveFailures: spec.consecutive5xx ?? defaults.consecutiveFailures,
+    minSuccessRatio: spec.successRate?.minimumRatio ?? defaults.minSuccessRatio,
+    windowMs: milliseconds(spec.interval, defaults.windowMs),
+    minRequests: spec.successRate?.requestVolume ?? defaults.minRequests,
+    baseEjectionMs,
+    maxEjectionMs: milliseconds(max, Math.max(defaults.maxEjectionMs, baseEjectionMs)),
+    jitterRatio: defaults.jitterRatio,
+    maxEjectionPercent: spec.maxEjectionPercent ?? defaults.maxEjectionPercent,
+  };
+}

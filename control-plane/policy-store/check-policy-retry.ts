@@ -1,0 +1,21 @@
+import { parseByteSize } from "../../src/config/byte-size.js";
+import type { PolicyRetrySpec } from "../../src/config/documents/policy-retry.js";
+import { checkOrder } from "./check-order.js";
+import type { Report } from "./field-checks.js";
+import type { FieldPath } from "./yaml-position.js";
+
+const maxBufferBytes = 1024 * 1024;
+
+/** Contradictions inside `retry` of a policy. */
+export function checkPolicyRetry(spec: PolicyRetrySpec, path: FieldPath, report: Report): void {
+  const { backoff, bufferLimit } = spec;
+  checkOrder(
+    [...path, "backoff"],
+    { name: "base", text: backoff?.base },
+    { name: "max", text: backoff?.max },
+    report,
+  );
+  if (bufferLimit !== undefined && parseByteSize(bufferLimit) > maxBufferBytes) {
+    report([...path, "bufferLimit"], `${bufferLimit} is over the limit of 1MiB`);
+  }
+}

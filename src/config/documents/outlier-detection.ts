@@ -1,0 +1,42 @@
+import { z } from "zod";
+import { notSupported, percent, positiveDuration } from "./field.js";
+
+/** `outlierDetection` of a TrafficPolicy: the endpoint breaker. */
+export const OutlierDetection = z.strictObject({
+  consecutive5xx: z
+    .int()
+    .min(0)
+    .max(1000)
+    .optional()
+    .describe("Failures in a row (5xx, connection errors, timeouts) that eject an endpoint. 0 = off."),
+  interval: positiveDuration().optional().describe("Window over which the success rate is measured."),
+  baseEjectionTime: positiveDuration()
+    .optional()
+    .describe("First ejection time; it doubles with each further one."),
+  maxEjectionTime: positiveDuration().optional().describe("Longest ejection time."),
+  maxEjectionPercent: percent()
+    .optional()
+    .describe("Most endpoints that may be ejected at once, in percent."),
+  successRate: z
+    .strictObject({
+      minimumRatio: z
+        .number()
+        .min(0)
+        .max(1)
+        .optional()
+        .describe("Share of successes, 0 to 1, below which an endpoint is ejected. 0 = off."),
+      requestVolume: z
+        .int()
+        .min(1)
+        .max(1_000_000)
+        .optional()
+        .describe("Requests in the window below which it is not judged."),
+      minimumHosts: notSupported(),
+      stdevFactor: notSupported("minimumRatio is a fixed bound"),
+    })
+    .optional()
+    .describe("Ejection by success rate."),
+  consecutiveGatewayErrors: notSupported("consecutive5xx counts them"),
+  consecutiveLocalOriginFailures: notSupported("consecutive5xx counts them"),
+});
+export type OutlierDetectionSpec = z.infer<typeof OutlierDetection>;

@@ -1,0 +1,33 @@
+import type { BreakerConfig } from "../config/breaker-config.js";
+import { duration, type Fields } from "./fields.js";
+
+/** The endpoint breaker as Envoy's OutlierDetection. */
+export function encodeBreaker(breaker: BreakerConfig): object {
+  return {
+    consecutive_5xx: { value: breaker.consecutiveFailures },
+    enforcingConsecutive_5xx: { value: breaker.consecutiveFailures === 0 ? 0 : 100 },
+    interval: duration(breaker.windowMs),
+    baseEjectionTime: duration(breaker.baseEjectionMs),
+    maxEjectionTime: duration(breaker.maxEjectionMs),
+    maxEjectionPercent: { value: breaker.maxEjectionPercent },
+    // Envoy's success rate compares endpoints with each other, which is not what ours does; its failure percentage is.
+    enforcingSuccessRate: { value: 0 },
+    failurePercentageThreshold: { value: Math.round((1 - breaker.minSuccessRatio) * 100) },
+    enforcingFailurePercentage: { value: breaker.minSuccessRatio === 0 ? 0 : 100 },
+    failurePercentageRequestVolume: { value: breaker.minRequests },
+  };
+}
+
+/** `ours`: what OutlierDetection has no field for. Throws ConfigError. */
+export function decodeBreaker(outlier: Fields, ours: Fields): BreakerConfig {
+  return {
+    consecutiveFailures: outlier.wrapped("consecutive_5xx", 0),
+    minSuccessRatio: ours.number("minSuccessRatio", 0, 1),
+    windowMs: outlier.durationMs("interval"),
+    minRequests: outlier.wrapped("failurePercentageRequestVolume", 0),
+    baseEjectionMs: outlier.durationMs("baseEjectionTime"),
+    maxEjectionMs: outlier.durationMs("maxEjectionTime"),
+    jitterRatio: ours.number("ejectionJitterRatio", 0, 1),
+    maxEjectionPercent: outlier.wrapped("maxEjectionPercent", 0, 100),
+  };
+}
