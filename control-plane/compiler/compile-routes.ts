@@ -2,19 +2,13 @@ import type { Route } from "../../src/config/documents/document.js";
 import type { RouteFilter } from "../../src/config/documents/http-route-filter.js";
 import type { RuleSpec } from "../../src/config/documents/http-route.js";
 import type { RouteAction, RouteConfig } from "../../src/config/snapshot.js";
-import { parseDuration } from "../../src/time/duration.js";
 import { compileFilters } from "./compile-filter.js";
 import { compileGrpcMatch, compileHttpMatch, everything } from "./compile-match.js";
 import { compileRetry } from "./compile-retry.js";
 import { ownDomains } from "./hostnames.js";
-import {
-  type MeshIndex,
-  refKey,
-  routesFor,
-  type StoredPolicy,
-  type StoredRoute,
-  takesRequests,
-} from "./mesh-index.js";
+import { type MeshIndex, refKey, routesFor, type StoredRoute, takesRequests } from "./mesh-index.js";
+import { milliseconds } from "./milliseconds.js";
+import { mergedSection, type Policies, policiesForRule, policiesForService } from "./policies-for.js";
 import { compareRank, type RankedMatch } from "./route-order.js";
 
 /**
@@ -22,22 +16,21 @@ import { compareRank, type RankedMatch } from "./route-order.js";
  * that sends everything to the service; with one, what it does not match has no route (404, Gateway API).
  */
 export function compileRoutes(index: MeshIndex, key: string, namespace: string): readonly RouteConfig[] {
-  const policy = index.policies.get(key);
   const stored = routesFor(index, key, namespace);
   if (stored.length === 0) return [defaultRoute(index, key)];
   return stored
-    .flatMap((entry) => candidatesOf(index, entry, { key, namespace, policy }))
+    .flatMap((entry) => candidatesOf(index, entry, { key, namespace }))
     .sort(compareRank)
     .map((candidate) => candidate.config);
 }
 
 function defaultRoute(index: MeshIndex, key: string): RouteConfig {
-  const policy = index.policies.get(key);
+  const policies = policiesForService(index, key);
   // A connection is no request: it lasts as long as its ends want and cannot be sent again.
-  const limits = takesRequests(index, key) ? limitsOf({}, policy) : {};
+  const limits = takesRequests(index, key) ? limitsOf({}, policies) : {};
   return {
     name: "default",
-    source: Object.keys(limits).length > 0 && policy !== undefined ? policy.id : "default",
+    source: (Object.keys(limits).length > 0 ? policies[0]?.id : undefined) ?? "default",
     hostnames: [],
     match: everything,
     action: { type: "forward", backends: [{ cluster: key, weight: 1 }] },
@@ -86,7 +79,7 @@ function orAll<T extends object>(matches: readonly T[] | undefined): readonly (T
 function candidatesOf(
   index: MeshIndex,
   entry: StoredRoute,
-  at: { readonly key: string; readonly namespace: string; readonly policy: StoredPolicy | undefined },
+  at: { readonly key: string; readonly namespace: string },
 ): readonly Candidate[] {
   const { route } = entry;
   const name = `${route.metadata.namespace}/${route.metadata.name}`;
@@ -101,7 +94,7 @@ function candidatesOf(
       hostnames,
       action: actionOf(index, entry, rule, filters),
       ...filters.headers,
-      ...limitsOf(rule, at.policy),
+      ...limitsOf(rule, policiesForRule(index, at.key, route, rule.name)),
     };
     // "#" cannot stand in the name of a rule, so a number never collides with one.
     const ruleName = `${route.kind.toLowerCase()}/${name}/${rule.name ?? `#${ruleIndex}`}`;
@@ -140,16 +133,15 @@ function actionOf(
   };
 }
 
-/** Time limits and retries: the rule's own, else those of the service's policy. 0s is a limit that was taken away. */
+/** Time limits and retries: the rule's own, else those of its policies. 0s is a limit that was taken away. */
 function limitsOf(
   rule: Pick<RuleSpec, "timeouts" | "retry">,
-  policy: StoredPolicy | undefined,
+  policies: Policies,
 ): Pick<RouteConfig, "timeoutMs" | "attemptTimeoutMs" | "retry"> {
-  const spec = policy?.policy.spec;
-  const timeoutMs = parseDuration(rule.timeouts?.request ?? spec?.timeouts?.request ?? "0s") ?? 0;
-  const attemptTimeoutMs =
-    parseDuration(rule.timeouts?.backendRequest ?? spec?.timeouts?.backendRequest ?? "0s") ?? 0;
-  const retry = compileRetry(rule.retry, spec?.retry);
+  const timeouts = mergedSection(policies, "timeouts");
+  const timeoutMs = milliseconds(rule.timeouts?.request ?? timeouts?.request, 0);
+  const attemptTimeoutMs = milliseconds(rule.timeouts?.backendRequest ?? timeouts?.backendRequest, 0);
+  const retry = compileRetry(rule.retry, mergedSection(policies, "retry"));
   return {
     ...(timeoutMs === 0 ? {} : { timeoutMs }),
     ...(attemptTimeoutMs === 0 ? {} : { attemptTimeoutMs }),

@@ -1,18 +1,12 @@
 import { parseDocument } from "yaml";
 import { type HostnameClaim, claimHostnames, ownDomains } from "./hostnames.js";
-import type { Route } from "../../src/config/documents/document.js";
+import { documentId, type Route } from "../../src/config/documents/document.js";
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
+import { targetText } from "../policy-store/policy-target.js";
 import { idOf, type StoredDocument } from "../policy-store/stored-document.js";
-import {
-  indexMesh,
-  type MeshIndex,
-  parentsOf,
-  protocolOf,
-  refKey,
-  takesRequests,
-  targetsOf,
-} from "./mesh-index.js";
+import { indexMesh, type MeshIndex, parentsOf, protocolOf, refKey, takesRequests } from "./mesh-index.js";
 import type { MeshModel } from "./mesh-model.js";
+import { serviceKey } from "./service-name.js";
 
 /** What became of a document, in the words of the Gateway API. */
 export interface Condition {
@@ -126,30 +120,47 @@ function lostHostnames(
 
 function policyConditions(index: MeshIndex, policy: TrafficPolicy): readonly Condition[] {
   const id = idOf(policy);
-  const targets = targetsOf(policy);
-  const conflicts = targets.flatMap((key) => {
-    const owner = index.policies.get(key);
-    return owner === undefined || owner.id === id ? [] : [`service ${key} already has the older ${owner.id}`];
+  const { namespace } = policy.metadata;
+  const targets = policy.spec.targetRefs;
+  const conflicts = targets.flatMap((target) => {
+    const text = targetText(target, namespace);
+    const owner = index.targeted.get(text);
+    return owner === undefined || owner.id === id ? [] : [`${text} already has the older ${owner.id}`];
   });
-  const missing = targets.filter((key) => !index.serviceKeys.includes(key));
   const isWithoutEffect = conflicts.length === targets.length;
   const conditions = [
     isWithoutEffect
       ? condition("Accepted", "False", "Conflicted", conflicts.join("; "))
       : condition("Accepted", "True", "Accepted", "the policy is in force"),
-    missing.length === 0
-      ? condition("ResolvedRefs", "True", "ResolvedRefs", "every target is known")
-      : condition(
-          "ResolvedRefs",
-          "False",
-          "TargetNotFound",
-          `${services(missing)} not in the registry: the policy waits for it`,
-        ),
+    targetResolution(index, policy),
   ];
   if (conflicts.length > 0 && !isWithoutEffect) {
     conditions.push(condition("PartiallyInvalid", "True", "Conflicted", conflicts.join("; ")));
   }
   return conditions;
+}
+
+/** Whether every service, route and rule that a policy is attached to is there. */
+function targetResolution(index: MeshIndex, { spec, metadata }: TrafficPolicy): Condition {
+  const missingServices: string[] = [];
+  const problems: string[] = [];
+  for (const { kind, name, sectionName } of spec.targetRefs) {
+    if (kind === "Service") {
+      const key = serviceKey(name, metadata.namespace);
+      if (!index.serviceKeys.includes(key)) missingServices.push(key);
+      continue;
+    }
+    const id = documentId(kind, metadata.namespace, name);
+    const route = index.routes.get(id);
+    if (route === undefined) problems.push(`${id} does not exist: the policy waits for it`);
+    else if (sectionName !== undefined && !route.spec.rules.some((rule) => rule.name === sectionName))
+      problems.push(`${id} has no rule named ${sectionName}: the policy waits for it`);
+  }
+  if (missingServices.length > 0)
+    problems.unshift(`${services(missingServices)} not in the registry: the policy waits for it`);
+  return problems.length === 0
+    ? condition("ResolvedRefs", "True", "ResolvedRefs", "every target is known")
+    : condition("ResolvedRefs", "False", "TargetNotFound", problems.join("; "));
 }
 
 function services(keys: readonly string[]): string {

@@ -2,6 +2,7 @@ import type { Route } from "../../src/config/documents/document.js";
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
 import type { Protocol } from "../../src/config/snapshot.js";
 import type { CatalogService } from "../catalog/catalog.js";
+import { targetText } from "../policy-store/policy-target.js";
 import { compareAge, idOf } from "../policy-store/stored-document.js";
 import type { MeshModel } from "./mesh-model.js";
 import { isMeshName, serviceKey } from "./service-name.js";
@@ -30,6 +31,10 @@ export interface MeshIndex {
   readonly protocols: ReadonlyMap<string, Protocol>;
   /** The policy of each service: the oldest of those that target it. */
   readonly policies: ReadonlyMap<string, StoredPolicy>;
+  /** The policy of each target by its text (targetText), services included: the oldest. */
+  readonly targeted: ReadonlyMap<string, StoredPolicy>;
+  /** Every route, by id. */
+  readonly routes: ReadonlyMap<string, Route>;
   /** Routes by the service they are attached to, oldest first. */
   readonly attached: ReadonlyMap<string, readonly StoredRoute[]>;
 }
@@ -42,20 +47,28 @@ export function indexMesh(model: MeshModel): MeshIndex {
       .map((service) => [serviceKey(service.name, service.namespace), service] as const),
   );
   const policies = new Map<string, StoredPolicy>();
+  const targeted = new Map<string, StoredPolicy>();
+  const routes = new Map<string, Route>();
   const attached = new Map<string, StoredRoute[]>();
   for (const stored of [...model.documents].sort(compareAge)) {
     const { document } = stored;
     if (document.kind === "TrafficPolicy") {
-      for (const key of targetsOf(document)) {
-        if (!policies.has(key)) policies.set(key, { policy: document, id: idOf(document) });
+      const { namespace } = document.metadata;
+      for (const target of document.spec.targetRefs) {
+        const text = targetText(target, namespace);
+        if (targeted.has(text)) continue;
+        const owner = { policy: document, id: idOf(document) };
+        targeted.set(text, owner);
+        if (target.kind === "Service") policies.set(serviceKey(target.name, namespace), owner);
       }
       continue;
     }
+    routes.set(idOf(document), document);
     const entry = { route: document, id: idOf(document), createdAtMs: stored.createdAtMs };
     for (const key of parentsOf(document)) {
-      const routes = attached.get(key);
-      if (routes === undefined) attached.set(key, [entry]);
-      else routes.push(entry);
+      const entries = attached.get(key);
+      if (entries === undefined) attached.set(key, [entry]);
+      else entries.push(entry);
     }
   }
   const serviceKeys = [...new Set([...services.keys(), ...attached.keys()])].sort();
@@ -65,7 +78,8 @@ export function indexMesh(model: MeshModel): MeshIndex {
       policy.spec.protocol === undefined ? [] : [[key, policy.spec.protocol] as const],
     ),
   ]);
-  return { trustDomain: model.trustDomain, services, serviceKeys, protocols, policies, attached };
+  const { trustDomain } = model;
+  return { trustDomain, services, serviceKeys, protocols, policies, targeted, routes, attached };
 }
 
 /** What most instances speak, while a change of protocol rolls through them; of equals the first by name. */
@@ -97,11 +111,6 @@ export function routesFor(index: MeshIndex, key: string, namespace: string): rea
   const own = routes.filter((entry) => entry.route.metadata.namespace === namespace);
   if (own.length > 0) return own;
   return routes.filter((entry) => key.endsWith(`.${entry.route.metadata.namespace}`));
-}
-
-/** Keys of the services that a policy holds for. */
-export function targetsOf(policy: TrafficPolicy): readonly string[] {
-  return policy.spec.targetRefs.map((target) => serviceKey(target.name, policy.metadata.namespace));
 }
 
 /** Keys of the services that a route is attached to. */

@@ -6,6 +6,7 @@ import { canonicalJson } from "../../src/config/canonical-json.js";
 import { DocumentError, type DocumentProblem } from "./document-error.js";
 import type { ParsedDocument } from "./parse-documents.js";
 import { createdAt, textOf } from "./policy-file.js";
+import { targetText } from "./policy-target.js";
 import { idOf, type StoredDocument } from "./stored-document.js";
 
 /** What an apply did, or would do, with one document. */
@@ -73,7 +74,7 @@ function fileNameOf(document: Document): string {
   return `${stem.slice(0, maxFileName)}~${hash}.yaml`;
 }
 
-/** A service has one TrafficPolicy: of two, one would be without effect, and the operator should hear it now. */
+/** A target has one TrafficPolicy: of two, one would be without effect, and the operator should hear it now. */
 function checkTargets(
   parsed: readonly ParsedDocument[],
   stored: readonly StoredDocument[],
@@ -84,20 +85,20 @@ function checkTargets(
   for (const { document } of stored) {
     if (document.kind !== "TrafficPolicy" || replaced.has(idOf(document))) continue;
     for (const target of document.spec.targetRefs) {
-      owners.set(`${target.name}.${document.metadata.namespace}`, idOf(document));
+      owners.set(targetText(target, document.metadata.namespace), idOf(document));
     }
   }
   const problems: DocumentProblem[] = [];
   for (const { document, position } of parsed) {
     if (document.kind !== "TrafficPolicy") continue;
-    document.spec.targetRefs.forEach((target, index) => {
-      const service = `${target.name}.${document.metadata.namespace}`;
-      const owner = owners.get(service);
-      owners.set(service, owner ?? idOf(document));
+    document.spec.targetRefs.forEach((ref, index) => {
+      const target = targetText(ref, document.metadata.namespace);
+      const owner = owners.get(target);
+      owners.set(target, owner ?? idOf(document));
       if (owner === undefined) return;
       problems.push({
         ...position.ofValue(["spec", "targetRefs", index, "name"]),
-        message: `spec.targetRefs.${index}.name: service ${service} already has ${owner}; change that one, or delete it first`,
+        message: `spec.targetRefs.${index}.name: ${target} already has ${owner}; change that one, or delete it first`,
       });
     });
   }

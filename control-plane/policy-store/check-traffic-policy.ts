@@ -1,8 +1,9 @@
 import type { TrafficPolicy, TrafficPolicySpec } from "../../src/config/documents/traffic-policy.js";
 import { checkOutlierDetection } from "./check-outlier-detection.js";
 import { checkPolicyRetry } from "./check-policy-retry.js";
+import { checkTargetRefs } from "./check-target-refs.js";
 import { checkTimeouts } from "./check-timeouts.js";
-import { checkUnique, type Report } from "./field-checks.js";
+import type { Report } from "./field-checks.js";
 import type { FieldProblem } from "./schema-problems.js";
 import type { FieldPath } from "./yaml-position.js";
 
@@ -22,12 +23,7 @@ export function checkTrafficPolicy(policy: TrafficPolicy): readonly FieldProblem
   const { spec } = policy;
   const problems: FieldProblem[] = [];
   const report: Report = (path, message) => problems.push({ path, message });
-  checkUnique(
-    spec.targetRefs.map((target) => target.name),
-    (index) => ["spec", "targetRefs", index, "name"],
-    "service",
-    report,
-  );
+  checkTargetRefs(policy, report);
   for (const section of Object.keys(sectionChecks) as (keyof TrafficPolicySpec)[]) {
     checkSection(spec, section, report);
   }

@@ -75,7 +75,10 @@ const httpRoute = fc.record({
         maxLength: 2,
       }),
     ),
-    rules: fc.array(rule, { maxLength: 3 }),
+    // The names that policies of routes know; of the third there is none.
+    rules: fc
+      .array(rule, { maxLength: 3 })
+      .map((rules) => rules.map((item, index) => ({ ...item, name: ["first", "second"][index] }))),
   }),
 });
 
@@ -113,6 +116,32 @@ const grpcRoute = fc.record({
   }),
 });
 
+const routeLevel = {
+  retry: optional(
+    fc.record({
+      attempts: optional(fc.integer({ min: 1, max: 10 })),
+      on: optional(fc.subarray(["gateway-error", "retriable-4xx", "unavailable", "internal"])),
+    }),
+  ),
+  timeouts: optional(fc.record({ request: optional(duration) })),
+};
+const routePolicy = fc.record({
+  apiVersion: fc.constant("remora.mesh/v1"),
+  kind: fc.constant("TrafficPolicy"),
+  metadata,
+  spec: fc.record({
+    targetRefs: fc.uniqueArray(
+      fc.record({
+        kind: fc.constantFrom("HTTPRoute", "GRPCRoute"),
+        name: fc.constantFrom("a", "b"),
+        sectionName: optional(fc.constantFrom("first", "second")),
+      }),
+      { minLength: 1, maxLength: 2, selector: (ref) => JSON.stringify(ref) },
+    ),
+    ...routeLevel,
+  }),
+});
+
 const trafficPolicy = fc.record({
   apiVersion: fc.constant("remora.mesh/v1"),
   kind: fc.constant("TrafficPolicy"),
@@ -137,20 +166,14 @@ const trafficPolicy = fc.record({
         maxEjectionPercent: optional(fc.integer({ min: 0, max: 100 })),
       }),
     ),
-    retry: optional(
-      fc.record({
-        attempts: optional(fc.integer({ min: 1, max: 10 })),
-        on: optional(fc.subarray(["gateway-error", "retriable-4xx", "unavailable", "internal"])),
-      }),
-    ),
-    timeouts: optional(fc.record({ request: optional(duration) })),
+    ...routeLevel,
     mtls: optional(fc.record({ mode: fc.constantFrom("STRICT", "PERMISSIVE", "DISABLE") })),
   }),
 });
 
 /** Any valid document as a user may write it: defaults left out, few names so that documents meet each other. */
 export const anyDocument: fc.Arbitrary<unknown> = fc
-  .oneof(httpRoute, grpcRoute, trafficPolicy)
+  .oneof(httpRoute, grpcRoute, trafficPolicy, routePolicy)
   .map(withoutUndefined);
 
 function withoutUndefined(value: unknown): unknown {

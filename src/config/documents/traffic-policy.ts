@@ -10,7 +10,7 @@ import { PolicyTimeouts } from "./policy-timeouts.js";
 import { RetryBudget } from "./retry-budget.js";
 import { TargetRef } from "./target-ref.js";
 
-/** `TrafficPolicy` of Remora: how callers treat a service. One per service. */
+/** `TrafficPolicy` of Remora: how requests to a service are treated, or those of one route. One per target. */
 export const TrafficPolicy = z.strictObject({
   apiVersion: choice(["remora.mesh/v1"]).describe("Version of Remora's documents."),
   kind: z.literal("TrafficPolicy").describe("TrafficPolicy."),
@@ -19,9 +19,9 @@ export const TrafficPolicy = z.strictObject({
     .strictObject({
       targetRefs: z
         .array(TargetRef)
-        .min(1, { error: "must name at least one service" })
+        .min(1, { error: "must name at least one service or route" })
         .max(16)
-        .describe("The services that the policy holds for."),
+        .describe("The services or routes that the policy holds for."),
       protocol: choice(["http", "http2", "grpc", "tcp"])
         .optional()
         .describe("What the service speaks, whatever its instances say."),
@@ -44,3 +44,6 @@ export type TrafficPolicy = z.infer<typeof TrafficPolicy>;
 
 /** `spec` of a TrafficPolicy. */
 export type TrafficPolicySpec = TrafficPolicy["spec"];
+
+/** Sections that say how single requests are treated: a policy of a route has these alone. */
+export const routeSections = ["retry", "timeouts"] as const satisfies readonly (keyof TrafficPolicySpec)[];

@@ -255,6 +255,60 @@ t.test("a TrafficPolicy changes the cluster and what its routes leave open", asy
   t.equal(compile(yaml, { ...web, service: "api" }).inbound.mtlsMode, "PERMISSIVE");
 });
 
+t.test("of several policies the nearest wins, field by field", async (t) => {
+  const yaml =
+    route(
+      "r",
+      `parentRefs: [{name: api}], rules: [
+        {name: own, matches: [{path: {value: /a}}], timeouts: {request: 1s}},
+        {name: canary, matches: [{path: {value: /b}}]},
+        {matches: [{path: {value: /c}}]}]`,
+    ) +
+    route("other", "parentRefs: [{name: api}], rules: [{matches: [{path: {value: /d}}]}]") +
+    policy(
+      "service",
+      "targetRefs: [{kind: Service, name: api}], timeouts: {request: 9s, backendRequest: 4s}, retry: {attempts: 5, codes: [500]}",
+    ) +
+    policy(
+      "route",
+      "targetRefs: [{kind: HTTPRoute, name: r}], timeouts: {request: 8s}, retry: {attempts: 4}",
+    ) +
+    policy(
+      "section",
+      "targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r, sectionName: canary}, {kind: HTTPRoute, name: r, sectionName: own}], timeouts: {request: 7s, backendRequest: 0s}",
+    ) +
+    policy(
+      "dangling",
+      "targetRefs: [{kind: HTTPRoute, name: r, sectionName: gone}, {kind: GRPCRoute, name: r}], timeouts: {request: 1ms}",
+    );
+  const limits = hostOf(compile(yaml), "api.default")?.routes.map(
+    ({ match, timeoutMs, attemptTimeoutMs, retry }) =>
+      [match.path.value, timeoutMs, attemptTimeoutMs, retry?.attempts, retry?.codes] as const,
+  );
+  t.same(limits, [
+    ["/a", 1000, undefined, 4, [500]],
+    ["/b", 7000, undefined, 4, [500]],
+    ["/c", 8000, 4000, 4, [500]],
+    ["/d", 9000, 4000, 5, [500]],
+  ]);
+  const documents = documentsOf(yaml);
+  const conditions = conditionsOf({ trustDomain: "mesh.local", catalog: catalogOf(three), documents });
+  t.match(conditions.get("TrafficPolicy/default/section"), [
+    { type: "Accepted", status: "True" },
+    { type: "ResolvedRefs", status: "True" },
+  ]);
+  t.match(conditions.get("TrafficPolicy/default/dangling"), [
+    { type: "Accepted", status: "True" },
+    {
+      type: "ResolvedRefs",
+      status: "False",
+      reason: "TargetNotFound",
+      message:
+        "HTTPRoute/default/r has no rule named gone: the policy waits for it; GRPCRoute/default/r does not exist: the policy waits for it",
+    },
+  ]);
+});
+
 t.test("retries: the route's word, then the policy's, then the defaults", async (t) => {
   t.equal(compileRetry(undefined, undefined), undefined);
   t.match(compileRetry({}, undefined), { ...retryDefaults, methods: [...retryDefaults.methods].sort() });

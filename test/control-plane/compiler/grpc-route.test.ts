@@ -237,7 +237,13 @@ t.test("a route at a service that speaks tcp directs nobody and says so", async 
       `parentRefs: [${names.map((name) => `{name: ${name}}`).join(", ")}], hostnames: [x.example], rules: [{backendRefs: [{name: web}]}]`,
     );
   const yaml = at("redis") + policy("redis", "timeouts: {request: 5s}, retry: {attempts: 2}");
-  const host = compile(yaml).virtualHosts.find(({ name }) => name === "redis.default");
+  const snapshot = compile(yaml);
+  const host = snapshot.virtualHosts.find(({ name }) => name === "redis.default");
+  t.match(
+    snapshot.clusters.find(({ name }) => name === "redis.default"),
+    { protocol: "tcp" },
+    "it stays within reach though the route sends everything elsewhere",
+  );
   t.same(
     host?.routes.map(({ name, source, timeoutMs, retry }) => [name, source, timeoutMs, retry]),
     [["default", "default", undefined, undefined]],

@@ -35,11 +35,41 @@ spec:
   targetRefs: [{kind: Service, name: api}]
   ${field}
 `;
+const targets = (refs: string, field = ""): string =>
+  policy(field).replace("{kind: Service, name: api}", refs);
 const filter = (text: string): string => route(`filters: [${text}]`);
 
 const call = (rule: string): string => route(rule).replace("HTTPRoute", "GRPCRoute");
 
 const mistakes: readonly (readonly [text: string, error: string])[] = [
+  [
+    targets("{kind: Gateway, name: x}"),
+    'f.yaml:5:23: spec.targetRefs.0.kind: "Gateway" is not supported by this version of Remora (it has Service, HTTPRoute, GRPCRoute)',
+  ],
+  [
+    targets("{kind: HTTPRoute, name: r, group: ''}"),
+    'f.yaml:5:50: spec.targetRefs.0.group: must be "gateway.networking.k8s.io", the group of HTTPRoute',
+  ],
+  [
+    targets("{kind: Service, name: a.b}"),
+    'f.yaml:5:38: spec.targetRefs.0.name: "a.b" is not valid: a service name is up to 63 of a-z, 0-9, - and _, with a letter or digit at its beginning',
+  ],
+  [
+    targets("{kind: HTTPRoute, name: a_b}"),
+    'f.yaml:5:40: spec.targetRefs.0.name: "a_b" is not valid: a name is up to 253 of a-z, 0-9, - and ., with a letter or digit at both ends',
+  ],
+  [
+    targets("{kind: Service, name: a, sectionName: b}"),
+    "f.yaml:5:54: spec.targetRefs.0.sectionName: is only for kind: HTTPRoute and GRPCRoute; a service has one port",
+  ],
+  [
+    targets("{kind: GRPCRoute, name: r, sectionName: x}, {kind: GRPCRoute, name: r, sectionName: x}"),
+    "f.yaml:5:84: spec.targetRefs.1.name: target GRPCRoute/default/r rule x is named twice",
+  ],
+  [
+    targets("{kind: Service, name: a}, {kind: HTTPRoute, name: r}", "mtls: {mode: STRICT}"),
+    "f.yaml:6:9: spec.mtls: is only for kind: Service; a policy of a HTTPRoute has retry, timeouts",
+  ],
   [route("matchs: []"), 'f.yaml:7:5: spec.rules.0: unknown field "matchs"; did you mean "matches"?'],
   [
     route("matches: [{path: {type: Prefix, value: /}}]"),
