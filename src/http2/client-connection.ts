@@ -124,7 +124,7 @@ export class Http2ClientConnection extends Http2Connection<ClientStream> impleme
     stream.id = this.#nextStreamId;
     this.#nextStreamId += 2;
     stream.sendWindow = this.peer.initialWindowBytes;
-    this.streams.set(stream.id, stream);
+    this.streams.add(stream);
     this.guard.streamOpened();
     const isEnd = body === null && !stream.isTunnel;
     const place = writer.endHeaders(stream.id, blockAt, isEnd ? frameFlag.endStream : frameFlag.none);

@@ -13,6 +13,7 @@ import type { Http2Limit } from "./limits.js";
 import { Http2Link, type Http2LinkOptions } from "./link.js";
 import { ReceiveCredit } from "./receive-credit.js";
 import { RecentStreams } from "./recent-streams.js";
+import { StreamTable } from "./stream-table.js";
 import { SendQueue } from "./send-queue.js";
 import { PeerSettings, settingsPayload } from "./settings.js";
 import type { Http2Stream, StreamConnection } from "./stream.js";
@@ -31,7 +32,7 @@ export abstract class Http2Connection<S extends Http2Stream>
 {
   readonly sendQueue: SendQueue;
   readonly credit: ReceiveCredit;
-  protected readonly streams = new Map<number, S>();
+  protected readonly streams = new StreamTable<S>();
   protected readonly peer = new PeerSettings();
   protected readonly reader: FrameReader;
   protected readonly guard: FloodGuard;
@@ -392,7 +393,6 @@ export abstract class Http2Connection<S extends Http2Stream>
 
   protected ends(cause: NodeJS.ErrnoException | null): void {
     this.reader.stop();
-    for (const stream of [...this.streams.values()])
-      stream.lost(this.#failure ?? this.lostError(stream, cause));
+    for (const stream of this.streams.values()) stream.lost(this.#failure ?? this.lostError(stream, cause));
   }
 }

@@ -157,7 +157,7 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
     const { maxHeadBytes, maxHeaders } = this.limits;
     const outcome = this.decoder.decode(bytes, from, to, fields, maxHeadBytes, maxHeaders);
     const stream = new ServerStream(this, streamId, this.peer.initialWindowBytes, this.nowMs, !endsStream);
-    this.streams.set(streamId, stream);
+    this.streams.add(stream);
     if (isSelfDependent) {
       const text = "a stream that depends on itself";
       return this.streamError(stream, errorCode.protocolError, "protocol_error", text);
