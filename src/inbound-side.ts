@@ -7,6 +7,7 @@ import { plainDialer } from "./pool/dialer.js";
 import { Connections } from "./proxy/connections.js";
 import type { DataPlane } from "./proxy/data-plane.js";
 import { inbound } from "./proxy/inbound.js";
+import type { InboundRules } from "./proxy/inbound-rules.js";
 import type { Listen, Port } from "./proxy/listener.js";
 import { MeshAcceptor } from "./proxy/mesh-acceptor.js";
 import { inboundTcp } from "./proxy/tcp.js";
@@ -27,6 +28,7 @@ export interface SideOptions {
   readonly identity: string;
   readonly trustDomain: string;
   readonly plane: DataPlane;
+  readonly rules: InboundRules;
   readonly telemetry: SidecarTelemetry;
   readonly listen: Listen;
   readonly clock: Clock;
@@ -188,6 +190,7 @@ function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: 
       wheel,
       observe,
       self: identity,
+      rules: options.rules.layer,
       mtlsMode,
       app,
       appConfig: appEndpoint(options),

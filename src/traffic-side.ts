@@ -9,7 +9,9 @@ import { InboundSide } from "./inbound-side.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
 import { OutboundSide } from "./outbound-side.js";
 import type { BreakerEvent } from "./policy/endpoint-breaker.js";
+import { RateLimits } from "./policy/rate-limits.js";
 import { DataPlane } from "./proxy/data-plane.js";
+import { InboundRules, prepareRules } from "./proxy/inbound-rules.js";
 import type { Listen } from "./proxy/listener.js";
 import { SidecarTelemetry } from "./sidecar-telemetry.js";
 import type { Log, Missing } from "./sidecar.js";
@@ -41,6 +43,7 @@ export class TrafficSide implements Traffic {
   readonly #options: TrafficSideOptions;
   readonly #telemetry: SidecarTelemetry;
   readonly #plane: DataPlane;
+  readonly #rules: InboundRules;
   readonly #inbound: InboundSide;
   readonly #outbound: OutboundSide;
   readonly #eventLoop: { close(): void };
@@ -71,7 +74,12 @@ export class TrafficSide implements Traffic {
       }),
     });
     telemetry.exposeClusters(() => this.#plane.clusters());
-    const side = { ...options, identity, trustDomain, plane: this.#plane, telemetry, wheel };
+    this.#rules = new InboundRules([
+      // Outermost: what is refused costs nothing else.
+      new RateLimits({ clock, metrics: telemetry.metrics }),
+    ]);
+    const parts = { plane: this.#plane, rules: this.#rules, telemetry, wheel };
+    const side = { ...options, identity, trustDomain, ...parts };
     this.#inbound = new InboundSide(side);
     this.#outbound = new OutboundSide({ ...side, nodeId });
     exposeProcess(clock, telemetry.metrics, version);
@@ -105,7 +113,9 @@ export class TrafficSide implements Traffic {
 
   apply(snapshot: Snapshot): void {
     if (this.#plane.snapshot?.version === snapshot.version) return;
+    const rules = prepareRules(snapshot.inbound.rules);
     this.#plane.apply(snapshot);
+    this.#rules.use(rules);
     this.#telemetry.refresh();
   }
 

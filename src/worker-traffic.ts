@@ -8,6 +8,7 @@ import { loopbackOf } from "./inbound-side.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
 import type { ConnectionLimit } from "./proxy/connection-limit.js";
 import { checkSnapshot } from "./proxy/data-plane.js";
+import { prepareRules } from "./proxy/inbound-rules.js";
 import { Listener } from "./proxy/listener.js";
 import type { Log, Missing } from "./sidecar.js";
 import { watchEventLoop } from "./telemetry/event-loop.js";
@@ -115,6 +116,7 @@ export class WorkerTraffic implements Traffic {
   /** Workers carry out what passes here: it is the same code that judges. */
   apply(snapshot: Snapshot): void {
     if (this.#snapshot?.version === snapshot.version) return;
+    prepareRules(snapshot.inbound.rules);
     checkSnapshot(snapshot, { clock: this.#options.clock, wheel: this.#wheel });
     this.#snapshot = snapshot;
     this.#set.apply(snapshot);

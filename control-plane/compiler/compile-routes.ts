@@ -1,15 +1,14 @@
-import type { Route } from "../../src/config/documents/document.js";
-import type { RouteFilter } from "../../src/config/documents/http-route-filter.js";
 import type { RuleSpec } from "../../src/config/documents/http-route.js";
 import type { RouteAction, RouteConfig } from "../../src/config/snapshot.js";
 import { compileFilters } from "./compile-filter.js";
-import { compileGrpcMatch, compileHttpMatch, everything } from "./compile-match.js";
+import { everything } from "./compile-match.js";
 import { compileRetry } from "./compile-retry.js";
 import { ownDomains } from "./hostnames.js";
 import { type MeshIndex, refKey, routesFor, type StoredRoute, takesRequests } from "./mesh-index.js";
 import { milliseconds } from "./milliseconds.js";
 import { mergedSection, type Policies, policiesForRule, policiesForService } from "./policies-for.js";
-import { compareRank, type RankedMatch } from "./route-order.js";
+import { compareRank } from "./route-order.js";
+import { matchesOf, type NamedMatch, type Rule, rulesOf } from "./route-rules.js";
 
 /**
  * The routes of a service as callers of `namespace` see them, in order of precedence. Without a document there is one
@@ -38,42 +37,8 @@ function defaultRoute(index: MeshIndex, key: string): RouteConfig {
   };
 }
 
-interface Candidate extends RankedMatch {
+interface Candidate extends NamedMatch {
   readonly config: RouteConfig;
-}
-
-/** A rule of any kind of route. */
-interface Rule extends Pick<RuleSpec, "timeouts" | "retry"> {
-  readonly name?: string | undefined;
-  readonly filters?: readonly RouteFilter[] | undefined;
-  readonly backendRefs?: readonly BackendRef[] | undefined;
-  readonly matches: readonly Pick<RankedMatch, "match" | "grpcMethod">[];
-}
-
-interface BackendRef {
-  readonly name: string;
-  readonly namespace?: string | undefined;
-  readonly weight: number;
-  readonly filters?: readonly RouteFilter[] | undefined;
-}
-
-function rulesOf(route: Route): readonly Rule[] {
-  if (route.kind === "HTTPRoute")
-    return route.spec.rules.map((rule) => ({
-      ...rule,
-      matches: orAll(rule.matches).map((spec) => ({ match: compileHttpMatch(spec), grpcMethod: undefined })),
-    }));
-  return route.spec.rules.map(({ name, filters, backendRefs, matches }) => ({
-    name,
-    filters,
-    backendRefs,
-    matches: orAll(matches).map((spec) => ({ match: compileGrpcMatch(spec), grpcMethod: spec.method })),
-  }));
-}
-
-/** A rule without matches matches everything. */
-function orAll<T extends object>(matches: readonly T[] | undefined): readonly (T | Record<string, never>)[] {
-  return matches === undefined || matches.length === 0 ? [{}] : matches;
 }
 
 function candidatesOf(
@@ -82,7 +47,6 @@ function candidatesOf(
   at: { readonly key: string; readonly namespace: string },
 ): readonly Candidate[] {
   const { route } = entry;
-  const name = `${route.metadata.namespace}/${route.metadata.name}`;
   const further = route.spec.hostnames ?? [];
   // The service keeps its own names beside the further ones.
   const hostnames =
@@ -96,17 +60,9 @@ function candidatesOf(
       ...filters.headers,
       ...limitsOf(rule, policiesForRule(index, at.key, route, rule.name)),
     };
-    // "#" cannot stand in the name of a rule, so a number never collides with one.
-    const ruleName = `${route.kind.toLowerCase()}/${name}/${rule.name ?? `#${ruleIndex}`}`;
-    return rule.matches.map(({ match, grpcMethod }, matchIndex): Candidate => ({
-      kind: route.kind,
-      match,
-      grpcMethod,
-      createdMs: entry.createdAtMs,
-      name,
-      ruleIndex,
-      matchIndex,
-      config: { name: `${ruleName}/${matchIndex}`, match, ...shared },
+    return matchesOf(entry, rule, ruleIndex).map((found): Candidate => ({
+      ...found,
+      config: { name: found.routeName, match: found.match, ...shared },
     }));
   });
 }

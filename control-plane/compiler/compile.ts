@@ -1,14 +1,10 @@
 import { createHash } from "node:crypto";
 import { canonicalJson } from "../../src/config/canonical-json.js";
-import type {
-  ClusterConfig,
-  EndpointConfig,
-  InboundConfig,
-  Snapshot,
-  VirtualHost,
-} from "../../src/config/snapshot.js";
-import { compileCluster, mtlsModeOf } from "./compile-cluster.js";
+import type { InboundConfig } from "../../src/config/inbound-config.js";
+import type { ClusterConfig, EndpointConfig, Snapshot, VirtualHost } from "../../src/config/snapshot.js";
+import { compileCluster } from "./compile-cluster.js";
 import { compileEndpoints } from "./compile-endpoints.js";
+import { compileInbound } from "./compile-inbound.js";
 import { compileRoutes } from "./compile-routes.js";
 import { claimHostnames, type HostnameClaim, ownDomains } from "./hostnames.js";
 import { indexMesh, type MeshIndex } from "./mesh-index.js";
@@ -28,6 +24,7 @@ export class MeshCompiler {
   /** By namespace of the caller and upstreams; with it the hash of the content. */
   readonly #outbounds = new Map<string, { readonly outbound: Outbound; readonly hash: string }>();
   readonly #clusters = new Map<string, ClusterConfig>();
+  readonly #inbounds = new Map<string, InboundConfig>();
   readonly #endpoints = new Map<string, readonly EndpointConfig[]>();
   /** By namespace of the caller, then by service. */
   readonly #routes = new Map<string, Map<string, VirtualHost["routes"]>>();
@@ -46,12 +43,7 @@ export class MeshCompiler {
       return { outbound: made, hash: hashOf(canonicalJson(made)) };
     });
     const own = serviceKey(node.service, node.namespace);
-    const protocol = this.#index.policies.get(own)?.policy.spec.protocol;
-    const inbound = {
-      mtlsMode: mtlsModeOf(this.#index, own),
-      maxRequests: 0,
-      ...(protocol === undefined ? {} : { protocol }),
-    };
+    const inbound = remember(this.#inbounds, own, () => compileInbound(this.#index, own));
     return { version: versionOf(inbound, hash), inbound, ...outbound };
   }
 

@@ -18,6 +18,8 @@ export interface StoredRoute {
 export interface StoredPolicy {
   readonly policy: TrafficPolicy;
   readonly id: string;
+  /** The one of its targets that it was found by (targetText). */
+  readonly target: string;
 }
 
 /** The model arranged by service. Built once per model and shared by the snapshots of all nodes. */
@@ -37,6 +39,8 @@ export interface MeshIndex {
   readonly routes: ReadonlyMap<string, Route>;
   /** Routes by the service they are attached to, oldest first. */
   readonly attached: ReadonlyMap<string, readonly StoredRoute[]>;
+  /** Routes by the services that their rules send to. */
+  readonly backing: ReadonlyMap<string, ReadonlySet<StoredRoute>>;
 }
 
 /** Arranges a model. Names from the registry that must not become host names are left out (refusedServices). */
@@ -50,6 +54,7 @@ export function indexMesh(model: MeshModel): MeshIndex {
   const targeted = new Map<string, StoredPolicy>();
   const routes = new Map<string, Route>();
   const attached = new Map<string, StoredRoute[]>();
+  const backing = new Map<string, Set<StoredRoute>>();
   for (const stored of [...model.documents].sort(compareAge)) {
     const { document } = stored;
     if (document.kind === "TrafficPolicy") {
@@ -57,7 +62,7 @@ export function indexMesh(model: MeshModel): MeshIndex {
       for (const target of document.spec.targetRefs) {
         const text = targetText(target, namespace);
         if (targeted.has(text)) continue;
-        const owner = { policy: document, id: idOf(document) };
+        const owner = { policy: document, id: idOf(document), target: text };
         targeted.set(text, owner);
         if (target.kind === "Service") policies.set(serviceKey(target.name, namespace), owner);
       }
@@ -65,6 +70,11 @@ export function indexMesh(model: MeshModel): MeshIndex {
     }
     routes.set(idOf(document), document);
     const entry = { route: document, id: idOf(document), createdAtMs: stored.createdAtMs };
+    for (const key of backendsOf(document)) {
+      const entries = backing.get(key);
+      if (entries === undefined) backing.set(key, new Set([entry]));
+      else entries.add(entry);
+    }
     for (const key of parentsOf(document)) {
       const entries = attached.get(key);
       if (entries === undefined) attached.set(key, [entry]);
@@ -79,7 +89,7 @@ export function indexMesh(model: MeshModel): MeshIndex {
     ),
   ]);
   const { trustDomain } = model;
-  return { trustDomain, services, serviceKeys, protocols, policies, targeted, routes, attached };
+  return { trustDomain, services, serviceKeys, protocols, policies, targeted, routes, attached, backing };
 }
 
 /** What most instances speak, while a change of protocol rolls through them; of equals the first by name. */
@@ -116,6 +126,10 @@ export function routesFor(index: MeshIndex, key: string, namespace: string): rea
 /** Keys of the services that a route is attached to. */
 export function parentsOf(route: Route): readonly string[] {
   return route.spec.parentRefs.map((ref) => refKey(ref, route));
+}
+
+function backendsOf(route: Route): readonly string[] {
+  return route.spec.rules.flatMap((rule) => (rule.backendRefs ?? []).map((ref) => refKey(ref, route)));
 }
 
 /** Key of a service that a route names, as parent or as backend. */

@@ -30,14 +30,16 @@ export function policiesForService(index: MeshIndex, key: string): Policies {
   return policy === undefined ? [] : [policy];
 }
 
-/** A section as a whole, from the nearest policy that has it, with the id of that policy. */
+/** A section as a whole, from the nearest policy that has it, with that policy's id and the target it was found by. */
 export function nearestSection<K extends keyof TrafficPolicySpec>(
   policies: Policies,
   section: K,
-): { readonly spec: NonNullable<TrafficPolicySpec[K]>; readonly source: string } | undefined {
-  for (const { policy, id } of policies) {
+):
+  | { readonly spec: NonNullable<TrafficPolicySpec[K]>; readonly source: string; readonly target: string }
+  | undefined {
+  for (const { policy, id, target } of policies) {
     const spec = policy.spec[section];
-    if (spec !== undefined && spec !== null) return { spec, source: id };
+    if (spec !== undefined && spec !== null) return { spec, source: id, target };
   }
   return undefined;
 }

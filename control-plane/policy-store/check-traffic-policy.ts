@@ -1,6 +1,7 @@
 import type { TrafficPolicy, TrafficPolicySpec } from "../../src/config/documents/traffic-policy.js";
 import { checkOutlierDetection } from "./check-outlier-detection.js";
 import { checkPolicyRetry } from "./check-policy-retry.js";
+import { checkRateLimit } from "./check-rate-limit.js";
 import { checkTargetRefs } from "./check-target-refs.js";
 import { checkTimeouts } from "./check-timeouts.js";
 import type { Report } from "./field-checks.js";
@@ -14,6 +15,7 @@ const sectionChecks: {
   readonly [K in keyof TrafficPolicySpec]?: SectionCheck<NonNullable<TrafficPolicySpec[K]>>;
 } = {
   outlierDetection: checkOutlierDetection,
+  rateLimit: checkRateLimit,
   retry: checkPolicyRetry,
   timeouts: checkTimeouts,
 };

@@ -47,6 +47,8 @@ export function schemaProblems(
         }
         return [{ path, message: issue.message }];
       }
+      case "invalid_union":
+        return unionProblems(schema, issue, value);
       case "too_small":
         return [{ path, message: sizeMessage(issue, "at least", issue.minimum) }];
       case "too_big":
@@ -55,6 +57,26 @@ export function schemaProblems(
         return [{ path, message: issue.message }];
     }
   });
+}
+
+/** What is wrong with the form that the value has; when it has none of them, which there are. */
+function unionProblems(
+  schema: z.ZodType,
+  issue: z.core.$ZodIssueInvalidUnion,
+  value: unknown,
+): readonly FieldProblem[] {
+  const isWrongForm = ({ code, path }: z.core.$ZodIssue): boolean =>
+    code === "invalid_type" && path.length === 0;
+  const fitting = issue.errors.find((branch) => !branch.some(isWrongForm));
+  if (fitting !== undefined) {
+    const issues = fitting.map((each) => ({ ...each, path: [...issue.path, ...each.path] }));
+    return schemaProblems(schema, issues, value);
+  }
+  const forms = issue.errors.flatMap((branch) =>
+    branch.flatMap((each) => (each.code === "invalid_type" ? [article(each.expected)] : [])),
+  );
+  const found = describe(valueAt(value, issue.path), "");
+  return [{ path: issue.path, message: `expected ${forms.join(" or ")}, found ${found}` }];
 }
 
 function sizeMessage(
@@ -104,10 +126,10 @@ function valueAt(value: unknown, path: FieldPath): unknown {
 function fieldsAt(schema: z.ZodType, path: FieldPath): readonly string[] {
   let at: z.core.$ZodType | undefined = schema;
   for (const step of path) {
-    const def = definition(at);
+    const def = definition(at, typeof step === "number" ? "array" : "object");
     at = def.type === "object" ? def.shape?.[String(step)] : def.element;
   }
-  return Object.keys(definition(at).shape ?? {});
+  return Object.keys(definition(at, "object").shape ?? {});
 }
 
 interface Definition {
@@ -115,11 +137,14 @@ interface Definition {
   readonly shape?: Readonly<Record<string, z.core.$ZodType>>;
   readonly element?: z.core.$ZodType;
   readonly innerType?: z.core.$ZodType;
+  readonly options?: readonly z.core.$ZodType[];
 }
 
-/** The definition under what makes a field optional or gives it a default. */
-function definition(schema: z.core.$ZodType | undefined): Definition {
+/** The definition under what makes a field optional or gives it a default; of several forms the one of this type. */
+function definition(schema: z.core.$ZodType | undefined, type: "array" | "object"): Definition {
   let def = (schema?._zod.def ?? { type: "unknown" }) as Definition;
   while (def.innerType !== undefined) def = def.innerType._zod.def as Definition;
-  return def;
+  if (def.options === undefined) return def;
+  const forms = def.options.map((option) => definition(option, type));
+  return forms.find((form) => form.type === type) ?? def;
 }

@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { ConfigError } from "../errors/config-error.js";
+import type { InboundConfig } from "./inbound-config.js";
 import { retriableGrpcCodes } from "./grpc-retry-words.js";
 import type { ClusterConfig, EndpointConfig, RouteConfig, Snapshot, VirtualHost } from "./snapshot.js";
 
@@ -11,7 +12,7 @@ import type { ClusterConfig, EndpointConfig, RouteConfig, Snapshot, VirtualHost 
  */
 export function assertConsistent(snapshot: Snapshot): void {
   check(snapshot.version !== "", "version", "is empty");
-  atLeast(snapshot.inbound.maxRequests, 0, "inbound.maxRequests");
+  assertInbound(snapshot.inbound);
   const clusters = new Set<string>();
   for (const cluster of snapshot.clusters) {
     const place = `clusters.${cluster.name}`;
@@ -33,6 +34,23 @@ export function assertConsistent(snapshot: Snapshot): void {
     check(clusters.has(name), `endpoints.${name}`, `cluster ${name} does not exist`);
     endpoints.forEach((endpoint, index) => assertEndpoint(endpoint, `endpoints.${name}.${index}`));
   }
+}
+
+function assertInbound({ maxRequests, rules = [] }: InboundConfig): void {
+  atLeast(maxRequests, 0, "inbound.maxRequests");
+  const names = new Set<string>();
+  rules.forEach((rule, index) => {
+    const place = `inbound.rules.${index}`;
+    check(!names.has(rule.name), place, `rule ${rule.name} stands twice`);
+    names.add(rule.name);
+    for (const limit of rule.rateLimits ?? []) {
+      const at = `${place}.rateLimits.${limit.name}`;
+      atLeast(limit.requests, 1, `${at}.requests`);
+      atLeast(limit.perMs, 1, `${at}.perMs`);
+      atLeast(limit.burst, 1, `${at}.burst`);
+      check(limit.status >= 400 && limit.status <= 599, `${at}.status`, "must be within 400-599");
+    }
+  });
 }
 
 function assertDomains(virtualHost: VirtualHost, owners: Map<string, string>, place: string): void {

@@ -1,7 +1,13 @@
 import type { BreakerConfig } from "./breaker-config.js";
+import type { InboundConfig } from "./inbound-config.js";
 import type { LoadBalancerConfig } from "./load-balancer-config.js";
 import type { RetryBudgetConfig } from "./retry-budget-config.js";
 import type { RetryConfig } from "./retry-config.js";
+import type { MtlsMode, Protocol } from "./protocol.js";
+import type { RouteMatch } from "./route-match.js";
+
+export type { MtlsMode, Protocol } from "./protocol.js";
+export type { PathMatch, RouteMatch, ValueMatch } from "./route-match.js";
 
 /**
  * The dynamic configuration of one sidecar: immutable, complete, versioned by content. The control plane compiles it,
@@ -18,20 +24,6 @@ export interface Snapshot {
   /** By cluster name; a cluster without an entry has no endpoint. */
   readonly endpoints: ReadonlyMap<string, readonly EndpointConfig[]>;
 }
-
-export type Protocol = "http" | "http2" | "grpc" | "tcp";
-
-/** What the inbound listener does for the local application. */
-export interface InboundConfig {
-  /** STRICT: mTLS only. PERMISSIVE: plaintext is served too. DISABLE: plaintext only. */
-  readonly mtlsMode: MtlsMode;
-  /** Requests under way at the application at once; 0 = no limit. */
-  readonly maxRequests: number;
-  /** What the application speaks, when a policy says so; absent: what the sidecar was started with. */
-  readonly protocol?: Protocol;
-}
-
-export type MtlsMode = "STRICT" | "PERMISSIVE" | "DISABLE";
 
 export interface VirtualHost {
   /** `<service>.<namespace>`: the name that local ports of `--upstream` refer to. */
@@ -62,30 +54,6 @@ export interface RouteConfig {
   readonly attemptTimeoutMs?: number;
   /** Absent: the built-in default (one retry of provably unprocessed requests). */
   readonly retry?: RetryConfig;
-}
-
-/** All given conditions must hold (Gateway API HTTPRouteMatch, GRPCRouteMatch). */
-export interface RouteMatch {
-  /** gRPC calls only, by their content-type (Envoy RouteMatch.grpc). Absent: any request. */
-  readonly isGrpc?: true;
-  readonly path: PathMatch;
-  /** Upper case, as on the wire. */
-  readonly method?: string;
-  readonly headers: readonly ValueMatch[];
-  readonly query: readonly ValueMatch[];
-}
-
-/** prefix matches whole path segments: /v2 matches /v2 and /v2/x, not /v20. regex is RE2 syntax and must match all of the path. */
-export interface PathMatch {
-  readonly type: "exact" | "prefix" | "regex";
-  readonly value: string;
-}
-
-export interface ValueMatch {
-  /** Header names in lower case; query names as they are. */
-  readonly name: string;
-  readonly type: "exact" | "regex";
-  readonly value: string;
 }
 
 export type RouteAction =

@@ -1,13 +1,14 @@
-import type { ClusterConfig, InboundConfig, Snapshot, VirtualHost } from "../config/snapshot.js";
+import type { InboundConfig } from "../config/inbound-config.js";
+import type { ClusterConfig, Snapshot, VirtualHost } from "../config/snapshot.js";
 import { assertConsistent } from "../config/assert-consistent.js";
 import { ConfigError } from "../errors/config-error.js";
 import { decodeCluster, encodeCluster } from "./cluster-resource.js";
 import { decodeEndpoints, encodeEndpoints } from "./endpoint-resource.js";
 import type { EndpointResource } from "./endpoint-resource.js";
 import { Fields } from "./fields.js";
+import { decodeInbound, encodeInbound } from "./inbound-resource.js";
 import { decodeListener, encodeListener } from "./listener-resource.js";
 import type { ListenerResource } from "./listener-resource.js";
-import { decodeProtocol, encodeProtocol } from "./protocol.js";
 import { contentTypes, resource, resourceSet, setVersion, typeUrls } from "./resource.js";
 import type { ResourceSet, XdsResource, XdsResources } from "./resource.js";
 import { decodeRoutes, encodeRoutes } from "./route-resource.js";
@@ -142,15 +143,10 @@ export function decoded<T extends { readonly name: string }>(
 /** Throws ConfigError. */
 export function decodeSnapshotResource(bytes: Buffer): SnapshotResource {
   const fields = Fields.decode(wire.remoraSnapshot, bytes, "snapshot");
-  const inbound = fields.message("inbound");
   const sets = fields.messages("resourceSets");
   return {
     version: fields.requiredString("version"),
-    inbound: {
-      mtlsMode: inbound.oneOf("mtlsMode", ["STRICT", "PERMISSIVE", "DISABLE"]),
-      maxRequests: inbound.number("maxRequests", 0, 2 ** 32 - 1),
-      ...(inbound.has("protocol") && { protocol: decodeProtocol(inbound, "protocol") }),
-    },
+    inbound: decodeInbound(fields.message("inbound")),
     setVersions: new Map(sets.map((set) => [set.string("typeUrl"), set.string("version")])),
   };
 }
@@ -160,12 +156,7 @@ function encodeBinding(
   sets: readonly ResourceSet[],
 ): Buffer {
   const resourceSets = sets.map((set) => ({ typeUrl: set.typeUrl, version: set.version }));
-  const { mtlsMode, maxRequests, protocol } = inbound;
-  return wire.remoraSnapshot.encode({
-    version,
-    inbound: { mtlsMode, maxRequests, ...(protocol !== undefined && { protocol: encodeProtocol(protocol) }) },
-    resourceSets,
-  });
+  return wire.remoraSnapshot.encode({ version, inbound: encodeInbound(inbound), resourceSets });
 }
 
 function allFound<T>(list: readonly (T | undefined)[]): readonly T[] | undefined {

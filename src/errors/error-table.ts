@@ -98,6 +98,7 @@ export const errorTable = {
     "upstream has no sidecar and plaintext is not permitted",
   ),
   denied: row("downstream", 403, 7, "UAEX", "never", "access denied"),
+  rate_limited: row("downstream", 429, 8, "RL", "never", "rate limit exceeded"),
   loop: row("downstream", 508, 10, "-", "never", "request loop"),
   malformed_request: row("downstream", 400, 13, "DPE", "never", "malformed request"),
   request_headers_too_large: row("downstream", 431, 8, "DPE", "never", "request head over the limit"),

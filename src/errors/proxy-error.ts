@@ -1,5 +1,12 @@
 import { errorTable, type ErrorCode, type ErrorRow } from "./error-table.js";
 
+/** What a reply may have besides its row of the table. */
+export interface ProxyErrorOptions extends ErrorOptions {
+  readonly headers?: readonly string[];
+  /** HTTP status that a document asks for. */
+  readonly status?: number;
+}
+
 /**
  * A request that cannot go on. Thrown or passed where the cause is understood; turned into a reply only in
  * proxy/rescue.ts.
@@ -9,11 +16,21 @@ export class ProxyError extends Error {
   readonly code: ErrorCode;
   /** What happened, to whom, what to do: one line, lower case, safe to show to the caller and in logs. */
   readonly detail: string;
+  /** Further fields of the reply, a flat list as in traffic/headers.ts. */
+  readonly headers: readonly string[];
+  readonly #status: number | undefined;
 
-  constructor(code: ErrorCode, detail: string, options?: ErrorOptions) {
+  constructor(code: ErrorCode, detail: string, options: ProxyErrorOptions = {}) {
     super(`${errorTable[code].text}: ${detail}`, options);
     this.code = code;
     this.detail = detail;
+    this.headers = options.headers ?? [];
+    this.#status = options.status;
+  }
+
+  /** HTTP status of the reply; 0 when nobody is left to reply to. */
+  get status(): number {
+    return this.#status ?? this.row.status;
   }
 
   get row(): ErrorRow {

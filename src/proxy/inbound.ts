@@ -27,6 +27,8 @@ export interface InboundOptions {
   /** The local application. */
   readonly app: EndpointTransport;
   readonly appConfig: EndpointConfig;
+  /** What policies ask for, by the rule that a request matches. */
+  readonly rules: Layer;
   /** Read for every request. */
   readonly mtlsMode: () => MtlsMode;
   /** 0 = no limit. */
@@ -38,7 +40,8 @@ export interface InboundOptions {
 
 /** From the mesh to the local application. */
 export function inbound(options: InboundOptions): Service {
-  const { clock, wheel, observe, self, mtlsMode, maxRequests, active, rejected, retryMeters } = options;
+  const { clock, wheel, observe, self, rules, mtlsMode, maxRequests, active, rejected, retryMeters } =
+    options;
   const budget = new RetryBudget(clusterDefaults.retryBudget);
   return stack(
     [
@@ -53,6 +56,8 @@ export function inbound(options: InboundOptions): Service {
       inboundHeaders(self),
       // Outside of what may refuse or repeat: the caller's time runs from the first byte on.
       grpcDeadline(wheel),
+      // Once per request: what is refused here takes no place at the application.
+      rules,
       ...(maxRequests === 0
         ? []
         : [concurrencyLimit({ scope: "inbound", maxRequests, source: "TrafficPolicy", active, rejected })]),

@@ -8,7 +8,7 @@ import { isGrpc } from "../traffic/grpc.js";
  */
 export function errorReply(error: ProxyError, request?: RequestHead): LocalReply | null {
   const row = error.row;
-  if (row.status === 0) return null;
+  if (error.status === 0) return null;
   const text = oneLine(`${row.text}: ${error.detail}`);
   if (request !== undefined && isGrpc(request.headers)) return grpcReply(error, text);
   const body = Buffer.from(`${text}\n`);
@@ -19,9 +19,10 @@ export function errorReply(error: ProxyError, request?: RequestHead): LocalReply
     `${body.length}`,
     "x-remora-error",
     error.code,
+    ...error.headers,
   ];
   return {
-    head: { status: row.status, reason: "", version: "1.1", headers },
+    head: { status: error.status, reason: "", version: "1.1", headers },
     body,
   };
 }
@@ -44,6 +45,6 @@ function percentEncoded(text: string): string {
 /** gRPC over HTTP2, "Trailers-Only": status 200, the outcome in the head, no body. */
 function grpcReply(error: ProxyError, text: string): LocalReply {
   const headers = ["content-type", "application/grpc", "grpc-status", `${error.row.grpcStatus}`];
-  headers.push("grpc-message", percentEncoded(text), "x-remora-error", error.code);
+  headers.push("grpc-message", percentEncoded(text), "x-remora-error", error.code, ...error.headers);
   return { head: { status: 200, reason: "", version: "1.1", headers }, body: Buffer.alloc(0) };
 }

@@ -286,6 +286,11 @@ export class Metrics {
     labels: ["reason"],
     maxSeries: 50,
   });
+  readonly rateLimitRequests = new CounterFamily({
+    name: "remora_rate_limit_requests_total",
+    help: "Requests that a rate limit of the service judged, by limit and result (admitted, limited).",
+    labels: ["limit", "result"],
+  });
   readonly eventLoopLag = gauge(
     "remora_event_loop_lag_seconds",
     "Longest delay of the event loop since the last scrape.",

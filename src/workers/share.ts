@@ -1,3 +1,4 @@
+import type { InboundConfig, InboundRule } from "../config/inbound-config.js";
 import type { ClusterConfig, Snapshot } from "../config/snapshot.js";
 
 /** Which of how many workers: 1 .. count. */
@@ -15,11 +16,27 @@ export function shareOf(snapshot: Snapshot, place: Place): Snapshot {
   return {
     ...snapshot,
     // 0 = no limit.
-    inbound: {
-      ...inbound,
-      maxRequests: inbound.maxRequests === 0 ? 0 : partOf(inbound.maxRequests, place),
-    },
+    inbound: inboundShare(inbound, place),
     clusters: clusters.map((cluster) => clusterShare(cluster, place)),
+  };
+}
+
+function inboundShare(inbound: InboundConfig, place: Place): InboundConfig {
+  const { maxRequests, rules } = inbound;
+  return {
+    ...inbound,
+    maxRequests: maxRequests === 0 ? 0 : partOf(maxRequests, place),
+    ...(rules !== undefined && { rules: rules.map((rule) => ruleShare(rule, place)) }),
+  };
+}
+
+function ruleShare(rule: InboundRule, place: Place): InboundRule {
+  const { rateLimits } = rule;
+  return {
+    ...rule,
+    ...(rateLimits !== undefined && {
+      rateLimits: rateLimits.map((limit) => ({ ...limit, processes: place.count })),
+    }),
   };
 }
 

@@ -15,6 +15,7 @@ import { listenWithin } from "../../src/proxy/listener.js";
 import { SidecarTelemetry } from "../../src/sidecar-telemetry.js";
 import { systemClock } from "../../src/time/clock.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
+import { InboundRules } from "../../src/proxy/inbound-rules.js";
 import { call } from "../support/http-load.js";
 import { makeCertificate, makeRoot, uri } from "../support/make-certificate.js";
 import { connect, converse, RawPeer } from "../support/raw-client.js";
@@ -67,6 +68,7 @@ async function setup(t: Test, mode: MtlsMode | undefined, limit = new Connection
   if (mode !== undefined) setMode(mode);
   const certificates = new LatestValue<Svid | undefined>(await identityOf("api"));
   const side = new InboundSide({
+    rules: new InboundRules([]),
     ...{ bootstrap, certificates, identity, trustDomain, plane, telemetry, clock, wheel, log },
     listen: listenWithin(limit),
   });

@@ -33,6 +33,7 @@ t.test("the examples show every field that documents may have", async (t) => {
         t.match(shown, new RegExp(`\\b${name}:`), `${kind}: ${name}`);
         walk(field);
       }
+      for (const form of schema.anyOf ?? []) walk(form);
       if (typeof schema.items === "object" && !Array.isArray(schema.items)) walk(schema.items);
     };
     walk(z.toJSONSchema(documentSchemas[kind], { io: "input" }));

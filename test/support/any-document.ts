@@ -116,6 +116,13 @@ const grpcRoute = fc.record({
   }),
 });
 
+const rateLimit = fc.record({
+  requests: fc.integer({ min: 1, max: 9 }),
+  per: fc.constantFrom("1s", "250ms"),
+  burst: optional(fc.integer({ min: 1, max: 9 })),
+  key: optional(fc.constantFrom([], [{ header: "X-Key" }], [{ sourceIdentity: true }, { header: "x-a" }])),
+  scope: optional(fc.constant("local")),
+});
 const routeLevel = {
   retry: optional(
     fc.record({
@@ -124,6 +131,7 @@ const routeLevel = {
     }),
   ),
   timeouts: optional(fc.record({ request: optional(duration) })),
+  rateLimit: optional(fc.oneof(rateLimit, fc.array(rateLimit, { minLength: 1, maxLength: 2 }))),
 };
 const routePolicy = fc.record({
   apiVersion: fc.constant("remora.mesh/v1"),

@@ -1,4 +1,6 @@
 import fc from "fast-check";
+import type { InboundRule } from "../../src/config/inbound-config.js";
+import type { RateLimitConfig } from "../../src/config/rate-limit-config.js";
 import type { RetryConfig } from "../../src/config/retry-config.js";
 import type {
   ClusterConfig,
@@ -7,6 +9,7 @@ import type {
   PathMatch,
   RouteAction,
   RouteConfig,
+  RouteMatch,
   Snapshot,
   ValueMatch,
   VirtualHost,
@@ -38,6 +41,16 @@ const valueMatch: fc.Arbitrary<ValueMatch> = fc.record({
   type: fc.constantFrom("exact" as const, "regex" as const),
   value: text,
 });
+const match: fc.Arbitrary<RouteMatch> = fc.record(
+  {
+    path,
+    method: fc.constantFrom("GET", "POST"),
+    headers: fc.array(valueMatch, { maxLength: 2 }),
+    query: fc.array(valueMatch, { maxLength: 2 }),
+    isGrpc: fc.constant(true as const),
+  },
+  { requiredKeys: ["path", "headers", "query"] },
+);
 const pathRewrite = fc.record({ type: fc.constantFrom("full" as const, "prefix" as const), value: text });
 
 /** `clusters` are the names that may be referred to. */
@@ -83,21 +96,35 @@ const retry: fc.Arbitrary<RetryConfig> = fc.record({
   maxReplayBytes: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
 });
 
+const rateLimit: fc.Arbitrary<RateLimitConfig> = fc.record({
+  name,
+  source: text,
+  requests: count,
+  perMs: ms,
+  burst: count,
+  keys: fc.array(
+    fc.oneof(
+      fc.record({ type: fc.constant("sourceIdentity" as const) }),
+      fc.record({ type: fc.constant("header" as const), name }),
+    ),
+    { maxLength: 2 },
+  ),
+  scope: fc.constantFrom("local" as const, "global" as const),
+  onUnavailable: fc.constantFrom("local" as const, "open" as const, "closed" as const),
+  status: fc.integer({ min: 400, max: 599 }),
+  retryAfter: fc.boolean(),
+});
+const inboundRule: fc.Arbitrary<InboundRule> = fc.record(
+  { name, match, rateLimits: fc.array(rateLimit, { minLength: 1, maxLength: 2 }) },
+  { requiredKeys: ["name", "match"] },
+);
+
 function route(clusters: readonly string[]): fc.Arbitrary<RouteConfig> {
   const shared = {
     name,
     source: text,
     hostnames: fc.array(name, { maxLength: 2 }),
-    match: fc.record(
-      {
-        path,
-        method: fc.constantFrom("GET", "POST"),
-        headers: fc.array(valueMatch, { maxLength: 2 }),
-        query: fc.array(valueMatch, { maxLength: 2 }),
-        isGrpc: fc.constant(true as const),
-      },
-      { requiredKeys: ["path", "headers", "query"] },
-    ),
+    match,
     action: action(clusters),
     requestHeaders: modifier,
     responseHeaders: modifier,
@@ -184,7 +211,12 @@ export const arbitrarySnapshot: fc.Arbitrary<Snapshot> = fc
     fc.record({
       version: name,
       inbound: fc.record(
-        { mtlsMode, maxRequests: fc.integer({ min: 0, max: 2 ** 32 - 1 }), protocol },
+        {
+          mtlsMode,
+          maxRequests: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+          protocol,
+          rules: fc.uniqueArray(inboundRule, { selector: (rule) => rule.name, minLength: 1, maxLength: 3 }),
+        },
         { requiredKeys: ["mtlsMode", "maxRequests"] },
       ),
       virtualHosts: fc.tuple(...names.map((host) => virtualHost(host, names))),

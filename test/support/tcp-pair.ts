@@ -1,7 +1,8 @@
 /** Raw TCP through two sidecars in this process: client -> web's local port -> mTLS -> api's inbound port -> application. */
 import net, { type AddressInfo, type Socket } from "node:net";
 import type { Test } from "tap";
-import type { ClusterConfig, InboundConfig, Snapshot } from "../../src/config/snapshot.js";
+import type { InboundConfig } from "../../src/config/inbound-config.js";
+import type { ClusterConfig, Snapshot } from "../../src/config/snapshot.js";
 import { exampleEndpoint, exampleSnapshot } from "./example-snapshot.js";
 import { RawPeer } from "./raw-client.js";
 import { startFromDisk, type KitSidecar } from "./sidecar-kit.js";

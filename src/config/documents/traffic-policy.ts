@@ -7,6 +7,7 @@ import { Mtls } from "./mtls.js";
 import { OutlierDetection } from "./outlier-detection.js";
 import { PolicyRetry } from "./policy-retry.js";
 import { PolicyTimeouts } from "./policy-timeouts.js";
+import { RateLimits } from "./rate-limit.js";
 import { RetryBudget } from "./retry-budget.js";
 import { TargetRef } from "./target-ref.js";
 
@@ -34,7 +35,9 @@ export const TrafficPolicy = z.strictObject({
       retryBudget: RetryBudget.optional().describe("Bound of all retries together, against retry storms."),
       timeouts: PolicyTimeouts.optional().describe("Time limits of routes that say nothing themselves."),
       mtls: Mtls.optional().describe("Encryption and identity of the connections."),
-      rateLimit: notSupported(),
+      rateLimit: RateLimits.optional().describe(
+        "How many requests the service takes: one limit, or several.",
+      ),
       fault: notSupported(),
     })
     .describe("What the policy says."),
@@ -46,4 +49,8 @@ export type TrafficPolicy = z.infer<typeof TrafficPolicy>;
 export type TrafficPolicySpec = TrafficPolicy["spec"];
 
 /** Sections that say how single requests are treated: a policy of a route has these alone. */
-export const routeSections = ["retry", "timeouts"] as const satisfies readonly (keyof TrafficPolicySpec)[];
+export const routeSections = [
+  "retry",
+  "timeouts",
+  "rateLimit",
+] as const satisfies readonly (keyof TrafficPolicySpec)[];

@@ -68,7 +68,7 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
   ],
   [
     targets("{kind: Service, name: a}, {kind: HTTPRoute, name: r}", "mtls: {mode: STRICT}"),
-    "f.yaml:6:9: spec.mtls: is only for kind: Service; a policy of a HTTPRoute has retry, timeouts",
+    "f.yaml:6:9: spec.mtls: is only for kind: Service; a policy of a HTTPRoute has retry, timeouts, rateLimit",
   ],
   [route("matchs: []"), 'f.yaml:7:5: spec.rules.0: unknown field "matchs"; did you mean "matches"?'],
   [
@@ -210,9 +210,28 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     policy("outlierDetection: {successRate: {minimumRatio: 80}}"),
     "f.yaml:6:50: spec.outlierDetection.successRate.minimumRatio: must be at most 1",
   ],
+  [policy("rateLimit: {requests: 100}"), 'f.yaml:6:14: spec.rateLimit: required field "per" is missing'],
   [
-    policy("rateLimit: {requests: 100}"),
-    'f.yaml:6:3: spec: "rateLimit" is not supported by this version of Remora',
+    policy("rateLimit: [{requests: 100, per: 1s, brust: 5}]"),
+    'f.yaml:6:40: spec.rateLimit.0: unknown field "brust"; did you mean "burst"?',
+  ],
+  [policy("rateLimit: 5"), "f.yaml:6:14: spec.rateLimit: expected a map or a list, found the number 5"],
+  [policy("rateLimit: []"), "f.yaml:6:14: spec.rateLimit: must hold at least one limit"],
+  [
+    policy("rateLimit: {requests: 0, per: 0s}"),
+    "f.yaml:6:25: spec.rateLimit.requests: must be at least 1\nf.yaml:6:33: spec.rateLimit.per: must be longer than 0s",
+  ],
+  [
+    policy("rateLimit: {requests: 1, per: 1s, key: [{}]}"),
+    "f.yaml:6:43: spec.rateLimit.key.0: needs exactly one of header and sourceIdentity",
+  ],
+  [
+    policy("rateLimit: [{requests: 1, per: 1s, key: [{header: A}, {header: a}]}]"),
+    "f.yaml:6:57: spec.rateLimit.0.key.1: key a is named twice",
+  ],
+  [
+    policy("rateLimit: {requests: 1, per: 1s, key: [{sourceIdentity: false}]}"),
+    "f.yaml:6:60: spec.rateLimit.key.0.sourceIdentity: must be true; leave it out otherwise",
   ],
   [
     policy("connectionPool: {connectTimeout: 0s}"),

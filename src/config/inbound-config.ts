@@ -1,0 +1,24 @@
+import type { MtlsMode, Protocol } from "./protocol.js";
+import type { RateLimitConfig } from "./rate-limit-config.js";
+import type { RouteMatch } from "./route-match.js";
+
+/** What the inbound listener does for the local application. */
+export interface InboundConfig {
+  /** STRICT: mTLS only. PERMISSIVE: plaintext is served too. DISABLE: plaintext only. */
+  readonly mtlsMode: MtlsMode;
+  /** Requests under way at the application at once; 0 = no limit. */
+  readonly maxRequests: number;
+  /** What the application speaks, when a policy says so; absent: what the sidecar was started with. */
+  readonly protocol?: Protocol;
+  /** In order of precedence: the first match counts. Absent when no policy asks for anything here. */
+  readonly rules?: readonly InboundRule[];
+}
+
+/** What is done with the requests that match, before the application gets them. */
+export interface InboundRule {
+  /** Unique among the rules and stable over pushes: a route's name, or `default`. */
+  readonly name: string;
+  readonly match: RouteMatch;
+  /** All must admit a request. Absent: no limit. */
+  readonly rateLimits?: readonly RateLimitConfig[];
+}

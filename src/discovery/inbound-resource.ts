@@ -1,0 +1,43 @@
+import type { InboundConfig, InboundRule } from "../config/inbound-config.js";
+import type { Fields } from "./fields.js";
+import { decodeProtocol, encodeProtocol } from "./protocol.js";
+import { decodeRateLimit, encodeRateLimit } from "./rate-limit-resource.js";
+import { decodeMatch, encodeMatch } from "./route-match.js";
+
+/** remora.v1.Inbound. */
+export function encodeInbound({ mtlsMode, maxRequests, protocol, rules }: InboundConfig): object {
+  return {
+    mtlsMode,
+    maxRequests,
+    ...(protocol !== undefined && { protocol: encodeProtocol(protocol) }),
+    ...(rules !== undefined && { rules: rules.map(encodeRule) }),
+  };
+}
+
+/** Throws ConfigError. */
+export function decodeInbound(fields: Fields): InboundConfig {
+  const rules = fields.messages("rules");
+  return {
+    mtlsMode: fields.oneOf("mtlsMode", ["STRICT", "PERMISSIVE", "DISABLE"]),
+    maxRequests: fields.number("maxRequests", 0, 2 ** 32 - 1),
+    ...(fields.has("protocol") && { protocol: decodeProtocol(fields, "protocol") }),
+    ...(rules.length > 0 && { rules: rules.map(decodeRule) }),
+  };
+}
+
+function encodeRule({ name, match, rateLimits }: InboundRule): object {
+  return {
+    name,
+    match: encodeMatch(match),
+    ...(rateLimits !== undefined && { rateLimits: rateLimits.map(encodeRateLimit) }),
+  };
+}
+
+function decodeRule(fields: Fields): InboundRule {
+  const rateLimits = fields.messages("rateLimits");
+  return {
+    name: fields.requiredString("name"),
+    match: decodeMatch(fields.message("match")),
+    ...(rateLimits.length > 0 && { rateLimits: rateLimits.map(decodeRateLimit) }),
+  };
+}

@@ -1,0 +1,61 @@
+import type { InboundRule } from "../config/inbound-config.js";
+import type { RateLimitConfig } from "../config/rate-limit-config.js";
+import type { Layer } from "../stack/service.js";
+import type { Metrics } from "../telemetry/metrics.js";
+import type { Clock } from "../time/clock.js";
+import { Limiter } from "./limiter.js";
+import { rateLimit } from "./rate-limit.js";
+
+export interface RateLimitsOptions {
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+}
+
+/** The rate limits of the inbound side, by name: their buckets outlive every push that still has the limit. */
+export class RateLimits {
+  readonly #options: RateLimitsOptions;
+  #limiters = new Map<string, Limiter>();
+  /** Those that rules have asked for since the last `settle`. */
+  #asked = new Map<string, Limiter>();
+
+  constructor(options: RateLimitsOptions) {
+    this.#options = options;
+  }
+
+  /** The layer of a rule, if it has limits. */
+  layers({ rateLimits }: InboundRule): readonly Layer[] {
+    if (rateLimits === undefined) return [];
+    return [
+      rateLimit(
+        rateLimits.map((config) => this.#limiter(config)),
+        this.#options.clock,
+      ),
+    ];
+  }
+
+  /** Forgets the limits that nobody asked for since the last time. */
+  settle(): void {
+    for (const [name, limiter] of this.#limiters) if (!this.#asked.has(name)) this.#forget(limiter.config);
+    this.#limiters = this.#asked;
+    this.#asked = new Map();
+  }
+
+  #limiter(config: RateLimitConfig): Limiter {
+    const known = this.#asked.get(config.name) ?? this.#limiters.get(config.name);
+    const limiter = known ?? this.#made(config);
+    if (known !== undefined) limiter.configure(config);
+    this.#asked.set(config.name, limiter);
+    return limiter;
+  }
+
+  #made(config: RateLimitConfig): Limiter {
+    const { rateLimitRequests } = this.#options.metrics;
+    const cell = (result: string) => rateLimitRequests.cell({ limit: config.name, result });
+    return new Limiter(config, { admitted: cell("admitted"), limited: cell("limited") });
+  }
+
+  #forget({ name }: RateLimitConfig): void {
+    const { rateLimitRequests } = this.#options.metrics;
+    for (const result of ["admitted", "limited"]) rateLimitRequests.remove({ limit: name, result });
+  }
+}
