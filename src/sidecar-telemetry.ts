@@ -7,6 +7,7 @@ import type { ClusterMeters } from "./proxy/cluster.js";
 import type { Cluster } from "./proxy/cluster.js";
 import { observe } from "./proxy/observe.js";
 import { TcpObserver } from "./proxy/observe-tcp.js";
+import { qualifiedService } from "./qualified-service.js";
 import type { RequestContext } from "./stack/request-context.js";
 import type { Layer } from "./stack/service.js";
 import type { Log } from "./sidecar.js";
@@ -38,6 +39,8 @@ export class SidecarTelemetry {
   readonly #trustDomain: string;
   readonly #self: Party;
   readonly #clusters: ClusterMetricsByName;
+  /** Names of the clusters that the operator named: they have series before the first request. */
+  readonly #declared: ReadonlySet<string>;
   readonly #inbound: MetricsByPeer<RequestMetrics>;
   /** Key: cluster name; "" = requests that found none. */
   readonly #outbound = new Map<string, RequestMetrics>();
@@ -56,6 +59,7 @@ export class SidecarTelemetry {
     this.#trustDomain = trustDomain;
     this.#self = { workload: service, namespace, principal: identity, version: meta["version"] ?? "" };
     this.#clusters = new ClusterMetricsByName(this.metrics, service);
+    this.#declared = new Set(bootstrap.upstreams.map((each) => qualifiedService(each.service, namespace)));
     this.inboundListener = new ListenerMetrics(this.metrics, service, "public_listener");
     this.outboundListener = new ListenerMetrics(this.metrics, service, "outbound");
     this.#inbound = new MetricsByPeer(
@@ -186,7 +190,8 @@ export class SidecarTelemetry {
     for (const cluster of clusters) {
       const { name, loadBalancer, maxRequests } = cluster.config;
       names.add(name);
-      const cells = this.cluster(name);
+      const cells = this.#declared.has(name) ? this.cluster(name) : this.#clusters.known(name);
+      if (cells === undefined) continue;
       const total = cluster.endpoints.length;
       const open = cluster.endpoints.filter((endpoint) => endpoint.gate.isOpen(nowMs)).length;
       cells.membershipTotal.value = total;

@@ -67,8 +67,8 @@ export class TrafficSide implements Traffic {
       cluster: ({ name }) => ({
         clock,
         wheel,
-        meters: telemetry.clusterMeters(name),
-        metrics: telemetry.cluster(name),
+        meters: () => telemetry.clusterMeters(name),
+        metrics: () => telemetry.cluster(name),
         transport: (cluster, endpoint) => upstreamTransport(cluster, endpoint, transport),
         onBreaker: (cluster, endpoint, event) => this.#breakerChanged(cluster, endpoint, event),
       }),

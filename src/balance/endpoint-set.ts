@@ -8,7 +8,7 @@ export interface EndpointSetOptions<E extends Endpoint> {
   /** Makes the endpoint of an address that is new to the cluster. `key` is its identity over updates. */
   create(key: string, config: EndpointConfig): E;
   readonly random: Clock["random"];
-  /** Counts picks that ignored ejection. */
+  /** Counts picks that ignored ejection. Asked for when a picker is made. */
   readonly panics: Counter;
 }
 
@@ -29,12 +29,12 @@ export class EndpointSet<E extends Endpoint> {
   #balance: BalanceConfig;
   #endpoints: readonly E[] = [];
   #refused = 0;
-  #picker: Picker<E>;
+  /** Made by the first pick. */
+  #picker: Picker<E> | undefined;
 
   constructor(balance: BalanceConfig, options: EndpointSetOptions<E>) {
     this.#options = options;
     this.#balance = balance;
-    this.#picker = this.#buildPicker();
   }
 
   /** Replaced as a whole by each update; the array is never changed. */
@@ -43,7 +43,7 @@ export class EndpointSet<E extends Endpoint> {
   }
 
   get picker(): Picker<E> {
-    return this.#picker;
+    return (this.#picker ??= this.#buildPicker());
   }
 
   /** Instances left out because they have no sidecar and the mode is STRICT. */
@@ -66,7 +66,7 @@ export class EndpointSet<E extends Endpoint> {
     return open;
   }
 
-  /** Takes the newest state of the cluster. True when the choice of endpoints changed and the picker was rebuilt. */
+  /** Takes the newest state of the cluster. True when the choice of endpoints changed. */
   update(configs: readonly EndpointConfig[], balance: BalanceConfig = this.#balance): boolean {
     const leaving = new Map(this.#endpoints.map((endpoint) => [endpoint.key, endpoint]));
     const next = new Map<string, E>();
@@ -96,7 +96,7 @@ export class EndpointSet<E extends Endpoint> {
     isChanged ||= leaving.size > 0;
     if (!isChanged) return false;
     this.#endpoints = [...next.values()];
-    this.#picker = this.#buildPicker();
+    this.#picker = undefined;
     // Last: whatever a transport does when it retires, nobody can pick it any more.
     for (const endpoint of leaving.values()) endpoint.transport.retire();
     return true;

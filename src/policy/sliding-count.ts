@@ -4,14 +4,14 @@
  */
 export class SlidingCount {
   readonly #bucketMs: number;
-  readonly #counts: Float64Array;
+  readonly #counts: number[];
   /** Number of the running bucket since the clock's zero. */
   #bucket = 0;
   #total = 0;
 
   constructor(bucketMs: number, buckets: number) {
     this.#bucketMs = bucketMs;
-    this.#counts = new Float64Array(buckets);
+    this.#counts = new Array<number>(buckets).fill(0);
   }
 
   add(nowMs: number): void {

@@ -10,6 +10,7 @@ import { pickEndpoint } from "../policy/pick-endpoint.js";
 import type { RetryMeters } from "../policy/retry.js";
 import { RetryBudget } from "../policy/retry-budget.js";
 import { tunnelIdle } from "../policy/tunnel-idle.js";
+import { DeferredTransport } from "../stack/deferred.js";
 import type { EndpointTransport } from "../stack/endpoint.js";
 import { stack, type Service } from "../stack/service.js";
 import type { Counter, Gauge } from "../telemetry/cells.js";
@@ -29,8 +30,9 @@ export interface ClusterMeters extends RetryMeters {
 export interface ClusterOptions {
   readonly clock: Clock;
   readonly wheel: TimerWheel;
-  readonly meters: ClusterMeters;
-  readonly metrics: ClusterMetrics;
+  /** Asked for when the cluster is first sent a request: those that it never sends to have no series. */
+  readonly meters: () => ClusterMeters;
+  readonly metrics: () => ClusterMetrics;
   readonly transport: (cluster: ClusterConfig, endpoint: EndpointConfig) => EndpointTransport;
   readonly onBreaker: (cluster: string, endpoint: EndpointConfig, event: BreakerEvent) => void;
 }
@@ -38,22 +40,19 @@ export interface ClusterOptions {
 /** A named upstream at run time. Endpoints, averages, breakers and the budget outlive changes that do not concern them. */
 export class Cluster {
   readonly #options: ClusterOptions;
-  readonly meters: ClusterMeters;
+  #meters: ClusterMeters | undefined;
   #config: ClusterConfig;
   readonly #endpoints: EndpointSet<ClusterEndpoint>;
   readonly #ejections: EjectionBudget;
-  #budget: RetryBudget;
-  #service: Service;
+  #budget: RetryBudget | undefined;
+  #service: Service | undefined;
 
   constructor(config: ClusterConfig, endpoints: readonly EndpointConfig[], options: ClusterOptions) {
     this.#options = options;
-    this.meters = options.meters;
     this.#config = config;
     this.#ejections = new EjectionBudget(config.breaker.maxEjectionPercent, () => this.#endpoints.endpoints);
-    this.#budget = new RetryBudget(config.retryBudget);
     this.#endpoints = this.#newEndpoints();
     this.#endpoints.update(endpoints);
-    this.#service = this.#compose();
   }
 
   get config(): ClusterConfig {
@@ -64,13 +63,17 @@ export class Cluster {
     return this.#endpoints.endpoints;
   }
 
+  get meters(): ClusterMeters {
+    return (this.#meters ??= this.#options.meters());
+  }
+
   get budget(): RetryBudget {
-    return this.#budget;
+    return (this.#budget ??= new RetryBudget(this.#config.retryBudget));
   }
 
   /** One attempt. A new object whenever the configuration changed: routes are composed anew then. */
   get service(): Service {
-    return this.#service;
+    return (this.#service ??= this.#compose());
   }
 
   updateEndpoints(endpoints: readonly EndpointConfig[]): void {
@@ -82,7 +85,7 @@ export class Cluster {
     const before = this.#config;
     const known = new Set(this.#endpoints.endpoints);
     this.#config = config;
-    if (differs(before.retryBudget, config.retryBudget)) this.#budget = new RetryBudget(config.retryBudget);
+    if (differs(before.retryBudget, config.retryBudget)) this.#budget = undefined;
     this.#ejections.maxEjectionPercent = config.breaker.maxEjectionPercent;
     this.#endpoints.update(endpoints, config);
     const isRewired = differs(transportOf(before), transportOf(config));
@@ -90,9 +93,9 @@ export class Cluster {
       if (!known.has(endpoint)) continue;
       endpoint.gate.configure(config.breaker);
       // What is known of the endpoint does not depend on how it is connected to.
-      if (isRewired) endpoint.replaceTransport(this.#options.transport(config, endpoint.config));
+      if (isRewired) endpoint.replaceTransport(this.#transportTo(endpoint.config));
     }
-    this.#service = this.#compose();
+    this.#service = undefined;
   }
 
   /** No new request comes here any more: those under way finish, retries included, and connections close as they fall idle. */
@@ -105,10 +108,13 @@ export class Cluster {
   }
 
   #newEndpoints(): EndpointSet<ClusterEndpoint> {
-    const { clock, transport, onBreaker, meters } = this.#options;
+    const { clock, onBreaker } = this.#options;
+    const panics = (): Counter => this.meters.panics;
     return new EndpointSet<ClusterEndpoint>(this.#config, {
       random: () => clock.random(),
-      panics: meters.panics,
+      get panics() {
+        return panics();
+      },
       create: (key, endpoint) => {
         const breaker = new EndpointBreaker({
           config: this.#config.breaker,
@@ -120,15 +126,22 @@ export class Cluster {
             onBreaker(this.#config.name, made.config, event);
           },
         });
-        const made = new ClusterEndpoint(key, endpoint, breaker, transport(this.#config, endpoint));
+        const made = new ClusterEndpoint(key, endpoint, breaker, this.#transportTo(endpoint));
         return made;
       },
     });
   }
 
+  /** As the configuration is now; the connections come with the first request. */
+  #transportTo(endpoint: EndpointConfig): EndpointTransport {
+    const config = this.#config;
+    return new DeferredTransport(() => this.#options.transport(config, endpoint));
+  }
+
   /** What happens to one attempt, outermost first. */
   #compose(): Service {
-    const { clock, wheel, meters, metrics } = this.#options;
+    const { clock, wheel, metrics } = this.#options;
+    const { meters } = this;
     const { name, maxRequests, tunnelIdleMs, source } = this.#config;
     return stack(
       [
@@ -141,7 +154,7 @@ export class Cluster {
           rejected: meters.rejected,
         }),
         // What passes from here on is an attempt that the cluster was sent.
-        attemptMetrics(metrics, clock),
+        attemptMetrics(metrics(), clock),
         // Inside of all that counts: a silent tunnel takes a place in the cluster until it is cut. Live ones keep the time that
         // they began with.
         tunnelIdle({ idleMs: tunnelIdleMs, source, wheel, clock }),

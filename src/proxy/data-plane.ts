@@ -1,5 +1,6 @@
 import type { ClusterConfig, EndpointConfig, Snapshot } from "../config/snapshot.js";
 import { RouteTable } from "../route/route-table.js";
+import { DeferredService } from "../stack/deferred.js";
 import type { Service } from "../stack/service.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
@@ -101,8 +102,10 @@ export class DataPlane {
   #buildTable(snapshot: Snapshot): RouteTable<Service> {
     const { clock, wheel } = this.#options;
     const cluster = (name: string): Cluster | undefined => this.#clusters.get(name);
-    return RouteTable.build(snapshot.virtualHosts, (_, route) =>
-      routeStack(route, { clock, wheel, cluster }),
+    // checkSnapshot has shown that it can be composed.
+    return RouteTable.build(
+      snapshot.virtualHosts,
+      (_, route) => new DeferredService(() => routeStack(route, { clock, wheel, cluster })),
     );
   }
 
@@ -110,7 +113,8 @@ export class DataPlane {
     const { clock, wheel } = this.#options;
     const tunnels = new Map<string, Service>();
     for (const [name, cluster] of this.#clusters) {
-      if (cluster.config.protocol === "tcp") tunnels.set(name, tunnelStack(cluster, { clock, wheel }));
+      if (cluster.config.protocol === "tcp")
+        tunnels.set(name, new DeferredService(() => tunnelStack(cluster, { clock, wheel })));
     }
     return tunnels;
   }

@@ -80,6 +80,11 @@ export class ClusterMetricsByName {
     return made.cells;
   }
 
+  /** The cells of a cluster that has any: one that no request was sent to has none, and no series. */
+  known(cluster: string): ClusterMetrics | undefined {
+    return this.#known.get(cluster)?.cells;
+  }
+
   /** Called when a snapshot was applied: series of clusters that are not in it are no longer exposed. */
   keepOnly(clusters: ReadonlySet<string>): void {
     for (const [cluster, { forget }] of this.#known) {

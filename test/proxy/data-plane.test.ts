@@ -8,6 +8,7 @@ import { ProxyError } from "../../src/errors/proxy-error.js";
 import { DataPlane } from "../../src/proxy/data-plane.js";
 import { inbound } from "../../src/proxy/inbound.js";
 import { outbound } from "../../src/proxy/outbound.js";
+import { DeferredTransport } from "../../src/stack/deferred.js";
 import { RequestContext } from "../../src/stack/request-context.js";
 import type { Call } from "../../src/stack/service.js";
 import { Counter, Gauge } from "../../src/telemetry/cells.js";
@@ -57,7 +58,7 @@ function setup() {
     cluster: ({ name }) => ({
       clock,
       wheel,
-      meters: {
+      meters: () => ({
         active: cells(name).requestsActive,
         rejected: cells(name).pendingOverflow,
         panics: cells(name).panics,
@@ -65,8 +66,8 @@ function setup() {
         successes: cells(name).retrySuccesses,
         overflows: cells(name).retryBudgetDenied,
         exhausted: cells(name).retriesExhausted,
-      },
-      metrics: cells(name),
+      }),
+      metrics: () => cells(name),
       transport: (config, endpoint) => new Transport(config, endpoint),
       onBreaker: (cluster, { port }, { state }) => events.push(`${cluster} ${port} ${state}`),
     }),
@@ -122,7 +123,7 @@ t.test("what did not change keeps connections, averages, breakers and counts", a
     send();
     clock.advance(5);
     const attempt = attempts.at(-1) as ScriptedAttempt;
-    if (transports[0]?.attempts.includes(attempt) === true) attempt.fail(fail);
+    if (transports.find(({ port }) => port === 1)?.attempts.includes(attempt) === true) attempt.fail(fail);
     else attempt.respond(200);
   }
   t.same(events, ["api.default 1 open"]);
@@ -146,10 +147,12 @@ t.test("what did not change keeps connections, averages, breakers and counts", a
 
   plane.apply(withCluster({ ...first, version: "4" }, { connectTimeoutMs: 50 }));
   t.same(endpoints(), before, "other connections, the same endpoints");
-  t.same(
-    transports.map(({ ended, config }) => [ended, config.connectTimeoutMs]),
-    [...Array<[string, number]>(3).fill(["retired", 1000]), ...Array<[string, number]>(3).fill(["", 50])],
-  );
+  const made = (): [string, number][] =>
+    transports.map(({ ended, config }) => [ended, config.connectTimeoutMs]);
+  const retired = Array<[string, number]>(3).fill(["retired", 1000]);
+  t.same(made(), retired);
+  send().call.cancel(gone);
+  t.same(made(), [...retired, ["", 50]], "new ones as they are needed");
   t.same(
     before.map(({ latencyMs, gate }) => [latencyMs, gate.isEjected]),
     known,
@@ -209,11 +212,11 @@ t.test("a cluster that is gone finishes its requests; one that comes back begins
   t.equal(reply.outcome, "pending");
   t.equal(send().reply.outcome, "404");
   plane.apply(snapshotTo([1], { version: "3" }));
-  t.equal(transports.length, 2);
   t.equal(active(), 1);
   attempts[0]?.respond(200);
   t.equal(reply.outcome, "200");
   const again = send();
+  t.equal(transports.length, 2);
   attempts[1]?.respond(204);
   t.equal(again.reply.outcome, "204");
   t.equal(active(), 0);
@@ -225,6 +228,7 @@ t.test("a snapshot that cannot be carried out leaves everything as it was", asyn
   plane.apply(good);
   const { table } = plane;
   const before = [...endpoints()];
+  send();
   const bad = withCluster(snapshotTo([7, 8], { version: "bad", services: ["api", "other"] }), {
     connectTimeoutMs: 1,
   });
@@ -253,7 +257,7 @@ t.test("a snapshot that cannot be carried out leaves everything as it was", asyn
     t.equal(plane.snapshot, good);
     t.equal(plane.table, table);
     t.same(endpoints(), before);
-    t.equal(transports.length, 2);
+    t.notOk(transports.some(({ ended }) => ended !== ""));
   }
   const { reply } = send();
   attempts.at(-1)?.respond(200);
@@ -370,4 +374,21 @@ t.test("a gRPC call keeps its deadline on both sides, and each hands on what is 
   service.call(scriptedRequest(), passedOn);
   app.last.respond(502, ["X-Remora-Error", "connect_failed", "a", "b"]);
   t.same(passedOn.headers, ["a", "b"], "an application cannot speak for its sidecar");
+});
+
+t.test("what is made by its first call keeps what it was told before", async (t) => {
+  for (const end of ["retire", "close"] as const) {
+    const made: ScriptedTransport[] = [];
+    const transport = new DeferredTransport(() => {
+      made.push(new ScriptedTransport());
+      return made[0] as ScriptedTransport;
+    });
+    transport.retire();
+    transport[end]();
+    t.equal(made.length, 0, "nothing is made to be ended");
+    transport.call(scriptedRequest(), new RecordedReply());
+    transport.call(scriptedRequest(), new RecordedReply());
+    t.equal(made.length, 1);
+    t.equal(made[0]?.ended, end === "retire" ? "retired" : "closed");
+  }
 });
