@@ -291,6 +291,13 @@ export class Metrics {
     help: "Requests that a rate limit of the service judged, by limit and result (admitted, limited).",
     labels: ["limit", "result"],
   });
+  readonly redisUp = gauge("remora_redis_up", "1 while Redis answers; 0 also while nothing needs it.", "min");
+  readonly redisFailures = new CounterFamily({
+    name: "remora_redis_failures_total",
+    help: "Scripts that Redis did not carry out, by failure (down, timeout, reply).",
+    labels: ["failure"],
+    maxSeries: 3,
+  });
   readonly eventLoopLag = gauge(
     "remora_event_loop_lag_seconds",
     "Longest delay of the event loop since the last scrape.",

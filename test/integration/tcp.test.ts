@@ -29,7 +29,7 @@ else {
   const web = await mesh.join({ name: "web", service: "web", upstreams: ["redis", "mqtt", "amqp"] });
 
   /** A sidecar for a broker, which is started by `start`; resolves with the port at which web reaches it. */
-  const join = async (t: Test, service: string, start: (t: Test, port: number) => Promise<void>) => {
+  const join = async (t: Test, service: string, start: (t: Test, port: number) => Promise<unknown>) => {
     const place: Place = await mesh.place({
       name: service,
       service,

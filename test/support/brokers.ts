@@ -61,11 +61,12 @@ export function follow(t: Test, name: string, args: readonly string[]): readonly
   return lines;
 }
 
-export async function startRedis(t: Test, port: number): Promise<void> {
+export async function startRedis(t: Test, port: number): Promise<ChildProcess> {
   const dir = await folder(t, "redis");
   const args = ["--port", `${port}`, "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "no"];
-  start(t, "redis-server", args, {});
+  const server = start(t, "redis-server", args, {});
   await untilAccepting("redis-server", port);
+  return server;
 }
 
 export async function startMosquitto(t: Test, port: number): Promise<void> {

@@ -1,0 +1,167 @@
+import t, { type Test } from "tap";
+import {
+  type ConnectOptions,
+  type RedisConnection,
+  RedisReplyError,
+} from "../../src/redis/redis-connection.js";
+import { RedisStore, type StoreFailure, StoreUnavailable } from "../../src/redis/redis-store.js";
+import { systemClock, type Clock } from "../../src/time/clock.js";
+import { TimerWheel } from "../../src/time/timer-wheel.js";
+import { skipWithout, startRedis } from "../support/brokers.js";
+import { FakeClock } from "../support/fake-clock.js";
+import { freePort } from "../support/sidecar-kit.js";
+import { until } from "../support/until.js";
+
+function storeOf(
+  t: Test,
+  options: { clock: Clock; url?: string; connect?: (options: ConnectOptions) => Promise<RedisConnection> },
+) {
+  const { clock, url = "redis://127.0.0.1:1", connect } = options;
+  const states: string[] = [];
+  const failures: StoreFailure[] = [];
+  const store = new RedisStore({
+    url,
+    clock,
+    wheel: new TimerWheel(clock),
+    onState: (isUp, reason) => states.push(isUp ? "up" : `down: ${reason}`),
+    onFailure: (failure) => failures.push(failure),
+    ...(connect !== undefined && { connect }),
+  });
+  t.teardown(() => store.close());
+  return { store, states, failures };
+}
+
+const settled = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
+/** What became of a call: its value, or how it failed. */
+async function outcome(call: Promise<unknown>): Promise<unknown> {
+  try {
+    return await call;
+  } catch (error) {
+    return error instanceof StoreUnavailable ? `unavailable: ${error.message}` : error;
+  }
+}
+
+t.test(
+  "a store that hangs is left after three calls, and taken up again when a connection answers",
+  async (t) => {
+    const clock = new FakeClock();
+    const servers: {
+      mode: "answers" | "hangs" | "refuses";
+      destroyed: number;
+      lose: (error: Error) => void;
+    }[] = [];
+    let mode: "answers" | "hangs" | "refuses" = "answers";
+    let dials = 0;
+    const { store, states, failures } = storeOf(t, {
+      clock,
+      connect: async ({ onLost }) => {
+        dials++;
+        if (mode !== "answers") throw new Error("refused");
+        const server = { mode, destroyed: 0, lose: onLost };
+        servers.push(server);
+        return {
+          send: () => (mode === "hangs" ? new Promise(() => undefined) : Promise.resolve(7)),
+          destroy: () => void server.destroyed++,
+        };
+      },
+    });
+    t.match(
+      await outcome(store.eval("s", [], [])),
+      "unavailable: Redis is not connected",
+      "nobody has asked for it yet",
+    );
+    t.equal(dials, 0);
+    store.start();
+    store.start();
+    await settled();
+    t.equal(dials, 1);
+    t.same([store.isUp, states], [true, ["up"]]);
+    t.equal(await store.eval("s", ["k"], [1]), 7);
+
+    mode = "hangs";
+    for (let i = 1; i <= 3; i++) {
+      const call = outcome(store.eval("s", [], []));
+      clock.advance(61);
+      t.equal(await call, "unavailable: Redis did not answer within 50 ms");
+      t.equal(store.isUp, i < 3, `after ${i}`);
+    }
+    t.equal(servers[0]?.destroyed, 1);
+    t.same(states.slice(1), ["down: 3 scripts in a row had no answer within 50 ms"]);
+    t.equal(await outcome(store.eval("s", [], [])), "unavailable: Redis is not connected", "at once");
+    for (let i = 0; i < 5; i++) {
+      clock.advance(6000);
+      await settled();
+    }
+    t.ok(dials >= 4 && dials <= 7, `${dials} dials`);
+    t.equal(states.length, 2, "said once");
+
+    mode = "answers";
+    clock.advance(6000);
+    await settled();
+    t.same(states.slice(2), ["up"]);
+    t.equal(await store.eval("s", [], []), 7);
+    servers.at(-1)?.lose(new Error("reset"));
+    t.same([store.isUp, states.at(-1)], [false, "down: reset"]);
+    t.same(failures, ["down", "timeout", "timeout", "timeout", "down"]);
+    store.close();
+    const before = dials;
+    clock.advance(60_000);
+    await settled();
+    t.equal(dials, before, "closed is closed");
+  },
+);
+
+t.test("single slow answers and error replies leave the connection", async (t) => {
+  const clock = new FakeClock();
+  let next: () => Promise<unknown> = () => Promise.resolve(1);
+  const { store, states, failures } = storeOf(t, {
+    clock,
+    connect: async () => ({ send: () => next(), destroy: () => undefined }),
+  });
+  store.start();
+  await settled();
+  for (let i = 0; i < 5; i++) {
+    next = () => new Promise(() => undefined);
+    const call = outcome(store.eval("s", [], []));
+    clock.advance(61);
+    await call;
+    next = () => Promise.reject(new RedisReplyError("OOM command not allowed"));
+    t.equal(await outcome(store.eval("s", [], [])), "unavailable: OOM command not allowed");
+  }
+  t.same(states, ["up"]);
+  t.same(new Set(failures), new Set(["timeout", "reply"]));
+});
+
+t.test("a real Redis", { skip: skipWithout("redis-server") }, async (t) => {
+  const port = await freePort();
+  const { store, states } = storeOf(t, { clock: systemClock, url: `redis://127.0.0.1:${port}` });
+  store.start();
+  await until("a first state", () => states.length > 0);
+  t.match(states[0], /^down: .*ECONNREFUSED/);
+  const first = await startRedis(t, port);
+  await until("Redis is up", () => store.isUp);
+  const count = "return {redis.call('INCRBY', KEYS[1], ARGV[1]), 'text'}";
+  t.same(await store.eval(count, ["a"], [2]), [2, "text"], "not known to the server yet");
+  t.same(await store.eval(count, ["a"], [3]), [5, "text"]);
+  t.match(
+    await outcome(store.eval("return redis.call('INCR')", [], [])),
+    /^unavailable: .*[Ww]rong number of arg/,
+  );
+  t.ok(store.isUp);
+
+  first.kill("SIGSTOP");
+  const startedMs = systemClock.monotonicMs();
+  for (let i = 0; i < 100; i++) await outcome(store.eval(count, ["a"], [1]));
+  const tookMs = systemClock.monotonicMs() - startedMs;
+  t.ok(tookMs < 1000, `100 calls of a server that hangs took ${Math.round(tookMs)} ms`);
+  t.notOk(store.isUp);
+  first.kill("SIGCONT");
+  await until("Redis is up", () => store.isUp);
+  t.same(await store.eval(count, ["b"], [1]), [1, "text"]);
+  first.kill("SIGKILL");
+  await until("Redis is down", () => !store.isUp);
+  await startRedis(t, port);
+  await until("Redis is up", () => store.isUp);
+  t.same(await store.eval(count, ["b"], [1]), [1, "text"], "a new server has neither keys nor scripts");
+});
