@@ -1,6 +1,7 @@
 import path from "node:path";
 import type { Bootstrap, RegistrationConfig } from "../src/config/bootstrap.js";
 import { parseHostPort } from "../src/discovery/host-port.js";
+import { agentZone } from "./agent-zone.js";
 import { addressTowards, isLoopbackAddress } from "./advertise-address.js";
 import { readConsulToken } from "./consul-token.js";
 import { defaultStateDir } from "./default-folders.js";
@@ -25,6 +26,7 @@ export async function bootstrapOf(settings: SidecarSettings, terminal: Terminal)
   const { service, namespace, port, outbound, controlPlane } = settings;
   const { host } = parseHostPort(controlPlane, "--control-plane");
   const advertiseAddress = settings.advertise ?? (await addressTowards(host));
+  const registration = await registrationOf(settings);
   return {
     service,
     namespace,
@@ -40,10 +42,11 @@ export async function bootstrapOf(settings: SidecarSettings, terminal: Terminal)
     controlPlane,
     tokenFile: settings.tokenFile,
     stateDir: path.resolve(settings.stateDir ?? defaultStateDir({ service, namespace, port }, terminal)),
-    zone: settings.zone,
+    zone:
+      settings.zone === "" && registration.kind === "consul" ? await agentZone(registration) : settings.zone,
     meta: Object.fromEntries(settings.meta),
     accessLog: { format: settings.accessLog, path: settings.accessLogFile },
-    registration: await registrationOf(settings),
+    registration,
     workers: settings.workers,
     drainTimeoutMs: settings.drainTimeout,
     drainDelayMs: settings.drainDelay,

@@ -69,6 +69,7 @@ export class TrafficSide implements Traffic {
         wheel,
         meters: () => telemetry.clusterMeters(name),
         metrics: () => telemetry.cluster(name),
+        zone: bootstrap.zone,
         transport: (cluster, endpoint) => upstreamTransport(cluster, endpoint, transport),
         onBreaker: (cluster, endpoint, event) => this.#breakerChanged(cluster, endpoint, event),
       }),

@@ -45,7 +45,10 @@ export const sidecarSettings = {
     help: "address that peers reach this machine at",
     defaultText: "the one that the control plane is reached from",
   }),
-  zone: defaulted((value: string) => value, "", { placeholder: "ZONE", help: "zone of this machine" }),
+  zone: defaulted((value: string) => value, "", {
+    placeholder: "ZONE",
+    help: "zone of this machine; absent: what the Consul agent has",
+  }),
   meta: list(parse.keyValue, { placeholder: "NAME=VALUE", help: "metadata of the instance in the registry" }),
   consul: optional(parse.url, {
     placeholder: "URL",

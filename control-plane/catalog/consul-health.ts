@@ -67,7 +67,7 @@ function readEntry(
   return {
     node: text(node["Node"]),
     nodeAddress: text(node["Address"]),
-    zone: strings(node["Meta"])["zone"] ?? "",
+    zone: zoneOf(service) || zoneOf(node),
     id: text(service["ID"]),
     name: text(service["Service"]),
     kind: text(service["Kind"]),
@@ -91,6 +91,11 @@ function readEntry(
 }
 
 const severity: readonly InstanceStatus[] = ["passing", "warning", "critical", "maintenance"];
+
+/** The metadata `zone`, else Consul's own field (Consul: "Locality", since 1.17); "" when it has neither. */
+function zoneOf(registered: Readonly<Record<string, unknown>>): string {
+  return strings(registered["Meta"])["zone"] || text(record(registered["Locality"])?.["Zone"]);
+}
 
 /** The worst of an instance's checks, its node's included. No check at all means passing, as in Consul. */
 export function statusOf(checks: unknown): InstanceStatus {

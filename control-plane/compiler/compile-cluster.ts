@@ -4,6 +4,7 @@ import type { ClusterConfig, MtlsMode } from "../../src/config/snapshot.js";
 import type { RetryBudgetSpec } from "../../src/config/documents/retry-budget.js";
 import type { TrafficPolicySpec } from "../../src/config/documents/traffic-policy.js";
 import { compileBreaker } from "./compile-breaker.js";
+import { compileLocality } from "./compile-locality.js";
 import { type MeshIndex, protocolOf } from "./mesh-index.js";
 import { milliseconds } from "./milliseconds.js";
 import { splitServiceKey } from "./service-name.js";
@@ -29,6 +30,7 @@ export function compileCluster(index: MeshIndex, key: string): ClusterConfig {
       panicThresholdPercent:
         spec.loadBalancer?.locality?.panicThreshold ?? clusterDefaults.loadBalancer.panicThresholdPercent,
     },
+    ...compileLocality(spec.loadBalancer),
     connectTimeoutMs: milliseconds(pool.connectTimeout, clusterDefaults.connectTimeoutMs),
     maxRequests: pool.maxRequests ?? clusterDefaults.maxRequests,
     maxConnections: pool.maxConnections ?? clusterDefaults.maxConnections,

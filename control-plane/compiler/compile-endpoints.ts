@@ -9,10 +9,20 @@ const maxWeight = 65_535;
  * The endpoints of a service: passing and warning instances with an acceptable address, sorted, each address and port
  * once. Instances without a sidecar too, also where plaintext is not permitted: callers never use them then, but have to
  * know that they are there to say why a request fails.
+ *
+ * @param countsDown whether failing instances are told too, as `isDown`, to whom it matters how many are missing.
  */
-export function compileEndpoints(service: CatalogService, mtlsMode: MtlsMode): readonly EndpointConfig[] {
+export function compileEndpoints(
+  service: CatalogService,
+  mtlsMode: MtlsMode,
+  countsDown = false,
+): readonly EndpointConfig[] {
   const endpoints = new Map<string, EndpointConfig>();
-  for (const instance of [...service.instances].sort(compareInstances)) {
+  const instances = [...service.instances].sort(compareInstances);
+  // Of two at one address, the one that serves is the one that counts.
+  const serving = instances.filter(isServing);
+  const failing = countsDown ? instances.filter((instance) => !isServing(instance)) : [];
+  for (const instance of [...serving, ...failing]) {
     const endpoint = endpointOf(instance, mtlsMode);
     if (endpoint === undefined) continue;
     const key = `${endpoint.address} ${endpoint.port}`;
@@ -24,7 +34,6 @@ export function compileEndpoints(service: CatalogService, mtlsMode: MtlsMode): r
 }
 
 function endpointOf(instance: Instance, mtlsMode: MtlsMode): EndpointConfig | undefined {
-  if (instance.status !== "passing" && instance.status !== "warning") return undefined;
   const isMeshed = instance.meshPort !== undefined && mtlsMode !== "DISABLE";
   const port = isMeshed ? (instance.meshPort ?? 0) : instance.port;
   if (!Number.isInteger(port) || port < 1 || port > 65_535 || !isRoutable(instance.address)) return undefined;
@@ -36,7 +45,12 @@ function endpointOf(instance: Instance, mtlsMode: MtlsMode): EndpointConfig | un
     zone: instance.zone,
     instance: instance.id,
     meta: instance.meta,
+    ...(isServing(instance) ? {} : { isDown: true }),
   };
+}
+
+function isServing({ status }: Instance): boolean {
+  return status === "passing" || status === "warning";
 }
 
 function weightOf(weight: number): number {

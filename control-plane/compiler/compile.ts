@@ -104,7 +104,9 @@ export class MeshCompiler {
   #endpointsOf(cluster: ClusterConfig): readonly EndpointConfig[] {
     return remember(this.#endpoints, cluster.name, () => {
       const service = this.#index.services.get(cluster.name);
-      return service === undefined ? [] : compileEndpoints(service, cluster.mtlsMode);
+      return service === undefined
+        ? []
+        : compileEndpoints(service, cluster.mtlsMode, cluster.locality !== undefined);
     });
   }
 }

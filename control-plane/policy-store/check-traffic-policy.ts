@@ -1,4 +1,5 @@
 import type { TrafficPolicy, TrafficPolicySpec } from "../../src/config/documents/traffic-policy.js";
+import { checkLoadBalancer } from "./check-load-balancer.js";
 import { checkOutlierDetection } from "./check-outlier-detection.js";
 import { checkPolicyRetry } from "./check-policy-retry.js";
 import { checkRateLimit } from "./check-rate-limit.js";
@@ -14,6 +15,7 @@ type SectionCheck<S> = (section: S, path: FieldPath, report: Report) => void;
 const sectionChecks: {
   readonly [K in keyof TrafficPolicySpec]?: SectionCheck<NonNullable<TrafficPolicySpec[K]>>;
 } = {
+  loadBalancer: checkLoadBalancer,
   outlierDetection: checkOutlierDetection,
   rateLimit: checkRateLimit,
   retry: checkPolicyRetry,

@@ -3,6 +3,7 @@ import type { Endpoint, Picker } from "../stack/endpoint.js";
 import type { Counter } from "../telemetry/cells.js";
 import type { Clock } from "../time/clock.js";
 import { pickers } from "./picker.js";
+import { zoneAware, type ZonePicks } from "./zone-aware.js";
 
 export interface EndpointSetOptions<E extends Endpoint> {
   /** Makes the endpoint of an address that is new to the cluster. `key` is its identity over updates. */
@@ -10,10 +11,14 @@ export interface EndpointSetOptions<E extends Endpoint> {
   readonly random: Clock["random"];
   /** Counts picks that ignored ejection. Asked for when a picker is made. */
   readonly panics: Counter;
+  /** The caller's own zone; absent or "": not known, and zones do not matter. */
+  readonly zone?: string;
+  /** Asked where the own zone goes first. */
+  readonly zonePicks?: () => ZonePicks;
 }
 
 /** What of a cluster's configuration bears on the choice of endpoints. */
-export type BalanceConfig = Pick<ClusterConfig, "loadBalancer" | "mtlsMode">;
+export type BalanceConfig = Pick<ClusterConfig, "loadBalancer" | "locality" | "mtlsMode">;
 
 /** What makes two endpoint configurations the same endpoint. */
 export function endpointKey(config: EndpointConfig): string {
@@ -29,6 +34,8 @@ export class EndpointSet<E extends Endpoint> {
   #balance: BalanceConfig;
   #endpoints: readonly E[] = [];
   #refused = 0;
+  /** Instances that are down, by zone. */
+  #down: ReadonlyMap<string, number> = new Map();
   /** Made by the first pick. */
   #picker: Picker<E> | undefined;
 
@@ -70,9 +77,14 @@ export class EndpointSet<E extends Endpoint> {
   update(configs: readonly EndpointConfig[], balance: BalanceConfig = this.#balance): boolean {
     const leaving = new Map(this.#endpoints.map((endpoint) => [endpoint.key, endpoint]));
     const next = new Map<string, E>();
+    const down = new Map<string, number>();
     let refused = 0;
     let isChanged = !sameBalance(this.#balance, balance);
     for (const config of configs) {
+      if (config.isDown === true) {
+        down.set(config.zone, (down.get(config.zone) ?? 0) + 1);
+        continue;
+      }
       if (balance.mtlsMode === "STRICT" && !config.meshed) {
         refused++;
         continue;
@@ -87,13 +99,14 @@ export class EndpointSet<E extends Endpoint> {
         continue;
       }
       leaving.delete(key);
-      isChanged ||= known.config.weight !== config.weight;
+      isChanged ||= known.config.weight !== config.weight || known.config.zone !== config.zone;
       known.config = config;
       next.set(key, known);
     }
     this.#balance = balance;
     this.#refused = refused;
-    isChanged ||= leaving.size > 0;
+    isChanged ||= leaving.size > 0 || !sameCounts(this.#down, down);
+    this.#down = down;
     if (!isChanged) return false;
     this.#endpoints = [...next.values()];
     this.#picker = undefined;
@@ -115,9 +128,16 @@ export class EndpointSet<E extends Endpoint> {
   }
 
   #buildPicker(): Picker<E> {
-    const { policy, panicThresholdPercent: thresholdPercent } = this.#balance.loadBalancer;
-    const panic = { thresholdPercent, panics: this.#options.panics };
-    return pickers[policy](this.#endpoints, panic, this.#options.random);
+    const { loadBalancer, locality } = this.#balance;
+    const { panics, random, zone = "", zonePicks } = this.#options;
+    const { policy, panicThresholdPercent } = loadBalancer;
+    const build = (endpoints: readonly E[], thresholdPercent: number): Picker<E> =>
+      pickers[policy](endpoints, { thresholdPercent, panics }, random);
+    if (locality === undefined || zone === "" || zonePicks === undefined)
+      return build(this.#endpoints, panicThresholdPercent);
+    const { spilloverPercent } = locality;
+    const limits = { zone, spilloverPercent, panicThresholdPercent, down: this.#down };
+    return zoneAware(this.#endpoints, { ...limits, build, picks: zonePicks(), random });
   }
 }
 
@@ -125,6 +145,11 @@ function sameBalance(a: BalanceConfig, b: BalanceConfig): boolean {
   return (
     a.loadBalancer.policy === b.loadBalancer.policy &&
     a.loadBalancer.panicThresholdPercent === b.loadBalancer.panicThresholdPercent &&
+    a.locality?.spilloverPercent === b.locality?.spilloverPercent &&
     a.mtlsMode === b.mtlsMode
   );
+}
+
+function sameCounts(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, number>): boolean {
+  return a.size === b.size && [...a].every(([zone, count]) => b.get(zone) === count);
 }

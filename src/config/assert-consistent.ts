@@ -110,6 +110,8 @@ function assertCluster(cluster: ClusterConfig, place: string): void {
   }
   atLeast(cluster.tunnelIdleMs, 0, `${place}.tunnelIdleMs`);
   percent(loadBalancer.panicThresholdPercent, `${place}.loadBalancer.panicThresholdPercent`);
+  if (cluster.locality !== undefined)
+    percent(cluster.locality.spilloverPercent, `${place}.locality.spilloverPercent`);
   atLeast(breaker.consecutiveFailures, 0, `${place}.breaker.consecutiveFailures`);
   ratio(breaker.minSuccessRatio, `${place}.breaker.minSuccessRatio`);
   atLeast(breaker.windowMs, 1, `${place}.breaker.windowMs`);

@@ -1,3 +1,4 @@
+import type { LocalityConfig } from "./locality-config.js";
 import type { RetryConfig } from "./retry-config.js";
 import type { ClusterConfig } from "./snapshot.js";
 
@@ -23,6 +24,11 @@ export const clusterDefaults = {
   },
   retryBudget: { percent: 20, minRetriesPerSecond: 10, windowMs: 10_000 }, // finagle, linkerd
 } as const satisfies Partial<ClusterConfig>;
+
+/** What `locality: {preferLocal: true}` has where it is silent. */
+export const localityDefaults: LocalityConfig = {
+  spilloverPercent: 70, // Envoy: overprovisioning factor 1.4, so 71.4
+};
 
 /** What a route's retry has where its document is silent. */
 export const retryDefaults: RetryConfig = {

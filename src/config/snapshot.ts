@@ -1,5 +1,6 @@
 import type { BreakerConfig } from "./breaker-config.js";
 import type { InboundConfig } from "./inbound-config.js";
+import type { LocalityConfig } from "./locality-config.js";
 import type { LoadBalancerConfig } from "./load-balancer-config.js";
 import type { RetryBudgetConfig } from "./retry-budget-config.js";
 import type { RetryConfig } from "./retry-config.js";
@@ -106,6 +107,8 @@ export interface ClusterConfig {
   /** STRICT: endpoints without a sidecar are never used. PERMISSIVE: they are reached in plaintext. DISABLE: all plaintext. */
   readonly mtlsMode: MtlsMode;
   readonly loadBalancer: LoadBalancerConfig;
+  /** Own zone first. Absent: zones do not matter. */
+  readonly locality?: LocalityConfig;
   readonly connectTimeoutMs: number;
   /** Requests under way at once, all endpoints together. */
   readonly maxRequests: number;
@@ -138,4 +141,6 @@ export interface EndpointConfig {
   /** Id of the instance in its registry. */
   readonly instance: string;
   readonly meta: Readonly<Record<string, string>>;
+  /** In the registry, but failing there: gets nothing, and counts as what its zone lacks. Only where somebody counts. */
+  readonly isDown?: true;
 }

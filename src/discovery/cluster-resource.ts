@@ -5,6 +5,7 @@ import { Fields, duration } from "./fields.js";
 import { sameStream } from "./listener-resource.js";
 import { decodeLoadBalancer, encodeLoadBalancer } from "./load-balancer-resource.js";
 import { decodeProtocol, encodeProtocol } from "./protocol.js";
+import { decodeLocality, encodeLocality } from "./locality-resource.js";
 import { packAny, packMetadata, wire } from "./wire.js";
 
 const maxInteger = 2 ** 32 - 1;
@@ -25,6 +26,7 @@ export function encodeCluster(cluster: ClusterConfig): Buffer {
     retryBudgetWindowMs: retryBudget.windowMs,
     tunnelIdle: duration(cluster.tunnelIdleMs),
     maxConcurrentStreams: cluster.maxConcurrentStreams,
+    ...encodeLocality(cluster.locality),
   };
   return wire.cluster.encode({
     name,
@@ -60,6 +62,7 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
     protocol: decodeProtocol(ours, "protocol"),
     mtlsMode,
     loadBalancer: decodeLoadBalancer(cluster),
+    ...decodeLocality(ours),
     connectTimeoutMs: cluster.durationMs("connectTimeout"),
     maxRequests: all.wrapped("maxRequests", 0),
     maxConnections: each.wrapped("maxConnections", 0),

@@ -15,7 +15,7 @@ export function encodeEndpoints(cluster: string, endpoints: readonly EndpointCon
   const zones = new Map<string, { weight: number; lbEndpoints: object[] }>();
   endpoints.forEach((endpoint, position) => {
     const zone = zones.get(endpoint.zone) ?? { weight: 0, lbEndpoints: [] };
-    zone.weight += endpoint.weight;
+    if (endpoint.isDown !== true) zone.weight += endpoint.weight;
     zone.lbEndpoints.push(encodeEndpoint(endpoint, position));
     zones.set(endpoint.zone, zone);
   });
@@ -24,8 +24,8 @@ export function encodeEndpoints(cluster: string, endpoints: readonly EndpointCon
     endpoints: [...zones].map(([zone, { weight, lbEndpoints }]) => ({
       locality: { zone },
       lbEndpoints,
-      // gRPC drops a locality without a weight.
-      loadBalancingWeight: { value: Math.min(weight, 2 ** 32 - 1) },
+      // gRPC drops a locality without a weight, as it shall where all are down.
+      ...(weight > 0 && { loadBalancingWeight: { value: Math.min(weight, 2 ** 32 - 1) } }),
     })),
   });
 }
@@ -36,6 +36,7 @@ function encodeEndpoint(endpoint: EndpointConfig, position: number): object {
   return {
     endpoint: { address: { socketAddress: { address, portValue: port } } },
     loadBalancingWeight: { value: weight },
+    ...(endpoint.isDown === true && { healthStatus: "UNHEALTHY" }),
     metadata: packMetadata(wire.remoraEndpoint, { instance, meshed, position, meta }),
   };
 }
@@ -68,6 +69,9 @@ function decodeEndpoint(fields: Fields, zone: string): { position: number; endpo
       instance: ours.string("instance"),
       // fromEntries defines own properties, so a key "__proto__" is a key.
       meta: Object.fromEntries(meta),
+      ...(fields.oneOf("healthStatus", ["UNKNOWN", "UNHEALTHY"], "UNKNOWN") === "UNHEALTHY" && {
+        isDown: true,
+      }),
     },
   };
 }

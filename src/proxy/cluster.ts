@@ -34,6 +34,8 @@ export interface ClusterOptions {
   readonly meters: () => ClusterMeters;
   readonly metrics: () => ClusterMetrics;
   readonly transport: (cluster: ClusterConfig, endpoint: EndpointConfig) => EndpointTransport;
+  /** The sidecar's own zone; absent or "": not known. */
+  readonly zone?: string;
   readonly onBreaker: (cluster: string, endpoint: EndpointConfig, event: BreakerEvent) => void;
 }
 
@@ -108,13 +110,15 @@ export class Cluster {
   }
 
   #newEndpoints(): EndpointSet<ClusterEndpoint> {
-    const { clock, onBreaker } = this.#options;
+    const { clock, onBreaker, metrics, zone = "" } = this.#options;
     const panics = (): Counter => this.meters.panics;
     return new EndpointSet<ClusterEndpoint>(this.#config, {
       random: () => clock.random(),
       get panics() {
         return panics();
       },
+      zone,
+      zonePicks: () => metrics().zonePicks(),
       create: (key, endpoint) => {
         const breaker = new EndpointBreaker({
           config: this.#config.breaker,

@@ -85,7 +85,7 @@ async function announceConsul({
   clock,
   log,
 }: AnnouncerOptions): Promise<Announcement> {
-  const { registration: consul, service, appPort, appAddress, advertiseAddress, protocol } = bootstrap;
+  const { registration: consul, service, appPort, appAddress, advertiseAddress, protocol, zone } = bootstrap;
   if (consul.kind !== "consul") throw new Error("not registered with Consul");
   const { registerWithConsul } = await import("./consul-agent.js");
   const registration = await registerWithConsul({
@@ -101,7 +101,7 @@ async function announceConsul({
       port: appPort,
       address: advertiseAddress,
       appAddress,
-      meta: { ...bootstrap.meta, protocol },
+      meta: { ...bootstrap.meta, protocol, ...(zone === "" ? {} : { zone }) },
       tags: consul.tags,
       checks: consul.checks,
       // It was seen to accept connections: no reason to wait for the first round of checks.

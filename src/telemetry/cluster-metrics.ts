@@ -43,6 +43,8 @@ export interface ClusterMetrics {
   /** 1 while the concurrency limit is reached. */
   readonly requestsOpen: Gauge;
   readonly breakerTransitions: Readonly<Record<BreakerStateName, Counter>>;
+  /** Attempts by zone of the endpoint; exposed from the first call on. */
+  zonePicks(): { readonly own: Counter; readonly other: Counter };
   /** Counts one response head of an attempt. */
   response(status: number, durationMs: number): void;
 }
@@ -147,6 +149,10 @@ function makeCells(metrics: Metrics, labels: ClusterLabels): { cells: ClusterMet
       half_open: take(transitions, { ...own, to: "half_open" }),
       closed: take(transitions, { ...own, to: "closed" }),
     },
+    zonePicks: () => ({
+      own: take(metrics.zonePicks, { ...own, zone: "own" }),
+      other: take(metrics.zonePicks, { ...own, zone: "other" }),
+    }),
     response(status, durationMs) {
       (byClass[Number(responseClass(status))] as Counter).value++;
       requestTime.observe(durationMs);

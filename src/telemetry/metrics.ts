@@ -268,6 +268,11 @@ export class Metrics {
     labels: ["cluster"],
     merge: "max",
   });
+  readonly zonePicks = new CounterFamily({
+    name: "remora_zone_picks_total",
+    help: "Attempts of clusters that prefer the own zone, by zone of the endpoint (own, other).",
+    labels: ["cluster", "zone"],
+  });
   readonly errors = new CounterFamily({
     name: "remora_errors_total",
     help: "Requests that ended with an error of docs/errors.md, by code and direction (inbound, outbound).",

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import t from "tap";
 import { z } from "zod";
-import { clusterDefaults, retryDefaults } from "../../src/config/cluster-defaults.js";
+import { clusterDefaults, localityDefaults, retryDefaults } from "../../src/config/cluster-defaults.js";
 import { grpcWordsOf } from "../../src/config/grpc-retry-words.js";
 import { documentSchemas, kinds } from "../../src/config/documents/document.js";
 import { parseDocuments } from "../../control-plane/policy-store/parse-documents.js";
@@ -45,6 +45,7 @@ t.test("the defaults in the table are those of the code", async (t) => {
   const defaults: Readonly<Record<string, string>> = {
     "loadBalancer.policy": `\`${loadBalancer.policy}\``,
     "loadBalancer.locality.panicThreshold": String(loadBalancer.panicThresholdPercent),
+    "loadBalancer.locality.spillover": String(localityDefaults.spilloverPercent),
     "connectionPool.connectTimeout": formatDuration(clusterDefaults.connectTimeoutMs),
     "connectionPool.maxConnections": String(clusterDefaults.maxConnections),
     "connectionPool.maxPendingRequests": String(clusterDefaults.maxPendingRequests),

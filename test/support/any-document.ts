@@ -161,7 +161,17 @@ const trafficPolicy = fc.record({
       selector: (ref) => ref.name,
     }),
     protocol: optional(fc.constantFrom("http", "http2", "grpc", "tcp")),
-    loadBalancer: optional(fc.record({ policy: optional(fc.constantFrom("round_robin", "peak_ewma")) })),
+    loadBalancer: optional(
+      fc.record({
+        policy: optional(fc.constantFrom("round_robin", "peak_ewma")),
+        locality: optional(
+          fc.record({
+            preferLocal: fc.constant(true),
+            spillover: optional(fc.integer({ min: 0, max: 100 })),
+          }),
+        ),
+      }),
+    ),
     connectionPool: optional(
       fc.record({
         maxRequests: optional(fc.integer({ min: 1, max: 99 })),

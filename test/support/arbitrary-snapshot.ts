@@ -141,7 +141,7 @@ function route(clusters: readonly string[]): fc.Arbitrary<RouteConfig> {
     });
 }
 
-const endpoint: fc.Arbitrary<EndpointConfig> = fc.record({
+const endpointFields: { [K in keyof EndpointConfig]-?: fc.Arbitrary<NonNullable<EndpointConfig[K]>> } = {
   address: fc.oneof(fc.ipV4(), fc.constantFrom("::1", "2001:db8::7")),
   port: fc.integer({ min: 1, max: 65_535 }),
   meshed: fc.boolean(),
@@ -154,10 +154,26 @@ const endpoint: fc.Arbitrary<EndpointConfig> = fc.record({
       maxLength: 3,
     })
     .map((entries) => Object.fromEntries(entries)),
+  isDown: fc.constant(true as const),
+};
+const endpoint: fc.Arbitrary<EndpointConfig> = fc.record(endpointFields, {
+  requiredKeys: ["address", "port", "meshed", "weight", "zone", "instance", "meta"],
 });
 
 /** An arbitrary cluster that assertConsistent accepts. */
 export function arbitraryCluster(clusterName: string): fc.Arbitrary<ClusterConfig> {
+  return fc
+    .tuple(requiredOfCluster(clusterName), optionalOfCluster)
+    .map(([required, optional]) => ({ ...required, ...optional }));
+}
+
+/** What a cluster has only when a policy says so. */
+const optionalOfCluster = fc.record(
+  { locality: fc.record({ spilloverPercent: percent }) },
+  { requiredKeys: [] },
+);
+
+function requiredOfCluster(clusterName: string): fc.Arbitrary<ClusterConfig> {
   return fc.record({
     name: fc.constant(clusterName),
     service: name,

@@ -15,7 +15,18 @@ export const LoadBalancer = z.strictObject({
         .describe(
           "Below this share of usable endpoints, in percent, ejections are ignored and all are used. 0 = never.",
         ),
-      failover: notSupported(),
+      preferLocal: z
+        .boolean()
+        .optional()
+        .describe(
+          "true: requests stay in the caller's own zone while enough of it is usable. false: zones do not matter.",
+        ),
+      spillover: percent()
+        .optional()
+        .describe(
+          "With preferLocal: below this share of usable endpoints in the own zone, in percent, the missing share goes to the other zones.",
+        ),
+      failover: notSupported("spec.failover names services and datacenters"),
       distribute: notSupported(),
     })
     .optional()
