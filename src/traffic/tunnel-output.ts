@@ -8,8 +8,8 @@ const flushBytes = 128 * 1024;
 const minDirectBytes = 16 * 1024;
 /** Collected and under way: from here on the socket is full. */
 const maxQueuedBytes = 256 * 1024;
-/** Buffers that wait for their next use, all tunnels together. */
-const maxSpares = 8;
+/** Buffers that wait for their next use, all tunnels together: 4 MiB. */
+const maxSpares = 32;
 
 const spares: Buffer[] = [];
 const noBytes = Buffer.alloc(0);
@@ -26,8 +26,8 @@ export class TunnelOutput implements TurnOutput {
   readonly #out = new ByteWriter(0);
   #isScheduled = false;
   #isFull = false;
-  /** Writes whose callback has not run yet. */
-  #underWay = 0;
+  /** One for each write whose callback has not run yet, in their order: the buffer of ours that is free then. */
+  readonly #underWay: (Buffer | null)[] = [];
 
   /** @param onRoom the socket has room again after it was full. */
   constructor(socket: Socket, onRoom: () => void) {
@@ -42,7 +42,7 @@ export class TunnelOutput implements TurnOutput {
     const { length } = chunk;
     // TLS encrypts before write() returns, unless an earlier write is still under way.
     if (this.#isTls && length >= minDirectBytes && out.at === 0 && this.#socket.writableLength === 0) {
-      this.#send(chunk);
+      this.#send(chunk, null);
       return true;
     }
     if (out.at + length > flushBytes && this.#canSend()) this.flush();
@@ -64,10 +64,7 @@ export class TunnelOutput implements TurnOutput {
     if (at === 0) return;
     out.at = 0;
     out.bytes = noBytes;
-    const wasIdle = this.#socket.writableLength === 0;
-    this.#send(at === bytes.length ? bytes : bytes.subarray(0, at));
-    const isTaken = this.#isTls ? wasIdle : this.#socket.writableLength === 0;
-    if (isTaken && bytes.length === flushBytes && spares.length < maxSpares) spares.push(bytes);
+    this.#send(at === bytes.length ? bytes : bytes.subarray(0, at), bytes);
   }
 
   /** Forgets what was not flushed yet. */
@@ -84,24 +81,34 @@ export class TunnelOutput implements TurnOutput {
 
   /** While a write is under way, more is collected: its callback flushes it. */
   #canSend(): boolean {
-    return this.#underWay === 0 || this.#socket.writableLength === 0;
+    return this.#underWay.length === 0 || this.#socket.writableLength === 0;
   }
 
   #isOverfull(): boolean {
     return this.#out.at + this.#socket.writableLength >= maxQueuedBytes;
   }
 
-  #send(bytes: Buffer): void {
+  /** @param buffer is what `bytes` lie in, if it is ours. */
+  #send(bytes: Buffer, buffer: Buffer | null): void {
     if (!this.#socket.writable) return;
-    this.#underWay++;
+    const wasIdle = this.#socket.writableLength === 0;
     this.#socket.write(bytes, this.#onWritten);
+    const isTaken = this.#isTls ? wasIdle : this.#socket.writableLength === 0;
+    if (isTaken) giveBack(buffer);
+    this.#underWay.push(isTaken ? null : buffer);
   }
 
   readonly #onWritten = (): void => {
-    if (--this.#underWay > 0) return;
+    giveBack(this.#underWay.shift() ?? null);
+    if (this.#underWay.length > 0) return;
     this.flush();
     if (!this.#isFull || this.#isOverfull()) return;
     this.#isFull = false;
     this.#onRoom();
   };
+}
+
+/** New buffers are memory outside of V8's heap, for which it collects all of it again and again. */
+function giveBack(buffer: Buffer | null): void {
+  if (buffer !== null && buffer.length === flushBytes && spares.length < maxSpares) spares.push(buffer);
 }
