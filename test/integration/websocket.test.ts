@@ -187,7 +187,7 @@ t.test("sockets live through pushes of routes", async (t) => {
   const sockets = await Promise.all(["/1", "/2", "/3"].map((path) => open(path)));
   const version = async (): Promise<string> => JSON.stringify(await readAdmin(web.admin, "/config_dump"));
   const file = path.join(mesh.policiesDir, "pushed.yaml");
-  const pushes = 12;
+  const pushes = 100;
   for (let push = 0; push < pushes; push++) {
     const marker = `push-${push}`;
     await writeFile(
