@@ -17,6 +17,7 @@ import { SidecarTelemetry } from "./sidecar-telemetry.js";
 import type { Log, Missing } from "./sidecar.js";
 import { watchEventLoop } from "./telemetry/event-loop.js";
 import type { Metrics } from "./telemetry/metrics.js";
+import { PolicyMetrics } from "./telemetry/policy-metrics.js";
 import { exposeProcess } from "./telemetry/process-metrics.js";
 import type { MetricsRegistry } from "./telemetry/registry.js";
 import type { Clock } from "./time/clock.js";
@@ -64,6 +65,7 @@ export class TrafficSide implements Traffic {
     this.#plane = new DataPlane({
       clock,
       wheel,
+      policyMetrics: new PolicyMetrics(telemetry.metrics),
       cluster: ({ name }) => ({
         clock,
         wheel,

@@ -1,5 +1,6 @@
 import type { RuleSpec } from "../../src/config/documents/http-route.js";
 import type { RouteAction, RouteConfig } from "../../src/config/snapshot.js";
+import { compileFallback } from "./compile-fallback.js";
 import { compileFilters } from "./compile-filter.js";
 import { everything } from "./compile-match.js";
 import { compileRetry } from "./compile-retry.js";
@@ -26,7 +27,7 @@ export function compileRoutes(index: MeshIndex, key: string, namespace: string):
 function defaultRoute(index: MeshIndex, key: string): RouteConfig {
   const policies = policiesForService(index, key);
   // A connection is no request: it lasts as long as its ends want and cannot be sent again.
-  const limits = takesRequests(index, key) ? limitsOf({}, policies) : {};
+  const limits = takesRequests(index, key) ? limitsOf(index, {}, policies) : {};
   return {
     name: "default",
     source: (Object.keys(limits).length > 0 ? policies[0]?.id : undefined) ?? "default",
@@ -58,7 +59,7 @@ function candidatesOf(
       hostnames,
       action: actionOf(index, entry, rule, filters),
       ...filters.headers,
-      ...limitsOf(rule, policiesForRule(index, at.key, route, rule.name)),
+      ...limitsOf(index, rule, policiesForRule(index, at.key, route, rule.name)),
     };
     return matchesOf(entry, rule, ruleIndex).map((found): Candidate => ({
       ...found,
@@ -89,18 +90,21 @@ function actionOf(
   };
 }
 
-/** Time limits and retries: the rule's own, else those of its policies. 0s is a limit that was taken away. */
+/** How single requests are treated: as the rule itself says, else its policies. 0s is a limit that was taken away. */
 function limitsOf(
+  index: MeshIndex,
   rule: Pick<RuleSpec, "timeouts" | "retry">,
   policies: Policies,
-): Pick<RouteConfig, "timeoutMs" | "attemptTimeoutMs" | "retry"> {
+): Pick<RouteConfig, "timeoutMs" | "attemptTimeoutMs" | "retry" | "fallback"> {
   const timeouts = mergedSection(policies, "timeouts");
   const timeoutMs = milliseconds(rule.timeouts?.request ?? timeouts?.request, 0);
   const attemptTimeoutMs = milliseconds(rule.timeouts?.backendRequest ?? timeouts?.backendRequest, 0);
   const retry = compileRetry(rule.retry, mergedSection(policies, "retry"));
+  const fallback = compileFallback(index, policies);
   return {
     ...(timeoutMs === 0 ? {} : { timeoutMs }),
     ...(attemptTimeoutMs === 0 ? {} : { attemptTimeoutMs }),
     ...(retry === undefined ? {} : { retry }),
+    ...(fallback === undefined ? {} : { fallback }),
   };
 }

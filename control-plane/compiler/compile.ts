@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { canonicalJson } from "../../src/config/canonical-json.js";
+import { clustersOf } from "../../src/config/clusters-of.js";
 import type { InboundConfig } from "../../src/config/inbound-config.js";
 import type { ClusterConfig, EndpointConfig, Snapshot, VirtualHost } from "../../src/config/snapshot.js";
 import { compileCluster } from "./compile-cluster.js";
@@ -51,9 +52,7 @@ export class MeshCompiler {
     const virtualHosts = this.#virtualHosts(keys, namespace);
     const names = new Set<string>();
     for (const { routes } of virtualHosts) {
-      for (const { action } of routes) {
-        if (action.type === "forward") for (const { cluster } of action.backends) names.add(cluster);
-      }
+      for (const route of routes) for (const cluster of clustersOf(route)) names.add(cluster);
     }
     names.delete("");
     const sorted = [...names].sort();

@@ -140,7 +140,7 @@ function policyConditions(index: MeshIndex, policy: TrafficPolicy): readonly Con
   return conditions;
 }
 
-/** Whether every service, route and rule that a policy is attached to is there. */
+/** Whether every service, route and rule that a policy is attached to or names is there. */
 function targetResolution(index: MeshIndex, { spec, metadata }: TrafficPolicy): Condition {
   const missingServices: string[] = [];
   const problems: string[] = [];
@@ -156,6 +156,10 @@ function targetResolution(index: MeshIndex, { spec, metadata }: TrafficPolicy): 
     else if (sectionName !== undefined && !route.spec.rules.some((rule) => rule.name === sectionName))
       problems.push(`${id} has no rule named ${sectionName}: the policy waits for it`);
   }
+  const { service } = spec.fallback ?? {};
+  const stand = service && serviceKey(service.name, service.namespace ?? metadata.namespace);
+  if (stand !== undefined && !index.services.has(stand))
+    problems.push(`${services([stand])} not in the registry: there is no fallback until it is`);
   if (missingServices.length > 0)
     problems.unshift(`${services(missingServices)} not in the registry: the policy waits for it`);
   return problems.length === 0

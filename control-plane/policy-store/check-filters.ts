@@ -48,7 +48,7 @@ function checkPathModifier(modifier: PathModifier | undefined, path: FieldPath, 
 }
 
 /** Headers that frame a message or belong to one connection (RFC 9110 §7.6.1, RFC 9112 §6): changing them splits messages. */
-const framing: ReadonlySet<string> = new Set([
+export const framingFields: ReadonlySet<string> = new Set([
   "connection",
   "content-length",
   "host",
@@ -64,7 +64,7 @@ function checkHeaders(modifier: HeaderModifierSpec | undefined, path: FieldPath,
   if (modifier === undefined) return;
   const refuse = (name: string, at: FieldPath): void => {
     const lower = name.toLowerCase();
-    if (!framing.has(lower)) return;
+    if (!framingFields.has(lower)) return;
     report(
       at,
       lower === "host" ? "host is changed by a URLRewrite filter" : `${lower} belongs to the connection`,

@@ -1,5 +1,6 @@
 import type { TrafficPolicy, TrafficPolicySpec } from "../../src/config/documents/traffic-policy.js";
 import { checkLoadBalancer } from "./check-load-balancer.js";
+import { checkFallback } from "./check-fallback.js";
 import { checkOutlierDetection } from "./check-outlier-detection.js";
 import { checkPolicyRetry } from "./check-policy-retry.js";
 import { checkRateLimit } from "./check-rate-limit.js";
@@ -16,6 +17,7 @@ const sectionChecks: {
   readonly [K in keyof TrafficPolicySpec]?: SectionCheck<NonNullable<TrafficPolicySpec[K]>>;
 } = {
   loadBalancer: checkLoadBalancer,
+  fallback: checkFallback,
   outlierDetection: checkOutlierDetection,
   rateLimit: checkRateLimit,
   retry: checkPolicyRetry,

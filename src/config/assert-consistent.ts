@@ -1,6 +1,8 @@
 import { isIP } from "node:net";
 import { ConfigError } from "../errors/config-error.js";
 import type { InboundConfig } from "./inbound-config.js";
+import { clustersOf } from "./clusters-of.js";
+import type { FallbackConfig } from "./fallback-config.js";
 import { retriableGrpcCodes } from "./grpc-retry-words.js";
 import type { ClusterConfig, EndpointConfig, RouteConfig, Snapshot, VirtualHost } from "./snapshot.js";
 
@@ -86,12 +88,22 @@ function assertRoutes(routes: readonly RouteConfig[], clusters: ReadonlySet<stri
       check(route.retry.grpcCodes.every(isGrpcRetriable), `${at}.retry.grpcCodes`, `must be of ${known}`);
     }
     if (route.action.type !== "forward") return;
-    for (const backend of route.action.backends) {
-      const isKnown = backend.cluster === "" || clusters.has(backend.cluster);
-      check(isKnown, at, `cluster ${backend.cluster} does not exist`);
-      atLeast(backend.weight, 0, `${at}.weight`);
-    }
+    for (const cluster of clustersOf(route))
+      check(cluster === "" || clusters.has(cluster), at, `cluster ${cluster} does not exist`);
+    for (const { weight } of route.action.backends) atLeast(weight, 0, `${at}.weight`);
+    if (route.fallback !== undefined) assertFallback(route.fallback, `${at}.fallback`);
   });
+}
+
+function assertFallback({ on, action }: FallbackConfig, place: string): void {
+  check(on.length > 0, `${place}.on`, "is empty");
+  if (action.type === "cached") {
+    for (const field of ["maxAgeMs", "maxEntries", "maxBytes"] as const)
+      atLeast(action.cached[field], 1, `${place}.cached.${field}`);
+  }
+  if (action.type !== "reply") return;
+  const { http, grpc } = action.reply;
+  check(http !== undefined || grpc !== undefined, `${place}.reply`, "is empty");
 }
 
 function assertCluster(cluster: ClusterConfig, place: string): void {

@@ -1,4 +1,5 @@
 import type { LocalityConfig } from "./locality-config.js";
+import type { FallbackCause, ReplyCacheConfig } from "./fallback-config.js";
 import type { RetryConfig } from "./retry-config.js";
 import type { ClusterConfig } from "./snapshot.js";
 
@@ -40,4 +41,20 @@ export const retryDefaults: RetryConfig = {
   baseBackoffMs: 25, // Envoy RetryBackOff
   maxBackoffMs: 250,
   maxReplayBytes: 64 * 1024, // linkerd2-proxy ReplayBody
+};
+
+/** Which failures a fallback answers where its document is silent: not what the caller itself brought about. */
+export const defaultFallbackCauses: readonly FallbackCause[] = [
+  "open",
+  "timeout",
+  "5xx",
+  "connect-failure",
+  "no-endpoint",
+];
+
+/** What a fallback keeps of good answers where its document is silent. */
+export const replyCacheDefaults: ReplyCacheConfig = {
+  maxAgeMs: 300_000, // most outages that a fallback bridges are over by then
+  maxEntries: 1000,
+  maxBytes: 10 * 1024 * 1024, // a third of what a sidecar takes by itself
 };

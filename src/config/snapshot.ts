@@ -1,6 +1,7 @@
 import type { BreakerConfig } from "./breaker-config.js";
 import type { InboundConfig } from "./inbound-config.js";
 import type { LocalityConfig } from "./locality-config.js";
+import type { FallbackConfig } from "./fallback-config.js";
 import type { LoadBalancerConfig } from "./load-balancer-config.js";
 import type { RetryBudgetConfig } from "./retry-budget-config.js";
 import type { RetryConfig } from "./retry-config.js";
@@ -55,6 +56,8 @@ export interface RouteConfig {
   readonly attemptTimeoutMs?: number;
   /** Absent: the built-in default (one retry of provably unprocessed requests). */
   readonly retry?: RetryConfig;
+  /** Absent: failures are told to the caller as they are. */
+  readonly fallback?: FallbackConfig;
 }
 
 export type RouteAction =

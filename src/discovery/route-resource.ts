@@ -1,5 +1,5 @@
-import type { RetryConfig } from "../config/retry-config.js";
 import type { RouteConfig, VirtualHost } from "../config/snapshot.js";
+import { decodeFallback, encodeFallback } from "./fallback-resource.js";
 import { Fields, duration } from "./fields.js";
 import { decodeHeaderModifiers, encodeHeaderModifiers } from "./header-modifier.js";
 import { decodeRetry, encodeRetry } from "./retry-resource.js";
@@ -9,7 +9,7 @@ import { packMetadata, wire } from "./wire.js";
 
 /**
  * A virtual host as a RouteConfiguration of its own, so that a change of one service's routes sends only these. Time
- * limits and retries belong to a forwarding route; on a redirect they mean nothing and are not carried.
+ * limits, retries and fallbacks belong to a forwarding route; on a redirect they mean nothing and are not carried.
  */
 export function encodeRoutes(host: VirtualHost): Buffer {
   const { name, domains } = host;
@@ -31,11 +31,12 @@ export function decodeRoutes(bytes: Buffer): VirtualHost {
 }
 
 function encodeRoute(route: RouteConfig): object {
-  const { name, source, hostnames, action, retry } = route;
+  const { name, source, hostnames, action, retry, fallback } = route;
   const ours = {
     source,
     hostnames,
     ...(retry !== undefined && { retry: { maxReplayBytes: retry.maxReplayBytes } }),
+    ...(fallback !== undefined && { fallback: encodeFallback(fallback) }),
   };
   return {
     name,
@@ -78,13 +79,15 @@ function encodeLimits({ timeoutMs, attemptTimeoutMs, retry }: RouteConfig): obje
 function decodeLimits(
   forward: Fields,
   ours: Fields,
-): { timeoutMs?: number; attemptTimeoutMs?: number; retry?: RetryConfig } {
+): Pick<RouteConfig, "timeoutMs" | "attemptTimeoutMs" | "retry" | "fallback"> {
   const timeoutMs = forward.durationMs("timeout");
   const policy = forward.message("retryPolicy");
   const ourRetry = ours.optionalMessage("retry");
+  const fallback = ours.optionalMessage("fallback");
   return {
     ...(timeoutMs > 0 && { timeoutMs }),
     ...(policy.has("perTryTimeout") && { attemptTimeoutMs: policy.durationMs("perTryTimeout") }),
     ...(ourRetry !== undefined && { retry: decodeRetry(policy, ourRetry) }),
+    ...(fallback !== undefined && { fallback: decodeFallback(fallback) }),
   };
 }

@@ -34,8 +34,7 @@ export function accessLogEntry(
     status: outcome.status,
     grpcStatus: outcome.grpcStatus,
     flags: outcome.flag,
-    // A redirect is no error and comes from nobody else.
-    codeDetails: problem?.code ?? (upstream === undefined ? "direct_response" : "via_upstream"),
+    codeDetails: problem?.code ?? (request.details || answeredBy(upstream)),
     upstreamFailure: isConnectFailure ? problem.detail : "",
     bytesReceived: request.requestBytes,
     bytesSent: request.responseBytes,
@@ -54,4 +53,9 @@ export function accessLogEntry(
     routeName: request.routeName,
     peerId: request.peerId ?? "",
   };
+}
+
+/** A redirect is no error and comes from nobody else. */
+function answeredBy(upstream: RequestContext["upstream"]): string {
+  return upstream === undefined ? "direct_response" : "via_upstream";
 }

@@ -4,7 +4,10 @@ import { DeferredService } from "../stack/deferred.js";
 import type { Service } from "../stack/service.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
+import { Metrics } from "../telemetry/metrics.js";
+import { PolicyMetrics } from "../telemetry/policy-metrics.js";
 import { Cluster, type ClusterOptions } from "./cluster.js";
+import { PolicyStates } from "./policy-states.js";
 import { routeStack } from "./route-stack.js";
 import { tunnelStack } from "./tunnel-stack.js";
 
@@ -13,6 +16,8 @@ export interface DataPlaneOptions {
   readonly wheel: TimerWheel;
   /** What a cluster needs besides its configuration. */
   readonly cluster: (config: ClusterConfig) => ClusterOptions;
+  /** What policies of routes do is counted here; absent: nowhere. */
+  readonly policyMetrics?: PolicyMetrics;
 }
 
 const noEndpoints: readonly EndpointConfig[] = [];
@@ -25,6 +30,7 @@ export class DataPlane {
   readonly #options: DataPlaneOptions;
   /** Key: cluster name. */
   readonly #clusters = new Map<string, Cluster>();
+  readonly #policies: PolicyStates;
   #table: RouteTable<Service> | undefined;
   /** Ways into the clusters of raw TCP. Key: cluster name. */
   #tunnels: ReadonlyMap<string, Service> = new Map();
@@ -32,6 +38,7 @@ export class DataPlane {
 
   constructor(options: DataPlaneOptions) {
     this.#options = options;
+    this.#policies = new PolicyStates(options.policyMetrics ?? new PolicyMetrics(new Metrics()));
   }
 
   /** undefined until the first snapshot. */
@@ -102,10 +109,13 @@ export class DataPlane {
   #buildTable(snapshot: Snapshot): RouteTable<Service> {
     const { clock, wheel } = this.#options;
     const cluster = (name: string): Cluster | undefined => this.#clusters.get(name);
+    const policies = this.#policies;
+    policies.keepOnly(snapshot.virtualHosts.flatMap(({ routes }) => routes));
     // checkSnapshot has shown that it can be composed.
     return RouteTable.build(
       snapshot.virtualHosts,
-      (_, route) => new DeferredService(() => routeStack(route, { clock, wheel, cluster })),
+      ({ name }, route) =>
+        new DeferredService(() => routeStack(route, { clock, wheel, cluster, policies, scope: name })),
     );
   }
 
@@ -128,8 +138,10 @@ export function checkSnapshot(
   snapshot: Snapshot,
   { clock, wheel }: Pick<DataPlaneOptions, "clock" | "wheel">,
 ): void {
-  RouteTable.build(snapshot.virtualHosts, (_, route) =>
-    routeStack(route, { clock, wheel, cluster: () => undefined }),
+  // States of their own: those in use must not change before the snapshot is known to be sound.
+  const policies = new PolicyStates(new PolicyMetrics(new Metrics()));
+  RouteTable.build(snapshot.virtualHosts, (host, route) =>
+    routeStack(route, { clock, wheel, cluster: () => undefined, policies, scope: host.name }),
   );
 }
 

@@ -1,6 +1,7 @@
 import type { ProxyError } from "../errors/proxy-error.js";
 import type { LocalReply, RequestHead } from "../traffic/message.js";
 import { isGrpc } from "../traffic/grpc.js";
+import { grpcStatusReply } from "../traffic/grpc-status-reply.js";
 
 /**
  * The reply that tells a caller what went wrong (docs/errors.md): one line for people, `x-remora-error` for programs,
@@ -32,19 +33,9 @@ function oneLine(text: string): string {
   return text.replace(/[\x00-\x1f\x7f]+/g, " ").trimEnd();
 }
 
-/** gRPC over HTTP2, Percent-Encoded: everything but visible ASCII, space, and "%". */
-function percentEncoded(text: string): string {
-  let encoded = "";
-  for (const byte of Buffer.from(text)) {
-    const isPlain = byte >= 0x20 && byte <= 0x7e && byte !== 0x25;
-    encoded += isPlain ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
-  }
-  return encoded;
-}
-
-/** gRPC over HTTP2, "Trailers-Only": status 200, the outcome in the head, no body. */
+/** Trailers-only. */
 function grpcReply(error: ProxyError, text: string): LocalReply {
-  const headers = ["content-type", "application/grpc", "grpc-status", `${error.row.grpcStatus}`];
-  headers.push("grpc-message", percentEncoded(text), "x-remora-error", error.code, ...error.headers);
-  return { head: { status: 200, reason: "", version: "1.1", headers }, body: Buffer.alloc(0) };
+  const head = grpcStatusReply(error.row.grpcStatus, text);
+  head.headers.push("x-remora-error", error.code, ...error.headers);
+  return { head, body: Buffer.alloc(0) };
 }

@@ -1,3 +1,6 @@
+import { retryDefaults } from "../config/cluster-defaults.js";
+import { fallbackCauses, type FallbackConfig } from "../config/fallback-config.js";
+import { fallback, type FallbackAnswer } from "../policy/fallback.js";
 import { checkHeaderModifier } from "../policy/header-modifier.js";
 import { redirectFor } from "../policy/redirect.js";
 import { retry } from "../policy/retry.js";
@@ -15,6 +18,7 @@ import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
 import type { Cluster } from "./cluster.js";
 import { headerModifiers } from "./header-layers.js";
+import type { PolicyStates } from "./policy-states.js";
 import { weightedBackends } from "./weighted-backends.js";
 
 export interface RouteStackOptions {
@@ -22,6 +26,10 @@ export interface RouteStackOptions {
   readonly wheel: TimerWheel;
   /** undefined: no such cluster. */
   readonly cluster: (name: string) => Cluster | undefined;
+  /** What policies remember between two snapshots. */
+  readonly policies: PolicyStates;
+  /** Name of the virtual host: names of routes are unique in it. */
+  readonly scope: string;
 }
 
 /** Everything that one route does with a request, composed once per snapshot. Throws ConfigError for what cannot be sent. */
@@ -29,6 +37,7 @@ export function routeStack(route: RouteConfig, options: RouteStackOptions): Serv
   const { requestHeaders, responseHeaders, action, timeoutMs, source } = route;
   if (requestHeaders !== undefined) checkHeaderModifier(requestHeaders, source);
   if (responseHeaders !== undefined) checkHeaderModifier(responseHeaders, source);
+  if (route.fallback !== undefined) checkFallback(route.fallback);
   if (action.type === "redirect") checkUrlRewrite(action.redirect, source);
   else if (action.rewrite !== undefined) checkUrlRewrite(action.rewrite, source);
   const common = [
@@ -43,6 +52,8 @@ export function routeStack(route: RouteConfig, options: RouteStackOptions): Serv
     [
       ...common,
       ...(action.rewrite === undefined ? [] : [rewriter(action.rewrite, route.match.path)]),
+      // Outside of time limits and retries: it answers what they could not make good.
+      ...(route.fallback === undefined ? [] : [fallbackOf(route, route.fallback, options)]),
       // Outside of retry: it caps all attempts and the pauses between them.
       ...(timeoutMs === undefined || timeoutMs === 0 ? [] : [routeTimeout({ timeoutMs, source, wheel })]),
     ],
@@ -55,6 +66,52 @@ export function routeStack(route: RouteConfig, options: RouteStackOptions): Serv
       clock,
     ),
   );
+}
+
+function fallbackOf(route: RouteConfig, config: FallbackConfig, options: RouteStackOptions): Layer {
+  const { clock, policies, scope } = options;
+  const { action, source, on } = config;
+  const kind = action.type === "cached" ? "stale" : action.type;
+  const meters = policies.metrics.fallback(source, kind, fallbackCauses);
+  const layer = (answer: FallbackAnswer): Layer => fallback({ on: new Set(on), answer, clock, meters });
+  switch (action.type) {
+    case "reply":
+      return layer({ type: "reply", reply: action.reply });
+    case "cached": {
+      const cache = policies.replyCache(source, action.cached);
+      return layer({ type: "stale", cache, scope: `${scope} ${route.name}` });
+    }
+    case "service": {
+      const service = otherService(route, action.cluster, options);
+      if (service === undefined) return (inner) => inner;
+      return layer({ type: "service", service, maxReplayBytes: retryDefaults.maxReplayBytes });
+    }
+  }
+}
+
+/** A service that answers in place of the route's backends, within the same time limit; undefined: it is not known. */
+function otherService(
+  { timeoutMs, source }: RouteConfig,
+  name: string,
+  { cluster, wheel, clock }: RouteStackOptions,
+): Service | undefined {
+  const other = name === "" ? undefined : cluster(name);
+  if (other === undefined) return undefined;
+  const { budget, meters } = other;
+  return stack(
+    [
+      ...(timeoutMs === undefined || timeoutMs === 0 ? [] : [routeTimeout({ timeoutMs, source, wheel })]),
+      inCluster(name),
+      // Only what its instances provably never saw is sent again.
+      retry({ config: undefined, budget, wheel, clock, meters }),
+    ],
+    other.service,
+  );
+}
+
+function checkFallback({ action, source }: FallbackConfig): void {
+  if (action.type !== "reply" || action.reply.http === undefined) return;
+  checkHeaderModifier({ set: action.reply.http.headers, add: [], remove: [] }, source);
 }
 
 function backendStack(

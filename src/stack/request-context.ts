@@ -39,6 +39,8 @@ export class RequestContext {
   error: ProxyError | null = null;
   /** Envoy response flags that are not an error's own, for example URX. */
   flag = "";
+  /** How an answer that neither an error nor an upstream gave came about, as response_code_details of the access log. */
+  details = "";
   #isGrpc: boolean | undefined;
 
   constructor(
@@ -69,5 +71,22 @@ export class RequestContext {
     if (this.attempts === 0) this.tried = [upstream];
     else this.tried.push(upstream);
     this.attempts++;
+  }
+
+  /**
+   * The same request for a call of its own: neither sees what the other notes, or changes in its head. A body has one
+   * consumer, so the copy has the one given here. @param startMs when it begins, for time limits.
+   */
+  fork(body: BodySource | null, startMs = this.startMs): RequestContext {
+    const head = { ...this.head, headers: [...this.head.headers] };
+    const copy = new RequestContext(head, body, startMs, this.remoteAddress, this.peerId);
+    const own = { head, body, startMs, tried: [...this.tried], needsFreshConnection: false };
+    return Object.assign(copy, this, own);
+  }
+
+  /** Takes over what the copy that made the answer noted, for metrics and the access log. */
+  adopt(copy: RequestContext): void {
+    const { clusterName, tried, attempts, grpcStatus, flag } = copy;
+    Object.assign(this, { clusterName, tried, attempts, grpcStatus, flag });
   }
 }

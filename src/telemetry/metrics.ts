@@ -273,6 +273,16 @@ export class Metrics {
     help: "Attempts of clusters that prefer the own zone, by zone of the endpoint (own, other).",
     labels: ["cluster", "zone"],
   });
+  readonly fallbacks = new CounterFamily({
+    name: "remora_fallbacks_total",
+    help: "Failures that a fallback answered, by policy, kind of answer (reply, service, stale) and cause.",
+    labels: ["policy", "kind", "cause"],
+  });
+  readonly fallbackMisses = new CounterFamily({
+    name: "remora_fallback_misses_total",
+    help: "Failures that a fallback had no answer to: nothing kept, or a request that must not be sent elsewhere.",
+    labels: ["policy", "kind"],
+  });
   readonly errors = new CounterFamily({
     name: "remora_errors_total",
     help: "Requests that ended with an error of docs/errors.md, by code and direction (inbound, outbound).",

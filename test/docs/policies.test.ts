@@ -2,7 +2,12 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import t from "tap";
 import { z } from "zod";
-import { clusterDefaults, localityDefaults, retryDefaults } from "../../src/config/cluster-defaults.js";
+import {
+  clusterDefaults,
+  localityDefaults,
+  replyCacheDefaults,
+  retryDefaults,
+} from "../../src/config/cluster-defaults.js";
 import { grpcWordsOf } from "../../src/config/grpc-retry-words.js";
 import { documentSchemas, kinds } from "../../src/config/documents/document.js";
 import { parseDocuments } from "../../control-plane/policy-store/parse-documents.js";
@@ -68,6 +73,9 @@ t.test("the defaults in the table are those of the code", async (t) => {
     "retry.backoff": `${formatDuration(retryDefaults.baseBackoffMs)} to ${formatDuration(retryDefaults.maxBackoffMs)}`,
     "retry.methods": retryDefaults.methods.join(", "),
     "retry.bufferLimit": `${retryDefaults.maxReplayBytes / 1024}KiB`,
+    "fallback.cached.maxAge": formatDuration(replyCacheDefaults.maxAgeMs),
+    "fallback.cached.maxEntries": String(replyCacheDefaults.maxEntries),
+    "fallback.cached.maxBytes": `${replyCacheDefaults.maxBytes / 1024 / 1024}MiB`,
     "retryBudget.percent": String(retryBudget.percent),
     "retryBudget.minRetriesPerSecond": String(retryBudget.minRetriesPerSecond),
     "retryBudget.interval": formatDuration(retryBudget.windowMs),

@@ -10,6 +10,18 @@ const sources = path.resolve(import.meta.dirname, "../../../examples");
 const compiled = path.resolve(import.meta.dirname, "../../examples");
 const examples = new Map([
   ["grpc", { skip: false, shows: ["beta tester: { 'greeter-next-1': 10 }", "Hello, Ada · Hello, Grace"] }],
+  [
+    "fallback",
+    {
+      skip: false,
+      shows: [
+        "POST payment/: 202 reply no_healthy_endpoint, Payment is delayed, try again later",
+        "GET recommendations/: 200 service no_healthy_endpoint, bestsellers-1 /",
+        "GET prices/tea: 200 stale -, prices-1 /tea",
+        "GET prices/coffee: 503 - -, prices-1 is broken",
+      ],
+    },
+  ],
   ["websocket", { skip: false, shows: ["ada heard ada: hello, closed 1000", "grace heard grace: hello"] }],
   ["tcp-redis", { skip: skipWithout("redis-server", "redis-cli"), shows: ["GET greeting: hello!"] }],
 ]);

@@ -132,6 +132,18 @@ const routeLevel = {
   ),
   timeouts: optional(fc.record({ request: optional(duration) })),
   rateLimit: optional(fc.oneof(rateLimit, fc.array(rateLimit, { minLength: 1, maxLength: 2 }))),
+  fallback: optional(
+    fc
+      .tuple(
+        fc.record({ on: optional(fc.subarray(["open", "5xx", "rate-limited"], { minLength: 1 })) }),
+        fc.oneof(
+          fc.constant({ reply: { status: 200, body: "later", grpcStatus: "UNAVAILABLE" } }),
+          fc.record({ service: fc.record({ name: service, namespace: optional(namespace) }) }),
+          fc.record({ cached: fc.record({ maxAge: optional(fc.constant("5m")) }) }),
+        ),
+      )
+      .map(([on, action]) => ({ ...on, ...action })),
+  ),
 };
 const routePolicy = fc.record({
   apiVersion: fc.constant("remora.mesh/v1"),

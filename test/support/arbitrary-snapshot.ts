@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import type { InboundRule } from "../../src/config/inbound-config.js";
 import type { RateLimitConfig } from "../../src/config/rate-limit-config.js";
+import { fallbackCauses, type FallbackConfig } from "../../src/config/fallback-config.js";
 import type { RetryConfig } from "../../src/config/retry-config.js";
 import type {
   ClusterConfig,
@@ -118,6 +119,25 @@ const inboundRule: fc.Arbitrary<InboundRule> = fc.record(
   { name, match, rateLimits: fc.array(rateLimit, { minLength: 1, maxLength: 2 }) },
   { requiredKeys: ["name", "match"] },
 );
+function fallback(clusters: readonly string[]): fc.Arbitrary<FallbackConfig> {
+  const http = fc.record({ status: fc.integer({ min: 200, max: 599 }), headers: pairs, body: text });
+  const grpc = fc.record({ status: fc.integer({ min: 1, max: 16 }), message: text });
+  return fc.record({
+    on: fc.subarray([...fallbackCauses], { minLength: 1 }),
+    source: text,
+    action: fc.oneof(
+      fc.record({
+        type: fc.constant("reply" as const),
+        reply: fc.oneof(fc.record({ http }), fc.record({ grpc }), fc.record({ http, grpc })),
+      }),
+      fc.record({ type: fc.constant("service" as const), cluster: fc.constantFrom("", ...clusters) }),
+      fc.record({
+        type: fc.constant("cached" as const),
+        cached: fc.record({ maxAgeMs: ms, maxEntries: count, maxBytes: count }),
+      }),
+    ),
+  });
+}
 
 function route(clusters: readonly string[]): fc.Arbitrary<RouteConfig> {
   const shared = {
@@ -131,12 +151,13 @@ function route(clusters: readonly string[]): fc.Arbitrary<RouteConfig> {
     timeoutMs: ms,
     attemptTimeoutMs: ms,
     retry,
+    fallback: fallback(clusters),
   };
   return fc
     .record(shared, { requiredKeys: ["name", "source", "hostnames", "match", "action"] })
     .map((each) => {
       if (each.action.type === "forward") return each;
-      const { timeoutMs, attemptTimeoutMs, retry: ignored, ...redirecting } = each;
+      const { timeoutMs, attemptTimeoutMs, retry: ignored, fallback: unused, ...redirecting } = each;
       return redirecting;
     });
 }

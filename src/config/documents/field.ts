@@ -86,3 +86,7 @@ export const limit = () => z.int().min(1).max(1_000_000);
 
 /** A share in percent, 0 to 100. */
 export const percent = () => z.number().min(0).max(100);
+
+/** A number of bytes, as text like 64KiB; config/byte-size.ts reads it. */
+export const byteSize = () =>
+  z.string().regex(/^[0-9]{1,6}(B|KiB|MiB)$/, { error: "must be a size like 64KiB" });

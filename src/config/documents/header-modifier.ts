@@ -17,15 +17,16 @@ const HeaderValue = z
     error: "must contain only characters up to U+00FF",
   });
 
-const Field = z.strictObject({
+/** One header field. */
+export const HeaderField = z.strictObject({
   name: headerName().describe("Name of the header; case does not matter."),
   value: HeaderValue.describe("Value of the header."),
 });
 
 /** Gateway API HTTPHeaderFilter: applied in the order set, add, remove. */
 export const HeaderModifierSpec = z.strictObject({
-  set: z.array(Field).max(16).optional().describe("Replaces the header, or adds it when absent."),
-  add: z.array(Field).max(16).optional().describe("Adds a further line of the header."),
+  set: z.array(HeaderField).max(16).optional().describe("Replaces the header, or adds it when absent."),
+  add: z.array(HeaderField).max(16).optional().describe("Adds a further line of the header."),
   remove: z.array(headerName()).max(16).optional().describe("Removes every line of these headers."),
 });
 export type HeaderModifierSpec = z.infer<typeof HeaderModifierSpec>;

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { type GrpcRetryWord, grpcRetryWords } from "../grpc-retry-words.js";
-import { choice, duration, notSupported } from "./field.js";
+import { byteSize, choice, duration, notSupported } from "./field.js";
 
 /** Words of Envoy's retry_on that are about connections and HTTP statuses. */
 const statusRetryWords = [
@@ -42,9 +42,7 @@ export const PolicyRetry = z.strictObject({
     .max(16)
     .optional()
     .describe("Methods that may be sent again after the upstream may have worked on them."),
-  bufferLimit: z
-    .string()
-    .regex(/^[0-9]{1,6}(B|KiB|MiB)$/, { error: "must be a size like 64KiB" })
+  bufferLimit: byteSize()
     .optional()
     .describe("Request bytes kept for sending again, at most 1MiB; a longer body is not retried."),
   on: z

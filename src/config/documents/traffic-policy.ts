@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ConnectionPool } from "./connection-pool.js";
+import { Fallback } from "./fallback.js";
 import { choice, notSupported } from "./field.js";
 import { LoadBalancer } from "./load-balancer.js";
 import { Metadata } from "./metadata.js";
@@ -34,6 +35,7 @@ export const TrafficPolicy = z.strictObject({
       retry: PolicyRetry.optional().describe("Retries of routes that say nothing themselves."),
       retryBudget: RetryBudget.optional().describe("Bound of all retries together, against retry storms."),
       timeouts: PolicyTimeouts.optional().describe("Time limits of routes that say nothing themselves."),
+      fallback: Fallback.optional().describe("What callers get in place of a failure."),
       mtls: Mtls.optional().describe("Encryption and identity of the connections."),
       rateLimit: RateLimits.optional().describe(
         "How many requests the service takes: one limit, or several.",
@@ -53,4 +55,5 @@ export const routeSections = [
   "retry",
   "timeouts",
   "rateLimit",
+  "fallback",
 ] as const satisfies readonly (keyof TrafficPolicySpec)[];

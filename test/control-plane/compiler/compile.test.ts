@@ -14,7 +14,8 @@ import { parseDocuments } from "../../../control-plane/policy-store/parse-docume
 import { idOf, type StoredDocument } from "../../../control-plane/policy-store/stored-document.js";
 import { assertConsistent } from "../../../src/config/assert-consistent.js";
 import { canonicalJson } from "../../../src/config/canonical-json.js";
-import { clusterDefaults, retryDefaults } from "../../../src/config/cluster-defaults.js";
+import { clustersOf } from "../../../src/config/clusters-of.js";
+import { clusterDefaults, replyCacheDefaults, retryDefaults } from "../../../src/config/cluster-defaults.js";
 import type { Snapshot } from "../../../src/config/snapshot.js";
 import { LatestValue } from "../../../src/lifecycle/latest-value.js";
 import { anyDocument } from "../../support/any-document.js";
@@ -107,6 +108,43 @@ t.test("without documents a service is reached by its names, with the defaults",
   );
   t.match(snapshot.inbound, { mtlsMode: "STRICT", maxRequests: 0 });
   t.match(snapshot.version, /^[0-9a-f]{16}$/);
+});
+
+t.test("a fallback brings the service along that answers", async (t) => {
+  const fallbackOf = (spec: string) => {
+    const snapshot = compile(policy("p", `targetRefs: [{kind: Service, name: api}], fallback: {${spec}}`));
+    return { clusters: clusterNames(snapshot), fallback: snapshot.virtualHosts[0]?.routes[0]?.fallback };
+  };
+  const source = "TrafficPolicy/default/p";
+  const on = ["open", "timeout", "5xx", "connect-failure", "no-endpoint"];
+  t.same(fallbackOf("service: {name: pay, namespace: shop}"), {
+    clusters: ["api.default", "pay.shop"],
+    fallback: { on, action: { type: "service", cluster: "pay.shop" }, source },
+  });
+  t.same(fallbackOf("on: [rate-limited, open], service: {name: nobody}"), {
+    clusters: ["api.default"],
+    fallback: { on: ["open", "rate-limited"], action: { type: "service", cluster: "" }, source },
+  });
+  t.same(fallbackOf("cached: {maxAge: 1m}").fallback?.action, {
+    type: "cached",
+    cached: { ...replyCacheDefaults, maxAgeMs: 60_000 },
+  });
+  t.same(fallbackOf("reply: {status: 200, body: x, grpcStatus: UNAVAILABLE}").fallback?.action, {
+    type: "reply",
+    reply: { http: { status: 200, headers: [], body: "x" }, grpc: { status: 14, message: "" } },
+  });
+  const waiting = documentsOf(
+    policy("p", "targetRefs: [{kind: Service, name: api}], fallback: {service: {name: b}}"),
+  );
+  const conditions = conditionsOf({
+    trustDomain: "mesh.local",
+    catalog: catalogOf(three),
+    documents: waiting,
+  });
+  t.match(conditions.get(source)?.[1], {
+    status: "False",
+    message: "service b.default is not in the registry: there is no fallback until it is",
+  });
 });
 
 t.test("a node gets what it declared, or everything", async (t) => {
@@ -515,13 +553,7 @@ t.test("any mesh compiles to a consistent snapshot whose version is its content'
       conditionsOf(model);
       t.equal(again.version, snapshot.version);
       t.equal(canonicalJson(again), canonicalJson(snapshot));
-      const used = new Set(
-        snapshot.virtualHosts.flatMap((host) =>
-          host.routes.flatMap((item) =>
-            item.action.type === "forward" ? item.action.backends.map((backend) => backend.cluster) : [],
-          ),
-        ),
-      );
+      const used = new Set(snapshot.virtualHosts.flatMap((host) => host.routes.flatMap(clustersOf)));
       used.delete("");
       t.same(clusterNames(snapshot), [...used].sort(), "exactly the clusters that routes refer to");
     }),

@@ -3,6 +3,7 @@ import t from "tap";
 import { stringify } from "yaml";
 import { z } from "zod";
 import { documentSchemas, kinds, parseKind } from "../../../src/config/documents/document.js";
+import { routeSections } from "../../../src/config/documents/traffic-policy.js";
 import { editDistance, nearestWord } from "../../../src/config/did-you-mean.js";
 import { DocumentError } from "../../../control-plane/policy-store/document-error.js";
 import { parseDocuments } from "../../../control-plane/policy-store/parse-documents.js";
@@ -68,7 +69,7 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
   ],
   [
     targets("{kind: Service, name: a}, {kind: HTTPRoute, name: r}", "mtls: {mode: STRICT}"),
-    "f.yaml:6:9: spec.mtls: is only for kind: Service; a policy of a HTTPRoute has retry, timeouts, rateLimit",
+    `f.yaml:6:9: spec.mtls: is only for kind: Service; a policy of a HTTPRoute has ${routeSections.join(", ")}`,
   ],
   [route("matchs: []"), 'f.yaml:7:5: spec.rules.0: unknown field "matchs"; did you mean "matches"?'],
   [
@@ -246,6 +247,38 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     'f.yaml:6:16: spec.mtls.mode: unknown value "strict", expected one of STRICT, PERMISSIVE, DISABLE; did you mean "STRICT"?',
   ],
   [policy("mtls: {}"), 'f.yaml:6:9: spec.mtls: required field "mode" is missing'],
+  [
+    policy("fallback: {on: [5xx]}"),
+    "f.yaml:6:13: spec.fallback: needs one of the fields reply, service, cached",
+  ],
+  [
+    policy("fallback: {cached: {}, service: {name: b}}"),
+    "f.yaml:6:22: spec.fallback.cached: a fallback has one of reply, service, cached; it has service",
+  ],
+  [
+    policy("fallback: {on: [6xx], cached: {}}"),
+    'f.yaml:6:19: spec.fallback.on.0: unknown value "6xx", expected one of open, timeout, 5xx, connect-failure, no-endpoint, rate-limited; did you mean "5xx"?',
+  ],
+  [
+    policy("fallback: {reply: {}}"),
+    'f.yaml:6:21: spec.fallback.reply: needs the field "status", for gRPC calls "grpcStatus", or both',
+  ],
+  [
+    policy("fallback: {reply: {status: 204, body: x}}"),
+    "f.yaml:6:41: spec.fallback.reply.body: an answer with status 204 has no body",
+  ],
+  [
+    policy("fallback: {reply: {status: 200, headers: [{name: Content-Length, value: '1'}]}}"),
+    "f.yaml:6:52: spec.fallback.reply.headers.0.name: content-length belongs to the connection",
+  ],
+  [
+    policy("fallback: {reply: {status: 200, headers: [{name: x-remora-error, value: a}]}}"),
+    "f.yaml:6:52: spec.fallback.reply.headers.0.name: x-remora-error is written by the mesh",
+  ],
+  [
+    policy("fallback: {cached: {maxBytes: 999MiB}}"),
+    "f.yaml:6:33: spec.fallback.cached.maxBytes: 999MiB is over the limit of 256MiB",
+  ],
   [
     policy("retry: {bufferLimit: 64MiB}"),
     "f.yaml:6:24: spec.retry.bufferLimit: 64MiB is over the limit of 1MiB",
