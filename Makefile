@@ -42,7 +42,7 @@ soak: build ## Mixed load on a mesh that changes all the time, for SOAK_MINUTES 
 demo: build ## Show a small mesh at work, step by step (KEEP=1 leaves it running)
 	@node dist/examples/demo/demo.js
 
-example: build ## Run one of examples/: NAME=grpc, websocket or tcp-redis
+example: build ## Run one of examples/: NAME=grpc, websocket, tcp-redis, rate-limit
 	@node dist/examples/$(NAME)/$(NAME).js
 
 bench: build ## Measure Remora against other data planes, and judge its targets; 15 minutes (BENCH_SUITES, BENCH_SECONDS ...: bench/README.md)

@@ -47,6 +47,7 @@ export async function bootstrapOf(settings: SidecarSettings, terminal: Terminal)
     meta: Object.fromEntries(settings.meta),
     accessLog: { format: settings.accessLog, path: settings.accessLogFile },
     registration,
+    ...(settings.redisUrl !== undefined && { redisUrl: settings.redisUrl }),
     workers: settings.workers,
     drainTimeoutMs: settings.drainTimeout,
     drainDelayMs: settings.drainDelay,

@@ -10,9 +10,11 @@ import { LatestValue } from "./lifecycle/latest-value.js";
 import { OutboundSide } from "./outbound-side.js";
 import type { BreakerEvent } from "./policy/endpoint-breaker.js";
 import { RateLimits } from "./policy/rate-limits.js";
+import { SharedCounts } from "./policy/shared-counts.js";
 import { DataPlane } from "./proxy/data-plane.js";
 import { InboundRules, prepareRules } from "./proxy/inbound-rules.js";
 import type { Listen } from "./proxy/listener.js";
+import { RedisStore } from "./redis/redis-store.js";
 import { SidecarTelemetry } from "./sidecar-telemetry.js";
 import type { Log, Missing } from "./sidecar.js";
 import { watchEventLoop } from "./telemetry/event-loop.js";
@@ -45,6 +47,7 @@ export class TrafficSide implements Traffic {
   readonly #telemetry: SidecarTelemetry;
   readonly #plane: DataPlane;
   readonly #rules: InboundRules;
+  readonly #redis: RedisStore | undefined;
   readonly #inbound: InboundSide;
   readonly #outbound: OutboundSide;
   readonly #eventLoop: { close(): void };
@@ -77,9 +80,16 @@ export class TrafficSide implements Traffic {
       }),
     });
     telemetry.exposeClusters(() => this.#plane.clusters());
+    this.#redis = redisOf(options, telemetry.metrics, wheel);
     this.#rules = new InboundRules([
       // Outermost: what is refused costs nothing else.
-      new RateLimits({ clock, metrics: telemetry.metrics }),
+      new RateLimits({
+        clock,
+        metrics: telemetry.metrics,
+        counts: this.#redis === undefined ? undefined : new SharedCounts(this.#redis, trustDomain),
+        onUnshared: ({ name, source, onUnavailable }) =>
+          log("warn", "limit of scope global without --redis-url", { limit: name, source, onUnavailable }),
+      }),
     ]);
     const parts = { plane: this.#plane, rules: this.#rules, telemetry, wheel };
     const side = { ...options, identity, trustDomain, ...parts };
@@ -154,6 +164,7 @@ export class TrafficSide implements Traffic {
     this.#outbound.close();
     this.#eventLoop.close();
     this.#plane.close();
+    this.#redis?.close();
     await this.#telemetry.close();
   }
 
@@ -167,4 +178,26 @@ export class TrafficSide implements Traffic {
       forMs: Math.round(forMs),
     });
   }
+}
+
+/** Connects only when something that is configured needs it. */
+function redisOf(
+  { bootstrap: { redisUrl: url }, clock, log }: TrafficSideOptions,
+  metrics: Metrics,
+  wheel: TimerWheel,
+): RedisStore | undefined {
+  if (url === undefined) return undefined;
+  const { host } = new URL(url);
+  const up = metrics.redisUp.cell({});
+  return new RedisStore({
+    url,
+    clock,
+    wheel,
+    onState: (isUp, reason) => {
+      up.value = isUp ? 1 : 0;
+      if (isUp) log("info", "Redis answers", { host });
+      else log("warn", "no answer from Redis: what is counted there goes by onUnavailable", { host, reason });
+    },
+    onFailure: (failure) => void metrics.redisFailures.cell({ failure }).value++,
+  });
 }

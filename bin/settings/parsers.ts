@@ -77,6 +77,21 @@ export function url(value: string): string {
   throw new Error(`${quote(value)} is no address; write it like http://127.0.0.1:8500`);
 }
 
+/** A redis or rediss URL. The error does not show it: it may hold a password. */
+export function redisUrl(value: string): string {
+  const parsed = URL.canParse(value) ? new URL(value) : undefined;
+  if (parsed !== undefined && /^rediss?:$/.test(parsed.protocol) && parsed.hostname !== "") return value;
+  throw new Error("is no address of Redis; write it like redis://127.0.0.1:6379");
+}
+
+/** Throws for a URL with a password: every user of the machine can read command lines. */
+export function noPassword(value: string): void {
+  if (!URL.canParse(value) || new URL(value).password === "") return;
+  throw new Error(
+    "holds a password, which every user of this machine could read; put it where others cannot",
+  );
+}
+
 /** An IP literal. */
 export function ipAddress(value: string): string {
   if (isIP(value) !== 0) return value;

@@ -26,7 +26,7 @@ export async function resolveSettings<S extends Settings>(settings: S, sources: 
   const file = await openFile(settings, sources);
   const values = Object.entries(settings).map(([key, setting]) => [
     key,
-    readSetting(key, setting, given(key, setting, sources, file)),
+    readSetting(key, setting, given(key, setting, sources, file), sources.flags.get(key)),
   ]);
   return Object.fromEntries(values) as Values<S>;
 }
@@ -59,8 +59,14 @@ function given(key: string, setting: Setting<unknown>, { flags, env }: Sources, 
   return file.get(key) ?? { texts: undefined, place };
 }
 
-function readSetting(key: string, setting: Setting<unknown>, { texts, place }: Given): unknown {
+function readSetting(
+  key: string,
+  setting: Setting<unknown>,
+  { texts, place }: Given,
+  flags: readonly string[] = [],
+): unknown {
   try {
+    flags.forEach((text) => checkFlag(key, setting, text));
     return setting.read(texts);
   } catch (error: unknown) {
     if (error instanceof MissingSetting) {
@@ -69,5 +75,13 @@ function readSetting(key: string, setting: Setting<unknown>, { texts, place }: G
       throw new UsageError(flagOf(key), `is missing; give ${flag}${others}`);
     }
     throw new UsageError(place, messageOf(error), { cause: error });
+  }
+}
+
+function checkFlag(key: string, { checkFlag: check }: Setting<unknown>, text: string): void {
+  try {
+    check?.(text);
+  } catch (error: unknown) {
+    throw new Error(`${messageOf(error)}: ${environmentOf(key)} or "${key}:" in --config`, { cause: error });
   }
 }

@@ -16,6 +16,8 @@ export interface Setting<V> {
   readonly isFlagOnly: boolean;
   /** Values that shells can complete. */
   readonly choices: readonly string[];
+  /** Throws for what may stand in the environment or the file, but not on the command line. */
+  readonly checkFlag: ((text: string) => void) | undefined;
   /** The value of the texts given; undefined = none were. Throws Error with cause and fix, without the place. */
   read(texts: readonly string[] | undefined): V;
 }
@@ -37,6 +39,7 @@ export interface Wording {
   readonly help: string;
   readonly short?: string;
   readonly isFlagOnly?: boolean;
+  readonly checkFlag?: (text: string) => void;
 }
 
 /** Nobody gave a value that has no default. */
@@ -99,13 +102,14 @@ export function environmentOf(key: string): string {
 }
 
 function base(kind: Setting<unknown>["kind"], wording: Wording, parse?: Parse<unknown>) {
-  const { placeholder, help, short, isFlagOnly = false } = wording;
+  const { placeholder, help, short, isFlagOnly = false, checkFlag } = wording;
   return {
     kind,
     placeholder,
     help,
     short,
     isFlagOnly,
+    checkFlag,
     defaultText: undefined,
     choices: parse?.choices ?? [],
   };

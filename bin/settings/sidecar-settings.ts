@@ -79,6 +79,12 @@ export const sidecarSettings = {
     placeholder: "FILE",
     help: "where it goes; - is standard output",
   }),
+  redisUrl: optional(parse.redisUrl, {
+    placeholder: "URL",
+    help: "Redis that instances count in together, like redis://10.0.0.5:6379; one with a password only in the environment or --config",
+    checkFlag: parse.noPassword,
+    defaultText: "none",
+  }),
   workers: defaulted(parse.wholeNumber(1, 64), "1", {
     placeholder: "N",
     help: "processes that carry the traffic, 1 to 64; one per processor core that is free for it",

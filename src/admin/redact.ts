@@ -3,12 +3,15 @@ const secretName =
   /key_?pem|private_?key|api[-_]?key|secret|password|passwd|token|authorization|credential|cookie/i;
 /** Anything that looks like private key material, wherever it stands. */
 const privateKey = /-----BEGIN [A-Z ]*PRIVATE KEY-----/;
+/** The password of a URL. */
+const urlPassword = /^([a-z][a-z0-9+.-]*:\/\/[^/?#:@]*:)[^/?#]*@/i;
 const maxDepth = 64;
 const hidden = "[redacted]";
 
 /** JSON data with private keys, tokens and passwords replaced by "[redacted]"; Maps become objects. Never changes its input. */
 export function redact(value: unknown, depth = 0): unknown {
-  if (typeof value === "string") return privateKey.test(value) ? hidden : value;
+  if (typeof value === "string")
+    return privateKey.test(value) ? hidden : value.replace(urlPassword, `$1${hidden}@`);
   if (typeof value !== "object" || value === null) return value;
   if (depth >= maxDepth) return "[too deep]";
   if (Array.isArray(value)) {

@@ -33,6 +33,8 @@ export interface Bootstrap {
   readonly accessLog: AccessLogConfig;
   /** Processes that carry the traffic, 1 to 64; absent or 1: this process does. */
   readonly workers?: number;
+  /** redis://[user:password@]host[:port][/database], or rediss:// for TLS: what instances count together. */
+  readonly redisUrl?: string;
   /** Who tells peers about this instance. */
   readonly registration: RegistrationConfig;
   /** Longest wait for requests under way when draining, milliseconds. */

@@ -9,10 +9,14 @@ import { type BucketSize, TokenBuckets } from "./token-buckets.js";
 const maxKeys = 10_000;
 /** Refusals kept ready, one per waiting time. */
 const maxRefusals = 256;
+/** A closed limit may open at any moment; this keeps callers from hurrying. */
+const closedWaitMs = 1000;
 
 export interface LimiterMeters {
   readonly admitted: Counter;
   readonly limited: Counter;
+  /** Requests that a shared limit judged without the store. */
+  readonly unavailable: Counter;
 }
 
 /** One limit at run time. Its buckets outlive changes of its numbers. */
@@ -23,6 +27,8 @@ export class Limiter {
   #keyOf: KeyOf;
   /** Made once per waiting time: under a flood, a stack trace for each request would add to the load. */
   readonly #refusals = new Map<number, ProxyError>();
+  #closedToHttp: ProxyError | undefined;
+  #closedToGrpc: ProxyError | undefined;
 
   constructor(config: RateLimitConfig, meters: LimiterMeters) {
     this.meters = meters;
@@ -44,6 +50,8 @@ export class Limiter {
     this.#keyOf = keyOf(config.keys);
     this.buckets.configure(sizeOf(config));
     this.#refusals.clear();
+    this.#closedToHttp = undefined;
+    this.#closedToGrpc = undefined;
   }
 
   /** Its item in RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers): a window of less than a second cannot be said. */
@@ -67,18 +75,32 @@ export class Limiter {
     const known = this.#refusals.get(key);
     if (known !== undefined) return known;
     if (this.#refusals.size >= maxRefusals) this.#refusals.clear();
-    const headers = ["ratelimit-policy", policy, "ratelimit", this.stateItem(0, waitMs)];
-    if (this.#config.retryAfter) {
-      if (isGrpc) headers.push("grpc-retry-pushback-ms", `${pushbackMs}`);
-      else headers.push("retry-after", `${Math.ceil(waitMs / 1000)}`);
-    }
-    const { status } = this.#config;
-    const made = new ProxyError("rate_limited", this.#text(), { headers, status });
+    const made = this.#made(this.#text, isGrpc ? pushbackMs : waitMs, isGrpc, policy);
     this.#refusals.set(key, made);
     return made;
   }
 
-  #text(): string {
+  /** What every request is told while the shared count cannot be asked and the document says closed. */
+  closed(isGrpc: boolean, policy: string): ProxyError {
+    const known = isGrpc ? this.#closedToGrpc : this.#closedToHttp;
+    if (known !== undefined) return known;
+    const text = `${this.#text}: Redis cannot be asked, onUnavailable=closed`;
+    const made = this.#made(text, closedWaitMs, isGrpc, policy);
+    if (isGrpc) this.#closedToGrpc = made;
+    else this.#closedToHttp = made;
+    return made;
+  }
+
+  #made(text: string, waitMs: number, isGrpc: boolean, policy: string): ProxyError {
+    const headers = ["ratelimit-policy", policy, "ratelimit", this.stateItem(0, waitMs)];
+    if (this.#config.retryAfter) {
+      if (isGrpc) headers.push("grpc-retry-pushback-ms", `${waitMs}`);
+      else headers.push("retry-after", `${Math.ceil(waitMs / 1000)}`);
+    }
+    return new ProxyError("rate_limited", text, { headers, status: this.#config.status });
+  }
+
+  get #text(): string {
     const { name, requests, perMs, burst, keys, source } = this.#config;
     const each = keys.map((key) => (key.type === "header" ? key.name : "caller")).join(" and ");
     const rate = `${requests} requests per ${formatDuration(perMs)}${each === "" ? "" : ` for each ${each}`}`;

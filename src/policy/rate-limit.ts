@@ -9,14 +9,16 @@ import type { Bucket } from "./token-buckets.js";
 
 /**
  * Lets a request pass when every limit has a token for it, and takes the tokens only then. Tells callers what is left
- * (draft-ietf-httpapi-ratelimit-headers).
+ * (draft-ietf-httpapi-ratelimit-headers). All limits count in this process.
  */
 export function rateLimit(limiters: readonly Limiter[], clock: Clock): Layer {
-  const policy = limiters.map((limiter) => limiter.policyItem).join(", ");
+  const policy = policyOf(limiters);
   return (inner) => ({
     call(request, reply) {
       const admission = admit(limiters, request, clock.monotonicMs());
-      if (admission.isAdmitted) return inner.call(request, new LimitedReply(reply, policy, admission.state));
+      if (admission.isAdmitted) {
+        return inner.call(request, new LimitedReply(reply, policy, admission.states.join(", ")));
+      }
       const { by, waitMs } = admission;
       reply.end(by.refusal(waitMs, request.isGrpc, policy));
       return endedCall;
@@ -24,37 +26,56 @@ export function rateLimit(limiters: readonly Limiter[], clock: Clock): Layer {
   });
 }
 
-export type Admission =
-  /** `state`: value of RateLimit. */
-  | { readonly isAdmitted: true; readonly state: string }
-  /** Of several limits without a token, the one whose token comes last. */
-  | { readonly isAdmitted: false; readonly by: Limiter; readonly waitMs: number };
+/** Value of RateLimit-Policy. */
+export function policyOf(limiters: readonly Limiter[]): string {
+  return limiters.map((limiter) => limiter.policyItem).join(", ");
+}
+
+export type Admission = Admitted | Refusal;
+
+export interface Admitted {
+  readonly isAdmitted: true;
+  /** Items of RateLimit. */
+  readonly states: readonly string[];
+  /** What was taken from, for whoever refuses the request after all. */
+  readonly buckets: readonly Bucket[];
+}
+
+/** Of several limits without a token, the one whose token comes last. */
+export interface Refusal {
+  readonly isAdmitted: false;
+  readonly by: Limiter;
+  readonly waitMs: number;
+}
 
 /** Asks the buckets of this process, and takes a token of each when all have one. */
 export function admit(limiters: readonly Limiter[], request: RequestContext, nowMs: number): Admission {
-  const found: Bucket[] = [];
-  let by: Limiter | undefined;
-  let longestMs = 0;
-  for (const limiter of limiters) {
-    const bucket = limiter.buckets.at(limiter.keyOf(request), nowMs);
-    found.push(bucket);
-    const waitMs = limiter.buckets.waitMs(bucket);
-    if (waitMs === 0) continue;
-    limiter.meters.limited.value++;
-    if (waitMs <= longestMs) continue;
-    longestMs = waitMs;
-    by = limiter;
-  }
-  if (by !== undefined) return { isAdmitted: false, by, waitMs: longestMs };
-  let state = "";
-  limiters.forEach((limiter, i) => {
-    const bucket = found[i] as Bucket;
+  const buckets = limiters.map((limiter) => limiter.buckets.at(limiter.keyOf(request), nowMs));
+  const refusal = judge(
+    limiters,
+    limiters.map((limiter, i) => limiter.buckets.waitMs(buckets[i] as Bucket)),
+  );
+  if (refusal !== undefined) return refusal;
+  const states = limiters.map((limiter, i) => {
+    const bucket = buckets[i] as Bucket;
     limiter.buckets.take(bucket);
-    limiter.meters.admitted.value++;
-    const item = limiter.stateItem(bucket.tokens, limiter.buckets.waitMs(bucket));
-    state = state === "" ? item : `${state}, ${item}`;
+    return limiter.stateItem(bucket.tokens, limiter.buckets.waitMs(bucket));
   });
-  return { isAdmitted: true, state };
+  return { isAdmitted: true, states, buckets };
+}
+
+/** Counts what each limit says; undefined when all have a token. @param waitsMs in the order of the limits. */
+export function judge(limiters: readonly Limiter[], waitsMs: readonly number[]): Refusal | undefined {
+  let longest = -1;
+  waitsMs.forEach((waitMs, i) => {
+    if (waitMs === 0) return;
+    (limiters[i] as Limiter).meters.limited.value++;
+    if (longest < 0 || waitMs > (waitsMs[longest] as number)) longest = i;
+  });
+  const by = limiters[longest];
+  if (by !== undefined) return { isAdmitted: false, by, waitMs: waitsMs[longest] as number };
+  for (const { meters } of limiters) meters.admitted.value++;
+  return undefined;
 }
 
 /** Adds to the head what the caller may know of its limits. */
@@ -74,7 +95,8 @@ export class LimitedReply implements Reply {
   }
 
   head(head: ResponseHead, body: BodySource | null): void {
-    head.headers.push("ratelimit-policy", this.#policy, "ratelimit", this.#state);
+    head.headers.push("ratelimit-policy", this.#policy);
+    if (this.#state !== "") head.headers.push("ratelimit", this.#state);
     this.#reply.head(head, body);
   }
 

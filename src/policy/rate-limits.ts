@@ -5,10 +5,16 @@ import type { Metrics } from "../telemetry/metrics.js";
 import type { Clock } from "../time/clock.js";
 import { Limiter } from "./limiter.js";
 import { rateLimit } from "./rate-limit.js";
+import type { SharedCounts } from "./shared-counts.js";
+import { sharedRateLimit } from "./shared-rate-limit.js";
 
 export interface RateLimitsOptions {
   readonly clock: Clock;
   readonly metrics: Metrics;
+  /** What all instances count together; undefined: this sidecar has no Redis. */
+  readonly counts: SharedCounts | undefined;
+  /** A limit that all should count together, on a sidecar without Redis. */
+  readonly onUnshared: (limit: RateLimitConfig) => void;
 }
 
 /** The rate limits of the inbound side, by name: their buckets outlive every push that still has the limit. */
@@ -25,12 +31,11 @@ export class RateLimits {
   /** The layer of a rule, if it has limits. */
   layers({ rateLimits }: InboundRule): readonly Layer[] {
     if (rateLimits === undefined) return [];
-    return [
-      rateLimit(
-        rateLimits.map((config) => this.#limiter(config)),
-        this.#options.clock,
-      ),
-    ];
+    const { clock, counts } = this.#options;
+    const limiters = rateLimits.map((config) => this.#limiter(config));
+    if (rateLimits.every(({ scope }) => scope === "local")) return [rateLimit(limiters, clock)];
+    counts?.start();
+    return [sharedRateLimit(limiters, { clock, counts })];
   }
 
   /** Forgets the limits that nobody asked for since the last time. */
@@ -43,19 +48,26 @@ export class RateLimits {
   #limiter(config: RateLimitConfig): Limiter {
     const known = this.#asked.get(config.name) ?? this.#limiters.get(config.name);
     const limiter = known ?? this.#made(config);
+    if (config.scope === "global" && known?.config.scope !== "global" && this.#options.counts === undefined)
+      this.#options.onUnshared(config);
     if (known !== undefined) limiter.configure(config);
     this.#asked.set(config.name, limiter);
     return limiter;
   }
 
   #made(config: RateLimitConfig): Limiter {
-    const { rateLimitRequests } = this.#options.metrics;
+    const { rateLimitRequests, rateLimitUnavailable } = this.#options.metrics;
     const cell = (result: string) => rateLimitRequests.cell({ limit: config.name, result });
-    return new Limiter(config, { admitted: cell("admitted"), limited: cell("limited") });
+    return new Limiter(config, {
+      admitted: cell("admitted"),
+      limited: cell("limited"),
+      unavailable: rateLimitUnavailable.cell({ limit: config.name }),
+    });
   }
 
-  #forget({ name }: RateLimitConfig): void {
-    const { rateLimitRequests } = this.#options.metrics;
-    for (const result of ["admitted", "limited"]) rateLimitRequests.remove({ limit: name, result });
+  #forget({ name: limit }: RateLimitConfig): void {
+    const { rateLimitRequests, rateLimitUnavailable } = this.#options.metrics;
+    for (const result of ["admitted", "limited"]) rateLimitRequests.remove({ limit, result });
+    rateLimitUnavailable.remove({ limit });
   }
 }

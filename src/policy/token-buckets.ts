@@ -70,6 +70,11 @@ export class TokenBuckets {
     bucket.tokens = Math.max(0, bucket.tokens - 1);
   }
 
+  /** Undoes a `take`. */
+  giveBack(bucket: Bucket): void {
+    bucket.tokens = Math.min(this.#size.burst, bucket.tokens + 1);
+  }
+
   #fill(bucket: Bucket, nowMs: number): void {
     const { requests, perMs, burst } = this.#size;
     const elapsedMs = Math.max(0, nowMs - bucket.atMs);

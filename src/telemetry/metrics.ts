@@ -306,6 +306,11 @@ export class Metrics {
     help: "Requests that a rate limit of the service judged, by limit and result (admitted, limited).",
     labels: ["limit", "result"],
   });
+  readonly rateLimitUnavailable = new CounterFamily({
+    name: "remora_rate_limit_unavailable_total",
+    help: "Requests that a limit of scope global judged by its onUnavailable, without Redis.",
+    labels: ["limit"],
+  });
   readonly redisUp = gauge("remora_redis_up", "1 while Redis answers; 0 also while nothing needs it.", "min");
   readonly redisFailures = new CounterFamily({
     name: "remora_redis_failures_total",

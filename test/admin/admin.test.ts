@@ -345,6 +345,7 @@ t.test("redaction finds secrets wherever they are", async (t) => {
     redact({
       a: [{ PrivateKey: "x", private_key: "y", apiKey: "z", password: "", key: "not secret", tokens: 3 }],
       list: ["a", keyPem],
+      urls: ["redis://u:p%40@h:1/2", "rediss://:p@h", "redis://h:6379/0", "http://h/a:b@c"],
       pair: ["cookie", "a=b"],
       authorization: { rules: ["kept"] },
       nothing: null,
@@ -361,6 +362,7 @@ t.test("redaction finds secrets wherever they are", async (t) => {
         },
       ],
       list: ["a", "[redacted]"],
+      urls: ["redis://u:[redacted]@h:1/2", "rediss://:[redacted]@h", "redis://h:6379/0", "http://h/a:b@c"],
       pair: ["cookie", "[redacted]"],
       authorization: { rules: ["kept"] },
       nothing: null,

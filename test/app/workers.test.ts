@@ -3,6 +3,7 @@ import { once } from "node:events";
 import http, { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import net, { type AddressInfo } from "node:net";
 import path from "node:path";
+import fc from "fast-check";
 import t, { type Test } from "tap";
 import type { ClusterView, EndpointView } from "../../src/admin/admin-view.js";
 import { mergeClusters } from "../../src/admin/merge-clusters.js";
@@ -12,6 +13,7 @@ import { Metrics } from "../../src/telemetry/metrics.js";
 import { shareOf } from "../../src/workers/share.js";
 import { spread } from "../../src/workers/spread.js";
 import { WorkerMetrics } from "../../src/workers/worker-metrics.js";
+import { arbitrarySnapshot } from "../support/arbitrary-snapshot.js";
 import { call } from "../support/http-load.js";
 import { parsePrometheusText } from "../support/prometheus-text.js";
 import { snapshotTo, startFromDisk, temporaryFolder, type KitSidecar } from "../support/sidecar-kit.js";
@@ -314,6 +316,13 @@ t.test("limits of the service are divided, and the parts make the whole", async 
   }
   const unlimited = { ...snapshot, inbound: { ...snapshot.inbound, maxRequests: 0 } };
   t.equal(shareOf(unlimited, { worker: 1, count: 4 }).inbound.maxRequests, 0, "0 = no limit stays so");
+  const [inbound] = fc
+    .sample(arbitrarySnapshot, { numRuns: 50, seed: 1 })
+    .map((each) => each.inbound)
+    .filter(({ rules }) => rules?.[0]?.rateLimits !== undefined);
+  const limited = { ...snapshot, inbound: inbound ?? snapshot.inbound };
+  const { rules } = shareOf(limited, { worker: 2, count: 4 }).inbound;
+  t.match(rules?.[0]?.rateLimits, [{ ...inbound?.rules?.[0]?.rateLimits?.[0], processes: 4 }]);
 });
 
 t.test("who takes a connection", async (t) => {

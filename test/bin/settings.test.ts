@@ -103,6 +103,33 @@ t.test("flag, then environment, then file, then default", async (t) => {
   t.equal(fromEnvironment.drainTimeout, 3000, "the file itself may come from the environment");
 });
 
+t.test("a password is taken from environment and file, never from the command line", async (t) => {
+  const secret = "redis://:secret@127.0.0.1:6379";
+  const given = (value: string, env = {}) =>
+    resolveSettings(sidecarSettings, {
+      flags: flags({ ...needed, ...(value && { redisUrl: [value] }) }),
+      env,
+    });
+  t.equal((await given("redis://127.0.0.1:6379/1")).redisUrl, "redis://127.0.0.1:6379/1");
+  t.equal((await given("", { REMORA_REDIS_URL: secret })).redisUrl, secret);
+  const config = [path.join(t.testdir({ "remora.yaml": `redisUrl: ${secret}\n` }), "remora.yaml")];
+  const fromFile = await resolveSettings(sidecarSettings, { flags: flags({ ...needed, config }), env: {} });
+  t.equal(fromFile.redisUrl, secret);
+  for (const [value, message] of [
+    [secret, /^--redis-url: holds a password.*: REMORA_REDIS_URL or "redisUrl:" in --config$/],
+    ["http://:secret@h", /^--redis-url: holds a password/],
+    ["http://h", /^--redis-url: is no address of Redis; write it like redis:/],
+    ["redis:", /is no address of Redis/],
+  ] as const) {
+    const error: unknown = await given(value).then(
+      () => undefined,
+      (cause: unknown) => cause,
+    );
+    t.match(error, { name: "UsageError", message });
+    t.notMatch((error as Error).message, "secret");
+  }
+});
+
 t.test("a mistake is told with its place and its fix", async (t) => {
   const dir = t.testdir({});
   const file = path.join(dir, "remora.yaml");

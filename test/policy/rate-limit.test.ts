@@ -26,7 +26,11 @@ const limitConfig = (changes: Partial<RateLimitConfig> = {}): RateLimitConfig =>
   ...changes,
 });
 const limiterOf = (changes: Partial<RateLimitConfig> = {}): Limiter =>
-  new Limiter(limitConfig(changes), { admitted: new Counter(), limited: new Counter() });
+  new Limiter(limitConfig(changes), {
+    admitted: new Counter(),
+    limited: new Counter(),
+    unavailable: new Counter(),
+  });
 
 /** Takes a token if there is one. */
 function isTaken(buckets: TokenBuckets, key: string, nowMs: number): boolean {

@@ -28,7 +28,9 @@ const ruleAt = (path: string, limit: string, burst: number): InboundRule => ({
 
 function start() {
   const metrics = new Metrics();
-  const rules = new InboundRules([new RateLimits({ clock: new FakeClock(), metrics })]);
+  const rules = new InboundRules([
+    new RateLimits({ clock: new FakeClock(), metrics, counts: undefined, onUnshared: () => undefined }),
+  ]);
   const app = new ScriptedService();
   const service = rules.layer(app);
   const send = (target: string): string => {

@@ -121,7 +121,7 @@ const rateLimit = fc.record({
   per: fc.constantFrom("1s", "250ms"),
   burst: optional(fc.integer({ min: 1, max: 9 })),
   key: optional(fc.constantFrom([], [{ header: "X-Key" }], [{ sourceIdentity: true }, { header: "x-a" }])),
-  scope: optional(fc.constant("local")),
+  scope: optional(fc.constantFrom("local", "global")),
 });
 const routeLevel = {
   retry: optional(

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { choice, headerName, limit, notSupported, positiveDuration } from "./field.js";
+import { choice, headerName, limit, positiveDuration } from "./field.js";
 
 const Key = z.strictObject({
   header: headerName().optional().describe("Each value of this header has a bucket of its own."),
@@ -24,10 +24,14 @@ const RateLimit = z.strictObject({
     .describe(
       "What requests are told apart by; all together name one bucket. One bucket for all when absent.",
     ),
-  scope: choice(["local"], ["global"])
+  scope: choice(["local", "global"])
     .optional()
-    .describe("local: each instance of the service counts for itself."),
-  onUnavailable: notSupported(),
+    .describe("local: each instance of the service counts for itself. global: all count together, in Redis."),
+  onUnavailable: choice(["local", "open", "closed"])
+    .optional()
+    .describe(
+      "With scope global, while Redis cannot be asked. local: each instance counts for itself. open: all pass. closed: none does.",
+    ),
   response: z
     .strictObject({
       status: z

@@ -219,6 +219,10 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
   [policy("rateLimit: 5"), "f.yaml:6:14: spec.rateLimit: expected a map or a list, found the number 5"],
   [policy("rateLimit: []"), "f.yaml:6:14: spec.rateLimit: must hold at least one limit"],
   [
+    policy("rateLimit: {requests: 1, per: 1s, onUnavailable: open}"),
+    "f.yaml:6:52: spec.rateLimit.onUnavailable: is only for scope: global; a local limit asks nobody",
+  ],
+  [
     policy("rateLimit: {requests: 0, per: 0s}"),
     "f.yaml:6:25: spec.rateLimit.requests: must be at least 1\nf.yaml:6:33: spec.rateLimit.per: must be longer than 0s",
   ],

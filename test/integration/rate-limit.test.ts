@@ -1,0 +1,93 @@
+/** Real processes: two instances of a service that count in one Redis, which goes away and comes back. */
+import t from "tap";
+import { skipWithout, startRedis } from "../support/brokers.js";
+import { metric, startMesh } from "../support/cli-mesh.js";
+import { until } from "../support/until.js";
+import { freePort } from "../support/sidecar-kit.js";
+
+const policy = `
+apiVersion: remora.mesh/v1
+kind: TrafficPolicy
+metadata: { name: api }
+spec:
+  targetRefs: [{ kind: Service, name: api }]
+  loadBalancer: { policy: round_robin }
+  rateLimit:
+    - { requests: 1, per: 1h, burst: 10, key: [{ header: x-key }], scope: global }
+    - { requests: 1, per: 1h, burst: 4, key: [{ header: x-own }] }
+`;
+
+t.test("two instances share a limit", { skip: skipWithout("redis-server") }, async (t) => {
+  const redisPort = await freePort();
+  const redis = await startRedis(t, redisPort);
+  const mesh = await startMesh(t);
+  const web = await mesh.join({ name: "web", service: "web", upstreams: ["api"] });
+  const flags = ["--redis-url", `redis://127.0.0.1:${redisPort}`];
+  const apis = [
+    await mesh.join({ name: "api-1", service: "api", flags }),
+    await mesh.join({ name: "api-2", service: "api", flags }),
+  ];
+  await mesh.untilKnown(web, "api", apis);
+  const port = web.upstreams.get("api") ?? 0;
+  const send = async (key: string, own = `${Math.random()}`) => {
+    const response = await fetch(`http://127.0.0.1:${port}/`, { headers: { "x-key": key, "x-own": own } });
+    const of = (name: string): string => response.headers.get(name) ?? "";
+    return { status: response.status, body: await response.text(), of };
+  };
+  /** How many of `count` requests one after the other passed, and how long the slowest took. */
+  const sendMany = async (key: string, count: number) => {
+    let passed = 0;
+    let slowestMs = 0;
+    for (let n = 0; n < count; n++) {
+      const startedMs = performance.now();
+      const { status } = await send(key);
+      slowestMs = Math.max(slowestMs, performance.now() - startedMs);
+      if (status === 200) passed++;
+      else t.equal(status, 429);
+    }
+    return { passed, slowestMs };
+  };
+  /** Requests that had to be judged without Redis. */
+  const unshared = async (): Promise<number> => {
+    const name = "remora_rate_limit_unavailable_total";
+    const values = await Promise.all(apis.map(({ admin }) => metric(admin, name)));
+    return values.reduce((sum, value) => sum + value, 0);
+  };
+  /** Ten of both together; on a machine that stood still for 50 ms one more for each answer that came too late. */
+  const isShared = async (key: string): Promise<boolean> => {
+    const late = await unshared();
+    const { passed } = await sendMany(key, 24);
+    return passed >= 10 && passed <= 10 + (await unshared()) - late;
+  };
+  const isUp = async (value: number): Promise<boolean> => {
+    const values = await Promise.all(apis.map(({ admin }) => metric(admin, "remora_redis_up", {})));
+    return values.every((each) => each === value);
+  };
+
+  t.equal(await isUp(0), true, "nothing needs Redis yet");
+  await mesh.apply(policy);
+  await until("both instances at Redis", () => isUp(1));
+  t.ok(await isShared("a"), "ten of both together");
+  const refused = await send("a");
+  t.equal(refused.of("x-remora-error"), "rate_limited");
+  t.match(
+    refused.body,
+    /limit service api\.default #1: 1 requests per 1h for each x-key, burst=10, source=TrafficPolicy\/default\/api/,
+  );
+  t.match(refused.of("retry-after"), /^3[56]\d\d$/);
+  t.equal((await sendMany("b", 3)).passed, 3, "another key has its own ten");
+  const own = await Promise.all(Array.from({ length: 12 }, (_, n) => send(`own ${n}`, "o")));
+  t.equal(own.filter(({ status }) => status === 200).length, 8, "four of each instance");
+
+  redis.kill("SIGKILL");
+  await until("both instances without Redis", () => isUp(0));
+  const before = await unshared();
+  const alone = await sendMany("c", 30);
+  t.equal(alone.passed, 20, "each instance counts for itself");
+  t.ok(alone.slowestMs < 1000, `the slowest took ${Math.round(alone.slowestMs)} ms`);
+  t.equal((await unshared()) - before, 30, "and says so");
+
+  await startRedis(t, redisPort);
+  await until("both instances at Redis again", () => isUp(1));
+  t.ok(await isShared("d"), "together again");
+});
