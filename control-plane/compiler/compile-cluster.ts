@@ -5,6 +5,7 @@ import type { RetryBudgetSpec } from "../../src/config/documents/retry-budget.js
 import type { TrafficPolicySpec } from "../../src/config/documents/traffic-policy.js";
 import { compileBreaker } from "./compile-breaker.js";
 import { compileLocality } from "./compile-locality.js";
+import { compileLoadBalancer } from "./compile-load-balancer.js";
 import { type MeshIndex, protocolOf } from "./mesh-index.js";
 import { milliseconds } from "./milliseconds.js";
 import { splitServiceKey } from "./service-name.js";
@@ -25,11 +26,7 @@ export function compileCluster(index: MeshIndex, key: string): ClusterConfig {
     identities: [`spiffe://${index.trustDomain}/ns/${namespace}/svc/${service}`],
     protocol: protocolOf(index, key),
     mtlsMode: mtlsModeOf(index, key),
-    loadBalancer: {
-      policy: spec.loadBalancer?.policy ?? clusterDefaults.loadBalancer.policy,
-      panicThresholdPercent:
-        spec.loadBalancer?.locality?.panicThreshold ?? clusterDefaults.loadBalancer.panicThresholdPercent,
-    },
+    loadBalancer: compileLoadBalancer(spec.loadBalancer ?? {}),
     ...compileLocality(spec.loadBalancer),
     connectTimeoutMs: milliseconds(pool.connectTimeout, clusterDefaults.connectTimeoutMs),
     maxRequests: pool.maxRequests ?? clusterDefaults.maxRequests,

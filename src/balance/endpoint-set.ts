@@ -2,13 +2,13 @@ import type { ClusterConfig, EndpointConfig, MtlsMode } from "../config/snapshot
 import type { Endpoint, Picker } from "../stack/endpoint.js";
 import type { Counter } from "../telemetry/cells.js";
 import type { Clock } from "../time/clock.js";
-import { pickers } from "./picker.js";
+import { makePicker } from "./picker.js";
 import { zoneAware, type ZonePicks } from "./zone-aware.js";
 
 export interface EndpointSetOptions<E extends Endpoint> {
   /** Makes the endpoint of an address that is new to the cluster. `key` is its identity over updates. */
   create(key: string, config: EndpointConfig): E;
-  readonly random: Clock["random"];
+  readonly clock: Pick<Clock, "random" | "monotonicMs">;
   /** Counts picks that ignored ejection. Asked for when a picker is made. */
   readonly panics: Counter;
   /** The caller's own zone; absent or "": not known, and zones do not matter. */
@@ -95,7 +95,7 @@ export class EndpointSet<E extends Endpoint> {
       const known = leaving.get(key);
       if (known === undefined) {
         isChanged = true;
-        next.set(key, this.#options.create(key, config));
+        next.set(key, this.#make(key, config));
         continue;
       }
       leaving.delete(key);
@@ -127,12 +127,20 @@ export class EndpointSet<E extends Endpoint> {
     for (const endpoint of endpoints) endpoint.transport.close();
   }
 
+  /** An endpoint that joins others warms up beside them; those that come first are all alike. */
+  #make(key: string, config: EndpointConfig): E {
+    const made = this.#options.create(key, config);
+    if (this.#endpoints.length > 0) made.warmingSinceMs = this.#options.clock.monotonicMs();
+    return made;
+  }
+
   #buildPicker(): Picker<E> {
     const { loadBalancer, locality } = this.#balance;
-    const { panics, random, zone = "", zonePicks } = this.#options;
-    const { policy, panicThresholdPercent } = loadBalancer;
+    const { panics, clock, zone = "", zonePicks } = this.#options;
+    const { panicThresholdPercent } = loadBalancer;
+    const random = (): number => clock.random();
     const build = (endpoints: readonly E[], thresholdPercent: number): Picker<E> =>
-      pickers[policy](endpoints, { thresholdPercent, panics }, random);
+      makePicker(endpoints, { loadBalancer, panic: { thresholdPercent, panics }, random });
     if (locality === undefined || zone === "" || zonePicks === undefined)
       return build(this.#endpoints, panicThresholdPercent);
     const { spilloverPercent } = locality;
@@ -143,10 +151,9 @@ export class EndpointSet<E extends Endpoint> {
 
 function sameBalance(a: BalanceConfig, b: BalanceConfig): boolean {
   return (
-    a.loadBalancer.policy === b.loadBalancer.policy &&
-    a.loadBalancer.panicThresholdPercent === b.loadBalancer.panicThresholdPercent &&
+    a.mtlsMode === b.mtlsMode &&
     a.locality?.spilloverPercent === b.locality?.spilloverPercent &&
-    a.mtlsMode === b.mtlsMode
+    JSON.stringify(a.loadBalancer) === JSON.stringify(b.loadBalancer)
   );
 }
 

@@ -1,7 +1,9 @@
 import type { Endpoint, Picker } from "../stack/endpoint.js";
 import type { Upstream } from "../stack/upstream.js";
-import type { Clock } from "../time/clock.js";
-import { wantedQualities, type PanicRule } from "./panic.js";
+import { bestOfDraws } from "./best-of-draws.js";
+import { drawEvenly } from "./draw.js";
+import { wantedQualities } from "./panic.js";
+import type { PickerOptions } from "./picker-options.js";
 import { isUsable, nextUsable, openGate, untried } from "./usable.js";
 
 /** Time constant of the average; linkerd2-proxy. */
@@ -17,11 +19,13 @@ const leastLatencyMs = 0.001;
  * Source: Twitter finagle PeakEwma and tower's tower::load::PeakEwma; Mitzenmacher, "The Power of Two Choices in Randomized
  * Load Balancing", 2001.
  */
-export function peakEwma<E extends Endpoint>(
-  endpoints: readonly E[],
-  panic: PanicRule,
-  random: Clock["random"],
-): Picker<E> {
+export function peakEwma<E extends Endpoint>(endpoints: readonly E[], options: PickerOptions): Picker<E> {
+  const { panic, random } = options;
+  const { slowStartMs } = options.loadBalancer;
+  if (slowStartMs !== undefined) {
+    const draw = drawEvenly(endpoints, random, slowStartMs);
+    return bestOfDraws(endpoints, { panic, random, draw, choices: 2, cost, slowStartMs });
+  }
   const count = endpoints.length;
   return {
     pick(tried, nowMs) {

@@ -1,27 +1,21 @@
 import type { Endpoint, Picker } from "../stack/endpoint.js";
-import type { Clock } from "../time/clock.js";
-import { wantedQualities, type PanicRule } from "./panic.js";
+import { wantedQualities } from "./panic.js";
+import type { PickerOptions } from "./picker-options.js";
 import { isUsable, nextUsable, openGate, untried } from "./usable.js";
+import { warmth } from "./warmth.js";
 
 /**
  * One after the other, by weight, beginning anywhere: a thousand sidecars that start together do not all begin with the
  * same endpoint.
  */
-export function roundRobin<E extends Endpoint>(
-  endpoints: readonly E[],
-  panic: PanicRule,
-  random: Clock["random"],
-): Picker<E> {
+export function roundRobin<E extends Endpoint>(endpoints: readonly E[], options: PickerOptions): Picker<E> {
   const weight = endpoints[0]?.config.weight;
   const isEven = endpoints.every((endpoint) => endpoint.config.weight === weight);
-  return isEven ? rotation(endpoints, panic, random) : smoothWeighted(endpoints, panic, random);
+  const isPlain = isEven && options.loadBalancer.slowStartMs === undefined;
+  return isPlain ? rotation(endpoints, options) : smoothWeighted(endpoints, options);
 }
 
-function rotation<E extends Endpoint>(
-  endpoints: readonly E[],
-  panic: PanicRule,
-  random: Clock["random"],
-): Picker<E> {
+function rotation<E extends Endpoint>(endpoints: readonly E[], { panic, random }: PickerOptions): Picker<E> {
   const count = endpoints.length;
   let next = Math.floor(random() * count);
   return {
@@ -45,8 +39,7 @@ function rotation<E extends Endpoint>(
  */
 function smoothWeighted<E extends Endpoint>(
   endpoints: readonly E[],
-  panic: PanicRule,
-  random: Clock["random"],
+  { panic, random, loadBalancer: { slowStartMs } }: PickerOptions,
 ): Picker<E> {
   // Any start is as good as another: the shares do not depend on it.
   const current = Float64Array.from(endpoints, (endpoint) => random() * endpoint.config.weight);
@@ -62,7 +55,8 @@ function smoothWeighted<E extends Endpoint>(
       for (let i = 0; i < endpoints.length; i++) {
         const endpoint = endpoints[i] as E;
         if (!isUsable(endpoint, wanted, tried, nowMs)) continue;
-        const { weight } = endpoint.config;
+        const warm = slowStartMs === undefined ? 1 : warmth(endpoint, nowMs, slowStartMs);
+        const weight = endpoint.config.weight * warm;
         total += weight;
         const value = ((current[i] as number) += weight);
         if (best < 0 || value > (current[best] as number)) best = i;

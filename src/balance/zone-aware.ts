@@ -1,7 +1,9 @@
 import type { Endpoint, Picker } from "../stack/endpoint.js";
 import type { Upstream } from "../stack/upstream.js";
+import type { Hash64 } from "../stack/xx-hash64.js";
 import type { Counter } from "../telemetry/cells.js";
 import type { Clock } from "../time/clock.js";
+import { keyShare } from "./hashed-place.js";
 import { isPanic } from "./panic.js";
 import { localPercent } from "./zone-split.js";
 
@@ -75,24 +77,31 @@ class ZoneAware<E extends Endpoint> implements Picker<E> {
     this.#down = { own, others: all - own };
   }
 
-  pick(tried: readonly Upstream[], nowMs: number): E | undefined {
+  pick(tried: readonly Upstream[], nowMs: number, key?: Hash64): E | undefined {
     if (nowMs >= this.#recountAtMs) this.#recount(nowMs);
-    const picked = this.#isPanic ? this.#pickers.all.pick(tried, nowMs) : this.#pickZone(tried, nowMs);
+    const picked = this.#isPanic
+      ? this.#pickers.all.pick(tried, nowMs, key)
+      : this.#pickZone(tried, nowMs, key);
     if (picked === undefined) return undefined;
     const { zone, picks } = this.#options;
     (picked.config.zone === zone ? picks.own : picks.other).value++;
     return picked;
   }
 
-  #pickZone(tried: readonly Upstream[], nowMs: number): E | undefined {
+  #pickZone(tried: readonly Upstream[], nowMs: number, key: Hash64 | undefined): E | undefined {
     const { own, others, all } = this.#pickers;
-    const staysHere = this.#localPercent >= 100 || this.#options.random() * 100 < this.#localPercent;
-    const first = (staysHere ? own : others).pick(tried, nowMs);
+    const staysHere = this.#localPercent >= 100 || this.#chance(key) * 100 < this.#localPercent;
+    const first = (staysHere ? own : others).pick(tried, nowMs, key);
     if (first !== undefined && (tried.length === 0 || !tried.includes(first))) return first;
     // A retry goes elsewhere rather than to the same endpoint again.
-    const second = (staysHere ? others : own).pick(tried, nowMs);
+    const second = (staysHere ? others : own).pick(tried, nowMs, key);
     if (second !== undefined && !tried.includes(second)) return second;
-    return first ?? second ?? all.pick(tried, nowMs);
+    return first ?? second ?? all.pick(tried, nowMs, key);
+  }
+
+  /** Requests of one key stay together also where only a part of them stays here. */
+  #chance(key: Hash64 | undefined): number {
+    return key === undefined ? this.#options.random() : keyShare(key);
   }
 
   #recount(nowMs: number): void {

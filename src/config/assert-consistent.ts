@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { ConfigError } from "../errors/config-error.js";
+import { assertLoadBalancer } from "./assert-load-balancer.js";
 import type { InboundConfig } from "./inbound-config.js";
 import { clustersOf } from "./clusters-of.js";
 import type { FallbackConfig } from "./fallback-config.js";
@@ -121,7 +122,7 @@ function assertCluster(cluster: ClusterConfig, place: string): void {
     atLeast(cluster[field], 1, `${place}.${field}`);
   }
   atLeast(cluster.tunnelIdleMs, 0, `${place}.tunnelIdleMs`);
-  percent(loadBalancer.panicThresholdPercent, `${place}.loadBalancer.panicThresholdPercent`);
+  assertLoadBalancer(loadBalancer, `${place}.loadBalancer`);
   if (cluster.locality !== undefined)
     percent(cluster.locality.spilloverPercent, `${place}.locality.spilloverPercent`);
   atLeast(breaker.consecutiveFailures, 0, `${place}.breaker.consecutiveFailures`);

@@ -3,7 +3,7 @@ import { decodeBreaker, encodeBreaker } from "./breaker-resource.js";
 import { decodeIdentities, encodeTls } from "./cluster-tls.js";
 import { Fields, duration } from "./fields.js";
 import { sameStream } from "./listener-resource.js";
-import { decodeLoadBalancer, encodeLoadBalancer } from "./load-balancer-resource.js";
+import { decodeLoadBalancer, encodeBalancing, encodeLoadBalancer } from "./load-balancer-resource.js";
 import { decodeProtocol, encodeProtocol } from "./protocol.js";
 import { decodeLocality, encodeLocality } from "./locality-resource.js";
 import { packAny, packMetadata, wire } from "./wire.js";
@@ -27,6 +27,7 @@ export function encodeCluster(cluster: ClusterConfig): Buffer {
     tunnelIdle: duration(cluster.tunnelIdleMs),
     maxConcurrentStreams: cluster.maxConcurrentStreams,
     ...encodeLocality(cluster.locality),
+    ...encodeBalancing(cluster.loadBalancer),
   };
   return wire.cluster.encode({
     name,
@@ -61,7 +62,7 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
     identities: mtlsMode === "DISABLE" ? ours.strings("identities") : decodeIdentities(cluster),
     protocol: decodeProtocol(ours, "protocol"),
     mtlsMode,
-    loadBalancer: decodeLoadBalancer(cluster),
+    loadBalancer: decodeLoadBalancer(cluster, ours),
     ...decodeLocality(ours),
     connectTimeoutMs: cluster.durationMs("connectTimeout"),
     maxRequests: all.wrapped("maxRequests", 0),

@@ -10,6 +10,7 @@ export class ClusterEndpoint implements Endpoint {
   /** 0: not measured yet. */
   latencyMs = 0;
   latencyAtMs = 0;
+  warmingSinceMs = -Infinity;
   readonly gate: EndpointBreaker;
   #transport: EndpointTransport;
 

@@ -31,7 +31,7 @@ export function pickEndpoint<E extends Endpoint>(options: PickEndpointOptions<E>
   return {
     call(request, reply) {
       const nowMs = clock.monotonicMs();
-      const endpoint = endpoints.picker.pick(request.tried, nowMs);
+      const endpoint = endpoints.picker.pick(request.tried, nowMs, request.balanceKey);
       if (endpoint === undefined) {
         reply.end(noEndpoint(options, nowMs));
         return endedCall;

@@ -6,6 +6,7 @@ import { concurrencyLimit } from "../policy/concurrency-limit.js";
 import { EjectionBudget } from "../policy/ejection-budget.js";
 import { EndpointBreaker, type BreakerEvent } from "../policy/endpoint-breaker.js";
 import { endpointLayer } from "../policy/endpoint-layer.js";
+import { hashPolicy } from "../policy/hash-policy.js";
 import { pickEndpoint } from "../policy/pick-endpoint.js";
 import type { RetryMeters } from "../policy/retry.js";
 import { RetryBudget } from "../policy/retry-budget.js";
@@ -113,7 +114,7 @@ export class Cluster {
     const { clock, onBreaker, metrics, zone = "" } = this.#options;
     const panics = (): Counter => this.meters.panics;
     return new EndpointSet<ClusterEndpoint>(this.#config, {
-      random: () => clock.random(),
+      clock,
       get panics() {
         return panics();
       },
@@ -127,6 +128,7 @@ export class Cluster {
           onEvent: (event) => {
             // A past latency must not keep the probe away.
             if (event.state === "half-open") forget(made);
+            if (event.state === "closed") made.warmingSinceMs = clock.monotonicMs();
             onBreaker(this.#config.name, made.config, event);
           },
         });
@@ -146,7 +148,7 @@ export class Cluster {
   #compose(): Service {
     const { clock, wheel, metrics } = this.#options;
     const { meters } = this;
-    const { name, maxRequests, tunnelIdleMs, source } = this.#config;
+    const { name, maxRequests, tunnelIdleMs, source, loadBalancer } = this.#config;
     return stack(
       [
         // Before the pick: a full cluster must not cost a draw, nor count against an endpoint.
@@ -162,6 +164,8 @@ export class Cluster {
         // Inside of all that counts: a silent tunnel takes a place in the cluster until it is cut. Live ones keep the time that
         // they began with.
         tunnelIdle({ idleMs: tunnelIdleMs, source, wheel, clock }),
+        // Beside the pick, which reads the key at once: attempts of one request run at the same time where it is hedged.
+        ...(loadBalancer.hashPolicy === undefined ? [] : [hashPolicy(loadBalancer.hashPolicy, clock)]),
       ],
       pickEndpoint({
         cluster: name,

@@ -4,7 +4,7 @@ import { nameIs } from "../traffic/headers.js";
 import type { RequestHead } from "../traffic/message.js";
 import { normalizeTarget } from "../traffic/path.js";
 import { compilePattern, type Pattern } from "./pattern.js";
-import { queryParameter } from "./query.js";
+import { queryParameter } from "../traffic/query.js";
 
 /** One compiled condition. `pathEnd` is where the path of head.target ends (traffic/path.ts). */
 export type Condition = (head: RequestHead, pathEnd: number) => boolean;

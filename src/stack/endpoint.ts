@@ -1,5 +1,6 @@
 import type { Service } from "./service.js";
 import type { Upstream } from "./upstream.js";
+import type { Hash64 } from "./xx-hash64.js";
 
 /**
  * One address of a cluster at run time. It lives as long as the address stays in the cluster, over any number of config
@@ -14,6 +15,11 @@ export interface Endpoint extends Upstream {
    */
   latencyMs: number;
   latencyAtMs: number;
+  /**
+   * Monotonic milliseconds since which it is in use: when it joined others in its cluster, or came back from an ejection.
+   * -Infinity: always. Read by slow start.
+   */
+  warmingSinceMs: number;
   /** Written by the breaker: may traffic be sent now? */
   readonly gate: EndpointGate;
   /** Sends one attempt to this address: the connection pool. */
@@ -34,6 +40,9 @@ export interface EndpointTransport extends Service {
 
 /** Chooses an endpoint. Pickers are rebuilt when the set changes and must not allocate per pick on the common path. */
 export interface Picker<E extends Endpoint = Endpoint> {
-  /** undefined when the set is empty or nothing may be sent. Endpoints in `tried` are taken only when nothing else is left. */
-  pick(tried: readonly Upstream[], nowMs: number): E | undefined;
+  /**
+   * undefined when the set is empty or nothing may be sent. Endpoints in `tried` are taken only when nothing else is left.
+   * `key` is what a request is kept at one endpoint by; undefined when it has none. Only hashing pickers read it.
+   */
+  pick(tried: readonly Upstream[], nowMs: number, key?: Hash64): E | undefined;
 }

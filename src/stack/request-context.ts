@@ -3,6 +3,7 @@ import type { BodySource } from "../traffic/body.js";
 import { isGrpc } from "../traffic/grpc.js";
 import type { RequestHead } from "../traffic/message.js";
 import type { Upstream } from "./upstream.js";
+import type { Hash64 } from "./xx-hash64.js";
 
 const untried: Upstream[] = [];
 
@@ -30,6 +31,8 @@ export class RequestContext {
   deadlineMs = Infinity;
   /** What each attempt has, milliseconds. */
   attemptTimeoutMs = Infinity;
+  /** What keeps this request at one endpoint, in clusters that hash; written anew for each attempt. */
+  balanceKey: Hash64 | undefined = undefined;
   /** How the gRPC call of the last attempt ended, as its upstream told: 0-16; -1 = not told. */
   grpcStatus = -1;
   /** Body bytes read from and written to the client, framing not counted. */

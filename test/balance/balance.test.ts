@@ -3,7 +3,7 @@ import type { LoadBalancerConfig } from "../../src/config/load-balancer-config.j
 import { EndpointSet, type BalanceConfig } from "../../src/balance/endpoint-set.js";
 import { isPanic } from "../../src/balance/panic.js";
 import { cost, forget, observe, observeAtLeast, penalize } from "../../src/balance/peak-ewma.js";
-import { pickers } from "../../src/balance/picker.js";
+import { makePicker, pickers } from "../../src/balance/picker.js";
 import type { Picker } from "../../src/stack/endpoint.js";
 import { Counter } from "../../src/telemetry/cells.js";
 import { endpointConfig, ScriptedEndpoint } from "../support/scripted-endpoint.js";
@@ -16,9 +16,21 @@ function endpointsOf(weights: readonly number[]): ScriptedEndpoint[] {
   return weights.map((weight, i) => new ScriptedEndpoint(String(i), endpointConfig(i, { weight })));
 }
 
-function build(policy: PolicyName, endpoints: readonly ScriptedEndpoint[], thresholdPercent = 50, seed = 1) {
+function build(
+  policy: PolicyName,
+  endpoints: readonly ScriptedEndpoint[],
+  thresholdPercent = 50,
+  seed = 1,
+  change: Partial<LoadBalancerConfig> = {},
+) {
   const panics = new Counter();
-  return { panics, picker: pickers[policy](endpoints, { thresholdPercent, panics }, seeded(seed)) };
+  const loadBalancer = { policy, panicThresholdPercent: thresholdPercent, ...change };
+  const picker = makePicker(endpoints, {
+    loadBalancer,
+    panic: { thresholdPercent, panics },
+    random: seeded(seed),
+  });
+  return { panics, picker };
 }
 
 /** Picks per endpoint. */
@@ -109,6 +121,97 @@ t.test("peak EWMA: estimate", async (t) => {
   t.equal(cost(other, 6001), 0);
 });
 
+t.test("random and least request: even, and by weight", async (t) => {
+  for (const policy of ["random", "least_request"] as const) {
+    const even = endpointsOf([1, 1, 1, 1]);
+    for (const count of spread(build(policy, even).picker, even, 8000))
+      t.ok(isNear(count, 2000, 0.1), `${policy}: ${count}`);
+    const weighted = endpointsOf([5, 2, 1]);
+    const counts = spread(build(policy, weighted).picker, weighted, 8000);
+    [5000, 2000, 1000].forEach((share, i) =>
+      t.ok(isNear(counts[i] as number, share, 0.1), `${policy} by weight, idle: ${counts.join(" ")}`),
+    );
+  }
+  // Under load too: 80 at once, none of them ends.
+  const busy = endpointsOf([5, 2, 1]);
+  const { picker } = build("least_request", busy);
+  for (let i = 0; i < 80; i++) (picker.pick([], 0) as ScriptedEndpoint).inflight++;
+  t.ok(isNear(busy[0]?.inflight ?? 0, 50, 0.15), busy.map((each) => each.inflight).join(" "));
+});
+
+t.test("least request: away from the busy, the more the more are compared", async (t) => {
+  const shareOfBusy = (choiceCount: number): number => {
+    const endpoints = endpointsOf([1, 1, 1, 1, 1]);
+    (endpoints[0] as ScriptedEndpoint).inflight = 10;
+    const { picker } = build("least_request", endpoints, 50, 1, { choiceCount });
+    return (spread(picker, endpoints, 10_000)[0] as number) / 10_000;
+  };
+  t.equal(shareOfBusy(2), 0, "another one is always among two different ones");
+  const endpoints = endpointsOf([1, 1, 1, 1, 1]);
+  for (const i of [0, 1, 2, 3]) (endpoints[i] as ScriptedEndpoint).inflight = 10;
+  const idle = (choiceCount: number): number =>
+    spread(build("least_request", endpoints, 50, 1, { choiceCount }).picker, endpoints, 10_000)[4] as number;
+  t.ok(isNear(idle(2), 4000, 0.1), `two of five: ${idle(2)}`);
+  t.ok(isNear(idle(4), 6625, 0.1), `four draws, three beside the first: ${idle(4)}`);
+});
+
+t.test("slow start: a new endpoint gets no more than its ramp, whatever the policy", async (t) => {
+  const slowStartMs = 30_000;
+  for (const policy of ["peak_ewma", "least_request", "random", "round_robin"] as const) {
+    for (const weights of [
+      [1, 1, 1, 1],
+      [2, 1, 1, 2],
+    ]) {
+      const endpoints = endpointsOf(weights);
+      const cold = endpoints[3] as ScriptedEndpoint;
+      const { picker } = build(policy, endpoints, 50, 7, { slowStartMs });
+      // The others answer in 5 ms and have work; the new one is idle, not measured, and answers fast: it looks best of all.
+      endpoints.slice(0, 3).forEach((endpoint) => {
+        observe(endpoint, 5, 0);
+        endpoint.inflight = 3 * endpoint.config.weight;
+      });
+      cold.warmingSinceMs = 0;
+      const own = (weights[3] as number) / weights.reduce((sum, weight) => sum + weight, 0);
+      for (const [nowMs, warm] of [
+        [0, 0.1],
+        [3000, 0.1],
+        [15_000, 0.5],
+        [27_000, 0.9],
+      ] as const) {
+        let picked = 0;
+        for (let i = 0; i < 20_000; i++) if (picker.pick([], nowMs) === cold) picked++;
+        // A part of its weight, while the others have all of theirs.
+        const ramp = (own * warm) / (1 - own + own * warm);
+        const isByWeight = policy !== "peak_ewma";
+        const most = isByWeight ? ramp : (0.25 * warm) / (0.75 + 0.25 * warm);
+        const text = `${policy} ${weights.join("")} after ${nowMs} ms: ${picked / 20_000} of ${most}`;
+        t.ok(picked / 20_000 < most * 1.1, text);
+        t.ok(picked / 20_000 > most * 0.85, `${text}, and no less`);
+      }
+    }
+  }
+});
+
+t.test(
+  "slow start: measured slow, it gets less; all new, they share; without a window, at once",
+  async (t) => {
+    const endpoints = endpointsOf([1, 1, 1]);
+    const { picker } = build("peak_ewma", endpoints, 50, 3, { slowStartMs: 10_000 });
+    endpoints.forEach((endpoint, i) => observe(endpoint, i === 0 ? 200 : 5, 5000));
+    (endpoints[0] as ScriptedEndpoint).warmingSinceMs = 0;
+    let slow = 0;
+    for (let i = 0; i < 1000; i++) if (picker.pick([], 5000) === endpoints[0]) slow++;
+    t.equal(slow, 0, "the estimate still counts");
+    for (const endpoint of endpoints) endpoint.warmingSinceMs = 5000;
+    for (const policy of policies) {
+      const all = endpointsOf([1, 1, 1]);
+      for (const endpoint of all) endpoint.warmingSinceMs = 0;
+      const counts = spread(build(policy, all, 50, 3, { slowStartMs: 100_000 }).picker, all, 3000);
+      for (const count of counts) t.ok(isNear(count, 1000, 0.25), `${policy}, all new: ${counts.join(" ")}`);
+    }
+  },
+);
+
 t.test("fallback: untried and open, tried and open, in panic any untried", async (t) => {
   const cases: [open: string, tried: number[], threshold: number, allowed: number[], isPanic: boolean][] = [
     ["111", [], 50, [0, 1, 2], false],
@@ -186,7 +289,7 @@ t.test("endpoint set: keeps what stays, makes what is new, retires what left", a
       created.push(endpoint);
       return endpoint;
     },
-    random: seeded(1),
+    clock: { random: seeded(1), monotonicMs: () => 700 },
     panics: new Counter(),
   });
   t.equal(set.picker.pick([], 0), undefined, "empty at first");
@@ -226,6 +329,11 @@ t.test("endpoint set: keeps what stays, makes what is new, retires what left", a
   t.same([set.total, set.refused, set.mtlsMode], [1, 1, "STRICT"]);
   t.ok(set.update(mixed, { ...balance, loadBalancer: { policy: "peak_ewma", panicThresholdPercent: 50 } }));
   t.equal(set.endpoints[0], created[1], "another policy, the same endpoint");
+  t.same(
+    created.map((endpoint) => endpoint.warmingSinceMs),
+    [-Infinity, -Infinity, 700, 700, 700],
+    "who joins others warms up beside them; who comes first does not",
+  );
   set.close();
   t.equal(created[1]?.transport.ended, "closed");
   t.equal(set.picker.pick([], 0), undefined);

@@ -79,7 +79,7 @@ function threeZones(
   };
   const set = new EndpointSet<ScriptedEndpoint>(balance, {
     create: (key, config) => new ScriptedEndpoint(key, config),
-    random: seeded(7),
+    clock: { random: seeded(7), monotonicMs: () => 0 },
     panics: new Counter(),
     zone: "a",
     zonePicks: () => picks,

@@ -66,7 +66,7 @@ function mesh(count: number) {
         const endpoint = new ClusterEndpoint(key, config, gate, transport);
         return endpoint;
       },
-      random: seeded(1),
+      clock: { random: seeded(1), monotonicMs: () => clock.monotonicMs() },
       panics: new Counter(),
     },
   );

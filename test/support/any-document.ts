@@ -174,15 +174,25 @@ const trafficPolicy = fc.record({
     }),
     protocol: optional(fc.constantFrom("http", "http2", "grpc", "tcp")),
     loadBalancer: optional(
-      fc.record({
-        policy: optional(fc.constantFrom("round_robin", "peak_ewma")),
-        locality: optional(
-          fc.record({
-            preferLocal: fc.constant(true),
-            spillover: optional(fc.integer({ min: 0, max: 100 })),
-          }),
-        ),
-      }),
+      fc.oneof(
+        fc.record({
+          policy: optional(fc.constantFrom("round_robin", "peak_ewma", "random", "least_request")),
+          slowStart: optional(fc.constantFrom("10s", "1m")),
+          locality: optional(
+            fc.record({
+              preferLocal: fc.constant(true),
+              spillover: optional(fc.integer({ min: 0, max: 100 })),
+            }),
+          ),
+        }),
+        fc.record({
+          policy: fc.constantFrom("ring_hash", "maglev"),
+          hashPolicy: fc.constantFrom(
+            [{ header: "x-a" }],
+            [{ cookie: { name: "c", ttl: "1h" } }, { query: "q" }],
+          ),
+        }),
+      ),
     ),
     connectionPool: optional(
       fc.record({

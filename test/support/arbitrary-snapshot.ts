@@ -2,6 +2,7 @@ import fc from "fast-check";
 import type { InboundRule } from "../../src/config/inbound-config.js";
 import type { RateLimitConfig } from "../../src/config/rate-limit-config.js";
 import { fallbackCauses, type FallbackConfig } from "../../src/config/fallback-config.js";
+import type { HashPolicy, LoadBalancerConfig } from "../../src/config/load-balancer-config.js";
 import type { RetryConfig } from "../../src/config/retry-config.js";
 import type {
   ClusterConfig,
@@ -181,6 +182,59 @@ const endpoint: fc.Arbitrary<EndpointConfig> = fc.record(endpointFields, {
   requiredKeys: ["address", "port", "meshed", "weight", "zone", "instance", "meta"],
 });
 
+const hashPolicy: fc.Arbitrary<HashPolicy> = fc.oneof(
+  fc.record({ type: fc.constant("header" as const), name, isTerminal: fc.boolean() }),
+  fc.record({ type: fc.constant("query" as const), name, isTerminal: fc.boolean() }),
+  fc.record(
+    {
+      type: fc.constant("cookie" as const),
+      name,
+      path: text.map((value) => `/${value}`),
+      ttlMs: fc.oneof(fc.constant(0), ms),
+      isTerminal: fc.boolean(),
+    },
+    { requiredKeys: ["type", "name", "path", "isTerminal"] },
+  ),
+);
+
+/** Each policy has the fields that it reads and no others. */
+const arbitraryLoadBalancer: fc.Arbitrary<LoadBalancerConfig> = fc
+  .record({
+    policy: fc.constantFrom(
+      ...(["round_robin", "peak_ewma", "random", "least_request", "ring_hash", "maglev"] as const),
+    ),
+    panicThresholdPercent: percent,
+    choiceCount: fc.option(fc.integer({ min: 2, max: 100 })),
+    ringHash: fc.option(
+      fc.record({
+        minimumRingSize: fc.integer({ min: 1, max: 1024 }),
+        maximumRingSize: fc.integer({ min: 1024, max: 65_536 }),
+      }),
+    ),
+    maglevTableSize: fc.option(fc.constantFrom(7, 65_537)),
+    hashPolicy: fc.option(fc.array(hashPolicy, { minLength: 1, maxLength: 3 })),
+    slowStartMs: fc.option(ms),
+  })
+  .map(
+    ({
+      policy,
+      panicThresholdPercent,
+      choiceCount,
+      ringHash,
+      maglevTableSize,
+      hashPolicy: parts,
+      slowStartMs,
+    }) => ({
+      policy,
+      panicThresholdPercent,
+      ...(policy === "least_request" && choiceCount !== null && { choiceCount }),
+      ...(policy === "ring_hash" && ringHash !== null && { ringHash }),
+      ...(policy === "maglev" && maglevTableSize !== null && { maglevTableSize }),
+      ...((policy === "ring_hash" || policy === "maglev") && parts !== null && { hashPolicy: parts }),
+      ...(slowStartMs !== null && { slowStartMs }),
+    }),
+  );
+
 /** An arbitrary cluster that assertConsistent accepts. */
 export function arbitraryCluster(clusterName: string): fc.Arbitrary<ClusterConfig> {
   return fc
@@ -205,10 +259,7 @@ function requiredOfCluster(clusterName: string): fc.Arbitrary<ClusterConfig> {
     ),
     protocol,
     mtlsMode,
-    loadBalancer: fc.record({
-      policy: fc.constantFrom("round_robin" as const, "peak_ewma" as const),
-      panicThresholdPercent: percent,
-    }),
+    loadBalancer: arbitraryLoadBalancer,
     connectTimeoutMs: ms,
     maxRequests: count,
     maxConnections: count,

@@ -33,6 +33,7 @@ export class ScriptedEndpoint implements Endpoint {
   inflight = 0;
   latencyMs = 0;
   latencyAtMs = 0;
+  warmingSinceMs = -Infinity;
   isOpen = true;
   readonly gate = { isOpen: () => this.isOpen };
   readonly transport = new ScriptedTransport();

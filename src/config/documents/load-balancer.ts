@@ -1,13 +1,98 @@
 import { z } from "zod";
-import { choice, notSupported, percent } from "./field.js";
+import { maxMaglevTableSize, maxRingSize } from "../load-balancer-config.js";
+import { choice, headerName, notSupported, percent, duration, positiveDuration } from "./field.js";
+
+const refusedSource = (reason: string) =>
+  z.never({ error: reason }).optional().describe("Refused: it would be the same for every request.");
+
+const HashPolicySpec = z.strictObject({
+  header: headerName().optional().describe("Name of a header: all of its values count."),
+  cookie: z
+    .strictObject({
+      name: headerName().describe("Name of the cookie."),
+      ttl: duration()
+        .optional()
+        .describe(
+          "Given: a client without the cookie gets one that lasts so long, and stays where it was first sent to. 0s: until the browser is closed.",
+        ),
+      path: z
+        .string()
+        .max(1024)
+        .regex(/^\/[!-:<-~]*$/, { error: "must begin with / and have no space and no semicolon" })
+        .optional()
+        .describe("Path of the cookie that is given; / when absent."),
+    })
+    .optional()
+    .describe("A cookie."),
+  query: z.string().min(1).max(256).optional().describe("Name of a query parameter: its first value counts."),
+  terminal: z
+    .boolean()
+    .optional()
+    .describe("Whether the entries after this one count only for requests that have no key so far."),
+  sourceIP: refusedSource(
+    "has no use at a sidecar: every request comes from its own application, so all would go to one endpoint; name a header that tells clients apart, like x-forwarded-for",
+  ),
+  sourceIdentity: refusedSource(
+    "has no use at a sidecar: every request it sends has its own service's identity, so all would go to one endpoint; name a header that tells clients apart",
+  ),
+});
+export type HashPolicySpec = z.infer<typeof HashPolicySpec>;
 
 /** `loadBalancer` of a TrafficPolicy: the choice of the endpoint. */
 export const LoadBalancer = z.strictObject({
-  policy: choice(["round_robin", "peak_ewma"], ["least_request", "random", "ring_hash", "maglev"])
+  policy: choice(["peak_ewma", "least_request", "round_robin", "random", "ring_hash", "maglev"])
     .optional()
     .describe(
-      "round_robin, or peak_ewma: the better of two random endpoints by latency and requests under way.",
+      "peak_ewma: the better of two random endpoints by latency and requests under way; least_request: of choiceCount random endpoints the one with the fewest requests under way; round_robin: in turn; random; ring_hash and maglev: by hashPolicy, equal keys to one endpoint.",
     ),
+  choiceCount: z
+    .int()
+    .min(2)
+    .max(100)
+    .optional()
+    .describe("least_request: how many random endpoints are compared; 2 when absent."),
+  ringHash: z
+    .strictObject({
+      minimumRingSize: z
+        .int()
+        .min(1)
+        .max(maxRingSize)
+        .optional()
+        .describe("Places on the ring at least: more make the shares more even; 1024 when absent."),
+      maximumRingSize: z
+        .int()
+        .min(1)
+        .max(maxRingSize)
+        .optional()
+        .describe(`Places on the ring at most; ${maxRingSize} when absent.`),
+    })
+    .optional()
+    .describe("Size of the ring of ring_hash."),
+  maglev: z
+    .strictObject({
+      tableSize: z
+        .int()
+        .min(2)
+        .max(maxMaglevTableSize)
+        .optional()
+        .describe("Entries of the table, a prime, well above the number of endpoints; 65537 when absent."),
+    })
+    .optional()
+    .describe("Size of the table of maglev."),
+  hashPolicy: z
+    .array(HashPolicySpec)
+    .min(1)
+    .max(8)
+    .optional()
+    .describe(
+      "ring_hash and maglev: what makes up the key of a request, all that are found together. A request without any goes to a random endpoint.",
+    ),
+  slowStart: positiveDuration()
+    .optional()
+    .describe(
+      "An endpoint that is new, or comes back from an ejection, gets a share that grows along a line over this time, from a tenth of its own on.",
+    ),
+  subset: notSupported(),
   locality: z
     .strictObject({
       panicThreshold: percent()
@@ -31,9 +116,5 @@ export const LoadBalancer = z.strictObject({
     })
     .optional()
     .describe("Where requests may go when endpoints fail."),
-  choiceCount: notSupported(),
-  hashPolicy: notSupported(),
-  slowStart: notSupported(),
-  subset: notSupported(),
 });
 export type LoadBalancerSpec = z.infer<typeof LoadBalancer>;

@@ -192,12 +192,8 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     'f.yaml:7:48: spec.rules.0.backendRefs.0.filters.0.type: "URLRewrite" is not supported by this version of Remora (it has RequestHeaderModifier, ResponseHeaderModifier)\nf.yaml:7:60: spec.rules.0.backendRefs.0.filters.0: "urlRewrite" is not supported by this version of Remora; a rewrite stands in the rule\'s own filters',
   ],
   [
-    policy("loadBalancer: {policy: least_request}"),
-    'f.yaml:6:26: spec.loadBalancer.policy: "least_request" is not supported by this version of Remora (it has round_robin, peak_ewma)',
-  ],
-  [
     policy("loadBalancer: {policy: ROUND_ROBIN}"),
-    'f.yaml:6:26: spec.loadBalancer.policy: unknown value "ROUND_ROBIN", expected one of round_robin, peak_ewma; did you mean "round_robin"?',
+    'f.yaml:6:26: spec.loadBalancer.policy: unknown value "ROUND_ROBIN", expected one of peak_ewma, least_request, round_robin, random, ring_hash, maglev; did you mean "round_robin"?',
   ],
   [
     policy("outlierDetection: {maxEjectionPercent: 150}"),

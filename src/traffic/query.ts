@@ -1,7 +1,7 @@
 /**
  * First value of a query parameter, percent-decoded; undefined when the parameter is absent, "" when it has no value.
  * Names compare after decoding, exactly. "+" is a plus sign: RFC 3986 gives it no other meaning, only HTML forms do.
- * `pathEnd` is where the path of the target ends (traffic/path.ts).
+ * `pathEnd` is where the path of the target ends (path.ts).
  */
 export function queryParameter(target: string, pathEnd: number, name: string): string | undefined {
   let start = pathEnd + 1;

@@ -1,0 +1,151 @@
+import t from "tap";
+import { compileSnapshot } from "../../../control-plane/compiler/compile.js";
+import { parseDocuments } from "../../../control-plane/policy-store/parse-documents.js";
+import { assertConsistent } from "../../../src/config/assert-consistent.js";
+import type { LoadBalancerConfig } from "../../../src/config/load-balancer-config.js";
+import type { Snapshot } from "../../../src/config/snapshot.js";
+import { decodeSnapshot, encodeSnapshot } from "../../../src/discovery/xds-resources.js";
+import { catalogOf, documentsOf, instance } from "../../support/mesh-model.js";
+
+const policy = (fields: string): string =>
+  `apiVersion: remora.mesh/v1
+kind: TrafficPolicy
+metadata: {name: p}
+spec:
+  targetRefs: [{kind: Service, name: api}]
+  ${fields}
+---
+`;
+const version = (name: string): { meta: Readonly<Record<string, string>> } => ({ meta: { version: name } });
+const services = {
+  "api.default": [
+    instance("api-1", version("v1")),
+    instance("api-2", version("v1")),
+    instance("api-3", version("v2")),
+  ],
+  "db.default": [instance("db-4", { protocol: "tcp" })],
+};
+
+/** What a sidecar gets: over the wire and back. */
+function snapshotOf(yaml: string): Snapshot {
+  const model = { trustDomain: "mesh.local", catalog: catalogOf(services), documents: documentsOf(yaml) };
+  const node = {
+    id: "n",
+    service: "web",
+    namespace: "default",
+    protocol: "http" as const,
+    upstreams: [],
+    zone: "",
+  };
+  const snapshot = compileSnapshot(model, node);
+  assertConsistent(snapshot);
+  t.same(decodeSnapshot(encodeSnapshot(snapshot)), snapshot);
+  return snapshot;
+}
+
+function loadBalancerOf(yaml: string): LoadBalancerConfig | undefined {
+  return snapshotOf(yaml).clusters.find(({ name }) => name === "api.default")?.loadBalancer;
+}
+
+t.test("from the document to the sidecar", async (t) => {
+  const plain = { policy: "peak_ewma", panicThresholdPercent: 50 };
+  t.same(loadBalancerOf(""), plain);
+  for (const [fields, expected] of [
+    ["slowStart: 30s", { ...plain, slowStartMs: 30_000 }],
+    ["policy: random", { ...plain, policy: "random" }],
+    ["policy: least_request", { ...plain, policy: "least_request" }],
+    ["policy: least_request, choiceCount: 3", { ...plain, policy: "least_request", choiceCount: 3 }],
+    [
+      "policy: ring_hash, ringHash: {minimumRingSize: 2048}, hashPolicy: [{header: X-User}, {query: q, terminal: true}]",
+      {
+        ...plain,
+        policy: "ring_hash",
+        ringHash: { minimumRingSize: 2048, maximumRingSize: 65_536 },
+        hashPolicy: [
+          { type: "header", name: "x-user", isTerminal: false },
+          { type: "query", name: "q", isTerminal: true },
+        ],
+      },
+    ],
+    [
+      "policy: ring_hash, ringHash: {maximumRingSize: 64}, hashPolicy: [{cookie: {name: s}}]",
+      {
+        ...plain,
+        policy: "ring_hash",
+        ringHash: { minimumRingSize: 64, maximumRingSize: 64 },
+        hashPolicy: [{ type: "cookie", name: "s", path: "/", isTerminal: false }],
+      },
+    ],
+    [
+      "policy: maglev, maglev: {tableSize: 1021}, hashPolicy: [{cookie: {name: s, ttl: 1h, path: /shop}}]",
+      {
+        ...plain,
+        policy: "maglev",
+        maglevTableSize: 1021,
+        hashPolicy: [{ type: "cookie", name: "s", path: "/shop", ttlMs: 3_600_000, isTerminal: false }],
+      },
+    ],
+  ] as const) {
+    t.same(loadBalancerOf(policy(`loadBalancer: {${fields}}`)), expected, fields);
+  }
+});
+
+t.test("mistakes are refused with their place and reason", async (t) => {
+  for (const [fields, error] of [
+    [
+      "policy: ring_hsh",
+      '6:26: spec.loadBalancer.policy: unknown value "ring_hsh", expected one of peak_ewma, least_request, round_robin, random, ring_hash, maglev; did you mean "ring_hash"?',
+    ],
+    [
+      "policy: maglev",
+      "6:26: spec.loadBalancer.policy: maglev needs hashPolicy: without a key every request goes to a random endpoint",
+    ],
+    [
+      "hashPolicy: [{header: x}]",
+      "6:30: spec.loadBalancer.hashPolicy: is read by the policies ring_hash and maglev alone: set policy to one of them",
+    ],
+    [
+      "choiceCount: 3",
+      "6:31: spec.loadBalancer.choiceCount: is read by policy least_request alone, and the policy is the default, peak_ewma",
+    ],
+    ["policy: least_request, choiceCount: 1", "6:54: spec.loadBalancer.choiceCount: must be at least 2"],
+    [
+      "policy: maglev, maglev: {tableSize: 1000}, hashPolicy: [{header: x}]",
+      "6:54: spec.loadBalancer.maglev.tableSize: 1000 is no prime: take 1009, or leave it out",
+    ],
+    [
+      "policy: ring_hash, ringHash: {minimumRingSize: 9, maximumRingSize: 8}, hashPolicy: [{header: x}]",
+      "6:65: spec.loadBalancer.ringHash.minimumRingSize: 9 is more than maximumRingSize 8",
+    ],
+    [
+      "policy: ring_hash, hashPolicy: [{header: x, query: q}]",
+      "6:50: spec.loadBalancer.hashPolicy.0: needs one of header, cookie, query, and has header and query; write an entry for each",
+    ],
+    [
+      "policy: ring_hash, hashPolicy: [{terminal: true}]",
+      "6:50: spec.loadBalancer.hashPolicy.0: needs one of header, cookie, query, and has none; write an entry for each",
+    ],
+    [
+      "policy: ring_hash, hashPolicy: [{header: a}, {header: A}]",
+      "6:72: spec.loadBalancer.hashPolicy.1.header: header a is named twice",
+    ],
+    [
+      "policy: ring_hash, hashPolicy: [{cookie: {name: a b}}]",
+      '6:66: spec.loadBalancer.hashPolicy.0.cookie.name: "a b" is not valid: a header name is a token (RFC 9110 §5.6.2)',
+    ],
+    [
+      "policy: ring_hash, hashPolicy: [{sourceIP: true}]",
+      '6:51: spec.loadBalancer.hashPolicy.0: "sourceIP" has no use at a sidecar: every request comes from its own application, so all would go to one endpoint; name a header that tells clients apart, like x-forwarded-for',
+    ],
+    ["slowStart: 0s", "6:29: spec.loadBalancer.slowStart: must be longer than 0s"],
+  ] as const) {
+    const text = policy(`loadBalancer: {${fields}}`);
+    let found = "accepted";
+    try {
+      parseDocuments(text, "f.yaml");
+    } catch (thrown: unknown) {
+      found = (thrown as Error).message;
+    }
+    t.equal(found, `f.yaml:${error}`, fields);
+  }
+});
