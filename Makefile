@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build test test-unit check lint fmt fmt-check demo bench fuzz soak clean gen example
+.PHONY: help setup build test test-unit check lint fmt fmt-check demo bench fuzz soak chaos clean gen example
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -38,6 +38,10 @@ fuzz: build ## Feed every reader of bytes from peers with mutated input (FUZZ_SE
 
 soak: build ## Mixed load on a mesh that changes all the time, for SOAK_MINUTES (30): fails when memory or descriptors grow
 	@node dist/test/soak/soak.js
+
+chaos: build ## Ten services failing in every way: what clients see without Remora, with HAProxy, with Remora; 7 minutes (CHAOS_SECONDS, CHAOS_ONLY)
+	@test/support/install-peers.sh bench >/dev/null || true # HAProxy to compare with; without it its rows are missing
+	@node dist/test/chaos/chaos.js
 
 demo: build ## Show a small mesh at work, step by step (KEEP=1 leaves it running)
 	@node dist/examples/demo/demo.js

@@ -1,0 +1,67 @@
+/**
+ * `make chaos`: ten services as real processes, failing in every way of scenarios.ts. Prints what a client saw without Remora,
+ * with HAProxy where that can do the same, and with Remora, and how much the failing service had to bear. Fails when Remora breaks
+ * a promise. CHAOS_SECONDS (8) for each scenario and way, CHAOS_ONLY: names of scenarios, with commas.
+ */
+import { findProgram } from "../../bench/program-path.js";
+import { ChaosMesh } from "./chaos-mesh.js";
+import { startHaproxy } from "./haproxy-front.js";
+import { direct, runScenario, scenarios, type Seen } from "./scenarios.js";
+
+const usualSeconds = Number(process.env["CHAOS_SECONDS"] ?? 8);
+const only = process.env["CHAOS_ONLY"]?.split(",").map((name) => name.trim());
+/** HAProxy's health checks and passive ones are up to these. */
+const comparable = new Set(["crash", "half gone", "hang", "resets", "flapping", "all fail", "slow start"]);
+
+const endings: (() => unknown)[] = [];
+const owner = {
+  teardown: (fn: () => unknown) => void endings.push(fn),
+  passing: () => true,
+  comment: (line: string) => console.log(line),
+};
+let brokenCount = 0;
+try {
+  const chosen = scenarios.filter(({ name }) => only === undefined || only.includes(name));
+  if (chosen.length === 0)
+    throw new Error(
+      `CHAOS_ONLY: no such scenario; there are ${scenarios.map(({ name }) => name).join(", ")}`,
+    );
+  console.log("starting ten services, each with a sidecar");
+  const mesh = await ChaosMesh.start(owner);
+  const program = findProgram("haproxy");
+  const haproxy = program === undefined ? undefined : await startHaproxy(owner, mesh, program);
+  if (haproxy === undefined) console.log("no HAProxy on this machine: rows without it");
+  for (const scenario of chosen) {
+    const seconds = Math.max(usualSeconds, scenario.leastSeconds ?? 0);
+    console.log(
+      `\n== ${scenario.name}: ${scenario.what}; ${scenario.ratePerSecond} requests/s for ${seconds} s`,
+    );
+    const without = await runScenario(mesh, scenario, seconds, direct(mesh, scenario));
+    print("without", without);
+    if (haproxy !== undefined && comparable.has(scenario.name))
+      print("HAProxy", await runScenario(mesh, scenario, seconds, { port: () => haproxy, path: "/" }));
+    const remora = await runScenario(mesh, scenario, seconds, undefined);
+    print("Remora", remora);
+    const { good, sent } = remora.bystanders;
+    const broken = [
+      ...scenario.broken(remora, without),
+      ...(good === sent ? [] : [`${sent - good} of ${sent} requests to services that stand by failed`]),
+    ];
+    for (const promise of broken) console.log(`  BROKEN: ${promise}`);
+    brokenCount += broken.length;
+  }
+} finally {
+  for (const end of endings.reverse()) await end();
+}
+console.log(brokenCount === 0 ? "\nall promises kept" : `\n${brokenCount} promises broken`);
+process.exit(brokenCount === 0 ? 0 : 1);
+
+function print(way: string, { client, loadFactor }: Seen): void {
+  const { sent, good, bad, p50Ms, p99Ms } = client;
+  const share = ((good / sent) * 100).toFixed(1).padStart(5);
+  const failures = [...bad].map(([what, count]) => `${count} x ${what}`).join(", ");
+  const load = loadFactor === undefined ? "-" : `${loadFactor.toFixed(2)}x`;
+  console.log(
+    `  ${way.padEnd(8)} ${share} % good, p50 ${p50Ms.toFixed(0)} ms, p99 ${p99Ms.toFixed(0)} ms, load on the failing ${load}${failures === "" ? "" : `; ${failures}`}`,
+  );
+}
