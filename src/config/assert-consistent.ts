@@ -51,7 +51,7 @@ function assertInbound({ maxRequests, rules = [] }: InboundConfig): void {
       atLeast(limit.requests, 1, `${at}.requests`);
       atLeast(limit.perMs, 1, `${at}.perMs`);
       atLeast(limit.burst, 1, `${at}.burst`);
-      check(limit.status >= 400 && limit.status <= 599, `${at}.status`, "must be within 400-599");
+      check(limit.status >= 400 && limit.status <= 499, `${at}.status`, "must be within 400-499");
     }
   });
 }

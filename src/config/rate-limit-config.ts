@@ -16,7 +16,7 @@ export interface RateLimitConfig {
   readonly scope: "local" | "global";
   /** With scope global, while Redis cannot be asked. */
   readonly onUnavailable: "local" | "open" | "closed";
-  /** Status of the refusal, 400-599. */
+  /** Status of the refusal, 400-499: anything above would speak against the instance. */
   readonly status: number;
   /** Whether the refusal says when to come again. */
   readonly retryAfter: boolean;

@@ -34,7 +34,7 @@ export function decodeRateLimit(fields: Fields): RateLimitConfig {
     keys: fields.messages("keys").map(decodeKey),
     scope: scope === "GLOBAL" ? "global" : "local",
     onUnavailable: fallback === "FALLBACK_LOCAL" ? "local" : fallback === "OPEN" ? "open" : "closed",
-    status: fields.number("status", 400, 599),
+    status: fields.number("status", 400, 499),
     retryAfter: fields.boolean("retryAfter"),
   };
 }

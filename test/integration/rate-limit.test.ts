@@ -1,7 +1,9 @@
-/** Real processes: two instances of a service that count in one Redis, which goes away and comes back. */
+/** Real processes: limits of a rule of a GRPCRoute; two instances that count in one Redis, which goes away and comes back. */
 import t from "tap";
 import { skipWithout, startRedis } from "../support/brokers.js";
 import { metric, startMesh } from "../support/cli-mesh.js";
+import { callWithJs } from "../support/grpc-callers.js";
+import { echoService, GrpcEchoServer } from "../support/grpc-peers.js";
 import { until } from "../support/until.js";
 import { freePort } from "../support/sidecar-kit.js";
 
@@ -90,4 +92,57 @@ t.test("two instances share a limit", { skip: skipWithout("redis-server") }, asy
   await startRedis(t, redisPort);
   await until("both instances at Redis again", () => isUp(1));
   t.ok(await isShared("d"), "together again");
+});
+
+const grpcDocuments = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: { name: echo }
+spec:
+  parentRefs: [{ name: echo }]
+  rules:
+    - name: dear
+      matches: [{ method: { service: ${echoService}, method: Unary } }]
+      backendRefs: [{ name: echo }]
+    - backendRefs: [{ name: echo }]
+---
+apiVersion: remora.mesh/v1
+kind: TrafficPolicy
+metadata: { name: dear }
+spec:
+  targetRefs: [{ kind: GRPCRoute, name: echo, sectionName: dear }]
+  rateLimit: { requests: 1, per: 1m, burst: 2, key: [{ sourceIdentity: true }] }
+`;
+
+t.test("calls of one rule of a GRPCRoute are limited, the others are not", async (t) => {
+  const mesh = await startMesh(t);
+  const web = await mesh.join({ name: "web", service: "web", upstreams: ["echo"] });
+  const shop = await mesh.join({ name: "shop", service: "shop", upstreams: ["echo"] });
+  const place = await mesh.place({
+    name: "echo",
+    service: "echo",
+    command: [],
+    flags: ["--protocol", "grpc"],
+  });
+  const server = await GrpcEchoServer.start(place.app);
+  t.teardown(() => server.close());
+  const echo = { ...place, process: mesh.run(place) };
+  await mesh.untilKnown(web, "echo", [echo]);
+  await mesh.untilKnown(shop, "echo", [echo]);
+  const send = (from: typeof web, method: "Unary" | "ServerStream") =>
+    callWithJs(`127.0.0.1:${from.upstreams.get("echo") ?? 0}`, method, { deadlineMs: 10_000 });
+  await mesh.apply(grpcDocuments);
+  await until(
+    "the limit in force",
+    async () => (await send(web, "Unary")).headers["ratelimit"] !== undefined,
+  );
+  const [second, refused] = [await send(web, "Unary"), await send(web, "Unary")];
+  t.equal(second.status, 0);
+  t.equal(second.headers["ratelimit"], '"GRPCRoute/default/echo rule dear";r=0;t=60');
+  t.equal(refused.status, 8, "RESOURCE_EXHAUSTED");
+  t.match(refused.details, /^rate limit exceeded: limit GRPCRoute\/default\/echo rule dear/);
+  t.match({ ...refused.headers, ...refused.trailers }["grpc-retry-pushback-ms"], /^(60|5\d)000$/);
+  t.equal((await send(shop, "Unary")).status, 0, "another caller has its own");
+  for (let n = 0; n < 5; n++) t.equal((await send(web, "ServerStream")).status, 0);
+  t.equal(await metric(echo.admin, "remora_rate_limit_requests_total", { result: "limited" }), 1);
 });

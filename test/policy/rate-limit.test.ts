@@ -212,8 +212,8 @@ t.test("what a refused caller is told", async (t) => {
   t.equal(http.of("x-remora-error"), "rate_limited");
   t.equal(http.of("ratelimit-policy"), '"service api.default";q=1', "no window in whole seconds");
   t.equal(http.of("ratelimit"), '"service api.default";r=0;t=2');
-  const other = refusal({ status: 503, retryAfter: false });
-  t.equal(other.status, 503);
+  const other = refusal({ status: 420, retryAfter: false });
+  t.equal(other.status, 420);
   t.equal(other.of("retry-after"), undefined);
   const grpc = refusal({ requests: 3, perMs: 1000 }, ["content-type", "application/grpc"]);
   t.equal(grpc.status, 200);

@@ -1,3 +1,5 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import t, { type Test } from "tap";
 import {
   type ConnectOptions,
@@ -41,6 +43,16 @@ async function outcome(call: Promise<unknown>): Promise<unknown> {
     return error instanceof StoreUnavailable ? `unavailable: ${error.message}` : error;
   }
 }
+
+t.test("a sidecar that needs no Redis does not load its client", async (t) => {
+  const app = new URL("../../src/app.js", import.meta.url).href;
+  const script = `await import(${JSON.stringify(app)});
+    const { _cache } = (await import("node:module")).default;
+    const loaded = Object.keys(_cache);
+    console.log(loaded.some((file) => file.includes("grpc-js")), loaded.some((file) => file.includes("@redis")));`;
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script]);
+  t.equal(stdout.trim(), "true false");
+});
 
 t.test(
   "a store that hangs is left after three calls, and taken up again when a connection answers",

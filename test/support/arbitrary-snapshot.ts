@@ -113,7 +113,7 @@ const rateLimit: fc.Arbitrary<RateLimitConfig> = fc.record({
   ),
   scope: fc.constantFrom("local" as const, "global" as const),
   onUnavailable: fc.constantFrom("local" as const, "open" as const, "closed" as const),
-  status: fc.integer({ min: 400, max: 599 }),
+  status: fc.integer({ min: 400, max: 499 }),
   retryAfter: fc.boolean(),
 });
 const inboundRule: fc.Arbitrary<InboundRule> = fc.record(

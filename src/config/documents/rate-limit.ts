@@ -37,9 +37,11 @@ const RateLimit = z.strictObject({
       status: z
         .int()
         .min(400)
-        .max(599)
+        .max(499, {
+          error: "must be within 400-499: callers' sidecars take 5xx for failures of the instance",
+        })
         .optional()
-        .describe("Status of the refusal; of gRPC calls it is RESOURCE_EXHAUSTED."),
+        .describe("Status of the refusal, 400-499; of gRPC calls it is RESOURCE_EXHAUSTED."),
       retryAfter: z
         .boolean()
         .optional()

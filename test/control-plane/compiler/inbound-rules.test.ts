@@ -73,7 +73,7 @@ t.test("a limit of the service: one rule, with its numbers and the defaults", as
   const full = policy(
     "svc",
     "{kind: Service, name: api}",
-    "rateLimit: [{requests: 1, per: 1m, burst: 3, key: [{header: X-Key}, {sourceIdentity: true}], response: {status: 503, retryAfter: false}}, {requests: 2, per: 1h}]",
+    "rateLimit: [{requests: 1, per: 1m, burst: 3, key: [{header: X-Key}, {sourceIdentity: true}], response: {status: 420, retryAfter: false}}, {requests: 2, per: 1h}]",
   );
   t.match(inboundOf("api", full).rules?.[0]?.rateLimits, [
     {
@@ -81,7 +81,7 @@ t.test("a limit of the service: one rule, with its numbers and the defaults", as
       perMs: 60_000,
       burst: 3,
       keys: [{ type: "header", name: "x-key" }, { type: "sourceIdentity" }],
-      status: 503,
+      status: 420,
       retryAfter: false,
     },
     { name: "service api.default #2", perMs: 3_600_000, burst: 2 },

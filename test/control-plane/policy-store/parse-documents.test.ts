@@ -212,6 +212,10 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     policy("rateLimit: [{requests: 100, per: 1s, brust: 5}]"),
     'f.yaml:6:40: spec.rateLimit.0: unknown field "brust"; did you mean "burst"?',
   ],
+  [
+    policy("rateLimit: {requests: 1, per: 1s, response: {status: 503}}"),
+    "f.yaml:6:56: spec.rateLimit.response.status: must be within 400-499: callers' sidecars take 5xx for failures of the instance",
+  ],
   [policy("rateLimit: 5"), "f.yaml:6:14: spec.rateLimit: expected a map or a list, found the number 5"],
   [policy("rateLimit: []"), "f.yaml:6:14: spec.rateLimit: must hold at least one limit"],
   [
