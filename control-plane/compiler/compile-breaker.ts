@@ -3,8 +3,12 @@ import type { OutlierDetectionSpec } from "../../src/config/documents/outlier-de
 import type { BreakerConfig } from "../../src/config/breaker-config.js";
 import { milliseconds } from "./milliseconds.js";
 
-/** The endpoint breaker: the defaults, and over them what `outlierDetection` says. */
-export function compileBreaker(spec: OutlierDetectionSpec): BreakerConfig {
+/**
+ * The endpoint breaker: the defaults, and over them what `outlierDetection` says.
+ *
+ * @param hasFailover another service takes over, so none has to be kept for want of a better one.
+ */
+export function compileBreaker(spec: OutlierDetectionSpec, hasFailover = false): BreakerConfig {
   const defaults = clusterDefaults.breaker;
   const base = spec.baseEjectionTime;
   const max = spec.maxEjectionTime;
@@ -18,6 +22,6 @@ export function compileBreaker(spec: OutlierDetectionSpec): BreakerConfig {
     baseEjectionMs,
     maxEjectionMs: milliseconds(max, Math.max(defaults.maxEjectionMs, baseEjectionMs)),
     jitterRatio: defaults.jitterRatio,
-    maxEjectionPercent: spec.maxEjectionPercent ?? defaults.maxEjectionPercent,
+    maxEjectionPercent: spec.maxEjectionPercent ?? (hasFailover ? 100 : defaults.maxEjectionPercent),
   };
 }

@@ -4,6 +4,7 @@ import type { ClusterConfig, MtlsMode } from "../../src/config/snapshot.js";
 import type { RetryBudgetSpec } from "../../src/config/documents/retry-budget.js";
 import type { TrafficPolicySpec } from "../../src/config/documents/traffic-policy.js";
 import { compileBreaker } from "./compile-breaker.js";
+import { compileFailover } from "./compile-failover.js";
 import { compileLocality } from "./compile-locality.js";
 import { compileLoadBalancer } from "./compile-load-balancer.js";
 import { type MeshIndex, protocolOf } from "./mesh-index.js";
@@ -19,6 +20,7 @@ export function compileCluster(index: MeshIndex, key: string): ClusterConfig {
   const owner = index.policies.get(key);
   const spec: Partial<TrafficPolicySpec> = owner?.policy.spec ?? {};
   const pool = spec.connectionPool ?? {};
+  const failover = compileFailover(index, key);
   return {
     name: key,
     service,
@@ -28,6 +30,7 @@ export function compileCluster(index: MeshIndex, key: string): ClusterConfig {
     mtlsMode: mtlsModeOf(index, key),
     loadBalancer: compileLoadBalancer(spec.loadBalancer ?? {}),
     ...compileLocality(spec.loadBalancer),
+    ...failover,
     connectTimeoutMs: milliseconds(pool.connectTimeout, clusterDefaults.connectTimeoutMs),
     maxRequests: pool.maxRequests ?? clusterDefaults.maxRequests,
     maxConnections: pool.maxConnections ?? clusterDefaults.maxConnections,
@@ -35,7 +38,7 @@ export function compileCluster(index: MeshIndex, key: string): ClusterConfig {
     maxConcurrentStreams: pool.http2?.maxConcurrentStreams ?? clusterDefaults.maxConcurrentStreams,
     tunnelIdleMs: milliseconds(pool.tcp?.idleTimeout, clusterDefaults.tunnelIdleMs),
     poolIdleMs: milliseconds(pool.idleTimeout, clusterDefaults.poolIdleMs),
-    breaker: compileBreaker(spec.outlierDetection ?? {}),
+    breaker: compileBreaker(spec.outlierDetection ?? {}, failover.failover !== undefined),
     retryBudget: budgetOf(spec.retryBudget ?? {}),
     source: owner?.id ?? "default",
   };

@@ -55,10 +55,12 @@ export class MeshCompiler {
       for (const route of routes) for (const cluster of clustersOf(route)) names.add(cluster);
     }
     names.delete("");
-    const sorted = [...names].sort();
-    const clusters = sorted.map((key) =>
-      remember(this.#clusters, key, () => compileCluster(this.#index, key)),
-    );
+    const clusterOf = (key: string): ClusterConfig =>
+      remember(this.#clusters, key, () => compileCluster(this.#index, key));
+    for (const key of [...names]) {
+      for (const behind of clusterOf(key).failover?.clusters ?? []) names.add(behind);
+    }
+    const clusters = [...names].sort().map(clusterOf);
     const endpoints = new Map<string, readonly EndpointConfig[]>();
     for (const cluster of clusters) {
       const found = this.#endpointsOf(cluster);
@@ -105,9 +107,15 @@ export class MeshCompiler {
       const service = this.#index.services.get(cluster.name);
       return service === undefined
         ? []
-        : compileEndpoints(service, cluster.mtlsMode, cluster.locality !== undefined);
+        : compileEndpoints(service, cluster.mtlsMode, countsDown(this.#index, cluster));
     });
   }
+}
+
+/** Whether the share of instances that serve decides about anything that the document says. */
+function countsDown(index: MeshIndex, { name, locality }: ClusterConfig): boolean {
+  const spec = index.policies.get(name)?.policy.spec;
+  return locality !== undefined || (spec?.failover !== undefined && spec.failoverThreshold !== undefined);
 }
 
 /** The snapshot of one node. For many nodes of one model, MeshCompiler shares the work. */

@@ -162,9 +162,32 @@ function targetResolution(index: MeshIndex, { spec, metadata }: TrafficPolicy): 
     problems.push(`${services([stand])} not in the registry: there is no fallback until it is`);
   if (missingServices.length > 0)
     problems.unshift(`${services(missingServices)} not in the registry: the policy waits for it`);
-  return problems.length === 0
-    ? condition("ResolvedRefs", "True", "ResolvedRefs", "every target is known")
-    : condition("ResolvedRefs", "False", "TargetNotFound", problems.join("; "));
+  if (problems.length > 0) return condition("ResolvedRefs", "False", "TargetNotFound", problems.join("; "));
+  return (
+    failoverProblem(index, spec, metadata.namespace) ??
+    condition("ResolvedRefs", "True", "ResolvedRefs", "every target is known")
+  );
+}
+
+/** A service behind the others that could not take a request when it had to. */
+function failoverProblem(
+  index: MeshIndex,
+  { failover = [], targetRefs }: TrafficPolicy["spec"],
+  namespace: string,
+): Condition | undefined {
+  const keys = failover.map((target) => serviceKey(target.service, target.namespace ?? namespace));
+  const missing = keys.filter((key) => !index.services.has(key));
+  if (missing.length > 0) {
+    const message = `${services(missing)} not in the registry: nothing fails over to it until it is`;
+    return condition("ResolvedRefs", "False", "BackendNotFound", message);
+  }
+  const own = targetRefs.map(({ name }) => serviceKey(name, namespace));
+  const foreign = keys.filter((key) =>
+    own.some((service) => takesRequests(index, service) !== takesRequests(index, key)),
+  );
+  if (foreign.length === 0) return undefined;
+  const message = `${speaking(foreign)} another protocol: nothing fails over to it`;
+  return condition("ResolvedRefs", "False", "UnsupportedProtocol", message);
 }
 
 function services(keys: readonly string[]): string {

@@ -4,6 +4,7 @@ import type { Document, Kind } from "../../src/config/documents/document.js";
 import { createdAnnotation } from "../../src/config/documents/metadata.js";
 import { canonicalJson } from "../../src/config/canonical-json.js";
 import { DocumentError, type DocumentProblem } from "./document-error.js";
+import { failoverLoops } from "./check-failover-loops.js";
 import type { ParsedDocument } from "./parse-documents.js";
 import { createdAt, textOf } from "./policy-file.js";
 import { targetText } from "./policy-target.js";
@@ -37,6 +38,8 @@ export function planApply(
   options: { readonly fileName: string; readonly nowMs: number },
 ): readonly PlannedDocument[] {
   checkTargets(parsed, stored, options.fileName);
+  const loops = failoverLoops(parsed, stored);
+  if (loops.length > 0) throw new DocumentError(options.fileName, loops);
   const byId = new Map(stored.map((document) => [idOf(document.document), document]));
   return parsed.map((item): PlannedDocument => {
     const { document } = item;

@@ -1,4 +1,5 @@
 import type { TrafficPolicy, TrafficPolicySpec } from "../../src/config/documents/traffic-policy.js";
+import { checkFailover } from "./check-failover.js";
 import { checkLoadBalancer } from "./check-load-balancer.js";
 import { checkFallback } from "./check-fallback.js";
 import { checkOutlierDetection } from "./check-outlier-detection.js";
@@ -30,6 +31,7 @@ export function checkTrafficPolicy(policy: TrafficPolicy): readonly FieldProblem
   const problems: FieldProblem[] = [];
   const report: Report = (path, message) => problems.push({ path, message });
   checkTargetRefs(policy, report);
+  checkFailover(policy, report);
   for (const section of Object.keys(sectionChecks) as (keyof TrafficPolicySpec)[]) {
     checkSection(spec, section, report);
   }

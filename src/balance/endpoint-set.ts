@@ -1,8 +1,11 @@
 import type { ClusterConfig, EndpointConfig, MtlsMode } from "../config/snapshot.js";
 import type { Endpoint, Picker } from "../stack/endpoint.js";
+import type { Upstream } from "../stack/upstream.js";
 import type { Counter } from "../telemetry/cells.js";
 import type { Clock } from "../time/clock.js";
+import { countOpen, OpenShare } from "./open-share.js";
 import { makePicker } from "./picker.js";
+import { nextUsable, openGate, untried } from "./usable.js";
 import { zoneAware, type ZonePicks } from "./zone-aware.js";
 
 export interface EndpointSetOptions<E extends Endpoint> {
@@ -33,6 +36,7 @@ export class EndpointSet<E extends Endpoint> {
   readonly #options: EndpointSetOptions<E>;
   #balance: BalanceConfig;
   #endpoints: readonly E[] = [];
+  readonly #openShare = new OpenShare();
   #refused = 0;
   /** Instances that are down, by zone. */
   #down: ReadonlyMap<string, number> = new Map();
@@ -68,9 +72,19 @@ export class EndpointSet<E extends Endpoint> {
 
   /** Endpoints that may get traffic now. */
   healthy(nowMs: number): number {
-    let open = 0;
-    for (const endpoint of this.#endpoints) if (endpoint.gate.isOpen(nowMs)) open++;
-    return open;
+    return countOpen(this.#endpoints, nowMs);
+  }
+
+  /** The share of endpoints that may get traffic now, 0 to 100, as of at most 100 ms ago; instances that are down count. */
+  usablePercent(nowMs: number): number {
+    let missing = 0;
+    for (const count of this.#down.values()) missing += count;
+    return this.#openShare.percent(this.#endpoints, missing, nowMs);
+  }
+
+  /** Is there an endpoint that may get traffic now and is not among `tried`? */
+  hasUsable(tried: readonly Upstream[], nowMs: number): boolean {
+    return nextUsable(this.#endpoints, 0, openGate | untried, tried, nowMs) >= 0;
   }
 
   /** Takes the newest state of the cluster. True when the choice of endpoints changed. */

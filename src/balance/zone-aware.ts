@@ -4,6 +4,7 @@ import type { Hash64 } from "../stack/xx-hash64.js";
 import type { Counter } from "../telemetry/cells.js";
 import type { Clock } from "../time/clock.js";
 import { keyShare } from "./hashed-place.js";
+import { countOpen, recountMs } from "./open-share.js";
 import { isPanic } from "./panic.js";
 import { localPercent } from "./zone-split.js";
 
@@ -25,9 +26,6 @@ export interface ZoneAwareOptions<E extends Endpoint> {
   readonly picks: ZonePicks;
   readonly random: Clock["random"];
 }
-
-/** How old the share may be: an ejection by then counts, and endpoints whose ejection has run out are seen by then. */
-const recountMs = 100;
 
 /**
  * Own zone first: of each pick it decides whether it stays in the zone, and leaves the choice there to the cluster's own
@@ -116,10 +114,4 @@ class ZoneAware<E extends Endpoint> implements Picker<E> {
       spilloverPercent,
     );
   }
-}
-
-function countOpen(endpoints: readonly Endpoint[], nowMs: number): number {
-  let open = 0;
-  for (const endpoint of endpoints) if (endpoint.gate.isOpen(nowMs)) open++;
-  return open;
 }

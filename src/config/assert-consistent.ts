@@ -24,6 +24,13 @@ export function assertConsistent(snapshot: Snapshot): void {
     clusters.add(cluster.name);
     assertCluster(cluster, place);
   }
+  for (const { name, failover } of snapshot.clusters) {
+    if (failover === undefined) continue;
+    const place = `clusters.${name}.failover`;
+    percent(failover.thresholdPercent, `${place}.thresholdPercent`);
+    for (const other of failover.clusters)
+      check(clusters.has(other), place, `cluster ${other} does not exist`);
+  }
   const hosts = new Set<string>();
   const domains = new Map<string, string>();
   for (const virtualHost of snapshot.virtualHosts) {

@@ -1,4 +1,5 @@
 import type { BreakerConfig } from "./breaker-config.js";
+import type { FailoverConfig } from "./failover-config.js";
 import type { InboundConfig } from "./inbound-config.js";
 import type { LocalityConfig } from "./locality-config.js";
 import type { FallbackConfig } from "./fallback-config.js";
@@ -21,7 +22,7 @@ export interface Snapshot {
   readonly inbound: InboundConfig;
   /** One per reachable service. */
   readonly virtualHosts: readonly VirtualHost[];
-  /** Exactly those that a route of `virtualHosts` refers to. */
+  /** Exactly those that a route of `virtualHosts` refers to, and those behind them (failover). */
   readonly clusters: readonly ClusterConfig[];
   /** By cluster name; a cluster without an entry has no endpoint. */
   readonly endpoints: ReadonlyMap<string, readonly EndpointConfig[]>;
@@ -112,6 +113,8 @@ export interface ClusterConfig {
   readonly loadBalancer: LoadBalancerConfig;
   /** Own zone first. Absent: zones do not matter. */
   readonly locality?: LocalityConfig;
+  /** Absent: nobody else can do its work. */
+  readonly failover?: FailoverConfig;
   readonly connectTimeoutMs: number;
   /** Requests under way at once, all endpoints together. */
   readonly maxRequests: number;

@@ -1,6 +1,7 @@
 import type { ClusterConfig } from "../config/snapshot.js";
 import { decodeBreaker, encodeBreaker } from "./breaker-resource.js";
 import { decodeIdentities, encodeTls } from "./cluster-tls.js";
+import { decodeFailover, encodeFailover } from "./failover-resource.js";
 import { Fields, duration } from "./fields.js";
 import { sameStream } from "./listener-resource.js";
 import { decodeLoadBalancer, encodeBalancing, encodeLoadBalancer } from "./load-balancer-resource.js";
@@ -27,6 +28,7 @@ export function encodeCluster(cluster: ClusterConfig): Buffer {
     tunnelIdle: duration(cluster.tunnelIdleMs),
     maxConcurrentStreams: cluster.maxConcurrentStreams,
     ...encodeLocality(cluster.locality),
+    ...encodeFailover(cluster.failover),
     ...encodeBalancing(cluster.loadBalancer),
   };
   return wire.cluster.encode({
@@ -64,6 +66,7 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
     mtlsMode,
     loadBalancer: decodeLoadBalancer(cluster, ours),
     ...decodeLocality(ours),
+    ...decodeFailover(ours),
     connectTimeoutMs: cluster.durationMs("connectTimeout"),
     maxRequests: all.wrapped("maxRequests", 0),
     maxConnections: each.wrapped("maxConnections", 0),

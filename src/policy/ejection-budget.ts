@@ -6,9 +6,10 @@ export interface Ejectable {
 /**
  * How many endpoints of `total` may be ejected at once, in whole numbers: half of 10 is 5, of 3 is 1, of 2 is 1, of 1 is
  * none. Whatever the percentage, a pair may lose one (else small clusters would never be protected, as with Envoy's 10 %),
- * and the last one stays.
+ * and the last one stays, unless another cluster stands behind this one and the percentage is 100.
  */
-export function maxEjections(total: number, maxEjectionPercent: number): number {
+export function maxEjections(total: number, maxEjectionPercent: number, hasFailover = false): number {
+  if (hasFailover && maxEjectionPercent >= 100) return total;
   if (maxEjectionPercent <= 0 || total < 2) return 0;
   return Math.min(total - 1, Math.max(1, Math.floor((total * maxEjectionPercent) / 100)));
 }
@@ -20,6 +21,8 @@ export function maxEjections(total: number, maxEjectionPercent: number): number 
 export class EjectionBudget {
   /** Replaced when the cluster's configuration changes. */
   maxEjectionPercent: number;
+  /** Does another cluster take over when none is left? Replaced with the configuration, too. */
+  hasFailover = false;
   readonly #endpoints: () => readonly Ejectable[];
 
   /** @param endpoints the endpoints of the cluster at the time of the call. */
@@ -33,6 +36,6 @@ export class EjectionBudget {
     const endpoints = this.#endpoints();
     let ejected = 0;
     for (const endpoint of endpoints) if (endpoint.gate.isEjected) ejected++;
-    return ejected < maxEjections(endpoints.length, this.maxEjectionPercent);
+    return ejected < maxEjections(endpoints.length, this.maxEjectionPercent, this.hasFailover);
   }
 }

@@ -14,6 +14,7 @@ import { tunnelIdle } from "../policy/tunnel-idle.js";
 import { DeferredTransport } from "../stack/deferred.js";
 import type { EndpointTransport } from "../stack/endpoint.js";
 import { stack, type Service } from "../stack/service.js";
+import type { Upstream } from "../stack/upstream.js";
 import type { Counter, Gauge } from "../telemetry/cells.js";
 import type { ClusterMetrics } from "../telemetry/cluster-metrics.js";
 import type { Clock } from "../time/clock.js";
@@ -54,6 +55,7 @@ export class Cluster {
     this.#options = options;
     this.#config = config;
     this.#ejections = new EjectionBudget(config.breaker.maxEjectionPercent, () => this.#endpoints.endpoints);
+    this.#ejections.hasFailover = config.failover !== undefined;
     this.#endpoints = this.#newEndpoints();
     this.#endpoints.update(endpoints);
   }
@@ -70,6 +72,10 @@ export class Cluster {
     return (this.#meters ??= this.#options.meters());
   }
 
+  get metrics(): ClusterMetrics {
+    return this.#options.metrics();
+  }
+
   get budget(): RetryBudget {
     return (this.#budget ??= new RetryBudget(this.#config.retryBudget));
   }
@@ -77,6 +83,16 @@ export class Cluster {
   /** One attempt. A new object whenever the configuration changed: routes are composed anew then. */
   get service(): Service {
     return (this.#service ??= this.#compose());
+  }
+
+  /** Is there an endpoint that may get traffic now and is not among `tried`? */
+  hasUsable(tried: readonly Upstream[], nowMs: number): boolean {
+    return this.#endpoints.hasUsable(tried, nowMs);
+  }
+
+  /** Share of the endpoints that may get traffic now, 0 to 100, as of at most 100 ms ago. */
+  usablePercent(nowMs: number): number {
+    return this.#endpoints.usablePercent(nowMs);
   }
 
   updateEndpoints(endpoints: readonly EndpointConfig[]): void {
@@ -90,6 +106,7 @@ export class Cluster {
     this.#config = config;
     if (differs(before.retryBudget, config.retryBudget)) this.#budget = undefined;
     this.#ejections.maxEjectionPercent = config.breaker.maxEjectionPercent;
+    this.#ejections.hasFailover = config.failover !== undefined;
     this.#endpoints.update(endpoints, config);
     const isRewired = differs(transportOf(before), transportOf(config));
     for (const endpoint of this.#endpoints.endpoints) {

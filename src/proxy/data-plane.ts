@@ -124,7 +124,12 @@ export class DataPlane {
     const tunnels = new Map<string, Service>();
     for (const [name, cluster] of this.#clusters) {
       if (cluster.config.protocol === "tcp")
-        tunnels.set(name, new DeferredService(() => tunnelStack(cluster, { clock, wheel })));
+        tunnels.set(
+          name,
+          new DeferredService(() =>
+            tunnelStack(cluster, { clock, wheel, cluster: (other) => this.#clusters.get(other) }),
+          ),
+        );
     }
     return tunnels;
   }

@@ -17,6 +17,7 @@ import { endedCall, stack, type Layer, type Service } from "../stack/service.js"
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
 import type { Cluster } from "./cluster.js";
+import { attemptAt } from "./cluster-failover.js";
 import { headerModifiers } from "./header-layers.js";
 import type { PolicyStates } from "./policy-states.js";
 import { weightedBackends } from "./weighted-backends.js";
@@ -140,7 +141,7 @@ function backendStack(
         ? []
         : [attemptTimeout({ timeoutMs: attemptTimeoutMs, source, wheel })]),
     ],
-    cluster.service,
+    attemptAt(cluster, options),
   );
 }
 

@@ -43,6 +43,8 @@ export interface ClusterMetrics {
   /** 1 while the concurrency limit is reached. */
   readonly requestsOpen: Gauge;
   readonly breakerTransitions: Readonly<Record<BreakerStateName, Counter>>;
+  /** Attempts that went to another cluster instead; exposed from the first call on. */
+  failovers(to: string): Counter;
   /** Attempts by zone of the endpoint; exposed from the first call on. */
   zonePicks(): { readonly own: Counter; readonly other: Counter };
   /** Counts one response head of an attempt. */
@@ -122,6 +124,9 @@ function makeCells(metrics: Metrics, labels: ClusterLabels): { cells: ClusterMet
   );
   const requestTime = take(metrics.upstreamRequestTime, labels);
   const transitions = metrics.breakerTransitions;
+  /** Key: the other cluster. */
+  const failovers = new Map<string, Counter>();
+  let zonePicks: ReturnType<ClusterMetrics["zonePicks"]> | undefined;
   const cells: ClusterMetrics = {
     requests: take(metrics.upstreamRequests, labels),
     requestTime,
@@ -149,10 +154,16 @@ function makeCells(metrics: Metrics, labels: ClusterLabels): { cells: ClusterMet
       half_open: take(transitions, { ...own, to: "half_open" }),
       closed: take(transitions, { ...own, to: "closed" }),
     },
-    zonePicks: () => ({
-      own: take(metrics.zonePicks, { ...own, zone: "own" }),
-      other: take(metrics.zonePicks, { ...own, zone: "other" }),
-    }),
+    failovers(to) {
+      const known = failovers.get(to) ?? take(metrics.failovers, { ...own, to });
+      failovers.set(to, known);
+      return known;
+    },
+    zonePicks: () =>
+      (zonePicks ??= {
+        own: take(metrics.zonePicks, { ...own, zone: "own" }),
+        other: take(metrics.zonePicks, { ...own, zone: "other" }),
+      }),
     response(status, durationMs) {
       (byClass[Number(responseClass(status))] as Counter).value++;
       requestTime.observe(durationMs);

@@ -268,6 +268,11 @@ export class Metrics {
     labels: ["cluster"],
     merge: "max",
   });
+  readonly failovers = new CounterFamily({
+    name: "remora_failover_attempts_total",
+    help: "Attempts meant for a cluster that went to another one behind it.",
+    labels: ["cluster", "to"],
+  });
   readonly zonePicks = new CounterFamily({
     name: "remora_zone_picks_total",
     help: "Attempts of clusters that prefer the own zone, by zone of the endpoint (own, other).",

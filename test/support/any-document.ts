@@ -206,6 +206,7 @@ const trafficPolicy = fc.record({
         maxEjectionPercent: optional(fc.integer({ min: 0, max: 100 })),
       }),
     ),
+    failover: optional(fc.constantFrom([{ service: "behind" }], [{ service: "behind", namespace: "shop" }])),
     ...routeLevel,
     mtls: optional(fc.record({ mode: fc.constantFrom("STRICT", "PERMISSIVE", "DISABLE") })),
   }),

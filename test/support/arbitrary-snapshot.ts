@@ -244,7 +244,11 @@ export function arbitraryCluster(clusterName: string): fc.Arbitrary<ClusterConfi
 
 /** What a cluster has only when a policy says so. */
 const optionalOfCluster = fc.record(
-  { locality: fc.record({ spilloverPercent: percent }) },
+  {
+    locality: fc.record({ spilloverPercent: percent }),
+    // Names of clusters that there are stand in here once these are known.
+    failover: fc.record({ clusters: fc.constant<readonly string[]>([]), thresholdPercent: percent }),
+  },
   { requiredKeys: [] },
 );
 
@@ -314,6 +318,16 @@ export const arbitrarySnapshot: fc.Arbitrary<Snapshot> = fc
         .map((lists) => new Map(lists.map((list, i) => [names[i] ?? "", list]))),
     }),
   )
+  .map((snapshot) => ({
+    ...snapshot,
+    clusters: snapshot.clusters.map(({ failover, ...cluster }) => {
+      const others = snapshot.clusters
+        .map(({ name: other }) => other)
+        .filter((other) => other !== cluster.name);
+      if (failover === undefined || others.length === 0) return cluster;
+      return { ...cluster, failover: { ...failover, clusters: others } };
+    }),
+  }))
   // Records have no prototype; real snapshots have.
   .map((snapshot) => structuredClone(snapshot));
 

@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { ConnectionPool } from "./connection-pool.js";
+import { Failover } from "./failover.js";
 import { Fallback } from "./fallback.js";
-import { choice, notSupported } from "./field.js";
+import { choice, notSupported, percent } from "./field.js";
 import { LoadBalancer } from "./load-balancer.js";
 import { Metadata } from "./metadata.js";
 import { Mtls } from "./mtls.js";
@@ -28,6 +29,12 @@ export const TrafficPolicy = z.strictObject({
         .optional()
         .describe("What the service speaks, whatever its instances say."),
       loadBalancer: LoadBalancer.optional().describe("Choice of the endpoint."),
+      failover: Failover.optional().describe("Who serves when the service itself cannot, in this order."),
+      failoverThreshold: percent()
+        .optional()
+        .describe(
+          "Below this share of usable instances, in percent, requests go to the failover. 0 = only with none left. The panic threshold when absent.",
+        ),
       connectionPool: ConnectionPool.optional().describe("Connections and limits."),
       outlierDetection: OutlierDetection.optional().describe(
         "Endpoint breaker: ejects failing endpoints for a while.",

@@ -555,7 +555,9 @@ t.test("any mesh compiles to a consistent snapshot whose version is its content'
       t.equal(canonicalJson(again), canonicalJson(snapshot));
       const used = new Set(snapshot.virtualHosts.flatMap((host) => host.routes.flatMap(clustersOf)));
       used.delete("");
-      t.same(clusterNames(snapshot), [...used].sort(), "exactly the clusters that routes refer to");
+      for (const { name, failover } of snapshot.clusters)
+        if (used.has(name)) for (const behind of failover?.clusters ?? []) used.add(behind);
+      t.same(clusterNames(snapshot), [...used].sort(), "exactly what routes refer to, and what is behind it");
     }),
     { numRuns: 150 },
   );

@@ -1,9 +1,11 @@
-/** Zones in documents and in the registry: what becomes of them in a snapshot, and on the wire. */
+/** Zones and failover in documents and in the registry: what becomes of them in a snapshot, and on the wire. */
 import t from "tap";
 import { mergeInstances, readHealthEntries } from "../../../control-plane/catalog/consul-health.js";
 import { compileSnapshot } from "../../../control-plane/compiler/compile.js";
+import { conditionsOf } from "../../../control-plane/compiler/conditions.js";
 import type { MeshNode } from "../../../control-plane/compiler/node.js";
-import { parseDocuments } from "../../../control-plane/policy-store/parse-documents.js";
+import { planApply } from "../../../control-plane/policy-store/apply-plan.js";
+import { parseDocuments, parseYamlDocuments } from "../../../control-plane/policy-store/parse-documents.js";
 import { assertConsistent } from "../../../src/config/assert-consistent.js";
 import type { Snapshot } from "../../../src/config/snapshot.js";
 import { decodeSnapshot, encodeSnapshot } from "../../../src/discovery/xds-resources.js";
@@ -111,4 +113,101 @@ t.test("zones: Consul has them at the service or at its node, as metadata or as 
     instances.map(({ zone }) => zone),
     ["own", "node", "eu-1", "eu-2", ""],
   );
+});
+
+const backup = { ...services, "backup.default": [instance("b-9")], "last.shop": [instance("l-8")] };
+
+t.test("failover: the services behind a service are clusters of their own, with its policies", async (t) => {
+  const { clusters, virtualHosts, endpoints } = compile(
+    policy("failover: [{service: backup}, {service: last, namespace: shop}, {service: ghost}]") +
+      policy("connectionPool: {maxRequests: 7}", "backup"),
+    backup,
+  );
+  const [api, behind] = clusters;
+  t.same(
+    clusters.map(({ name }) => name),
+    ["api.default", "backup.default", "ghost.default", "last.shop"],
+  );
+  t.same(api?.failover, {
+    clusters: ["backup.default", "last.shop", "ghost.default"],
+    thresholdPercent: 50,
+  });
+  t.equal(api?.breaker.maxEjectionPercent, 100, "none has to be kept");
+  t.match(behind, {
+    breaker: { maxEjectionPercent: 50 },
+    maxRequests: 7,
+    identities: ["spiffe://mesh.local/ns/default/svc/backup"],
+  });
+  t.equal(endpoints.get("backup.default")?.length, 1);
+  t.same(
+    virtualHosts.map(({ name }) => name),
+    ["api.default"],
+    "nobody can call them by name for that",
+  );
+});
+
+t.test(
+  "failover: the threshold is the panic threshold unless it is given, and then failing ones count",
+  async (t) => {
+    const of = (more: string) => {
+      const { clusters, endpoints } = compile(policy(`failover: [{service: backup}]\n${more}`), backup);
+      return [clusters[0]?.failover?.thresholdPercent, endpoints.get("api.default")?.length];
+    };
+    t.same(of(""), [50, 2]);
+    t.same(of("loadBalancer: {locality: {panicThreshold: 20}}"), [20, 2]);
+    t.same(of("failoverThreshold: 0"), [0, 4]);
+    t.same(of("failoverThreshold: 80"), [80, 4]);
+  },
+);
+
+t.test("failover: a service of bytes does not stand behind one of requests", async (t) => {
+  const yaml = policy("failover: [{service: backup}]");
+  const registry = { ...backup, "backup.default": [instance("b-9", { protocol: "tcp" })] };
+  t.notOk(compile(yaml, registry).clusters[0]?.failover);
+  const told = (registry: Parameters<typeof catalogOf>[0]) =>
+    conditionsOf({ trustDomain: "m", catalog: catalogOf(registry), documents: documentsOf(yaml) })
+      .get("TrafficPolicy/default/api")
+      ?.find(({ type }) => type === "ResolvedRefs");
+  t.match(told(registry), {
+    reason: "UnsupportedProtocol",
+    message: /service backup\.default speaks another/,
+  });
+  t.match(told(services), {
+    reason: "BackendNotFound",
+    message: /service backup\.default is not in the reg/,
+  });
+  t.match(told(backup), { status: "True" });
+});
+
+t.test("failover: contradictions are refused with their place", async (t) => {
+  const table = [
+    [
+      "failover: [{service: api}]",
+      /p\.yaml:6:24: spec\.failover\.0\.service: api\.default is the service that/,
+    ],
+    [
+      "failover: [{service: b}, {service: b}]",
+      /6:38: spec\.failover\.1\.service: service b\.default is named twice/,
+    ],
+    ["failoverThreshold: 20", /6:22: spec\.failoverThreshold: has no effect without failover/],
+    ["failover: []", /spec\.failover: must name at least one/],
+    ["failover: [{}]", /spec\.failover\.0/],
+    ["failover: [{datacenter: dc2}]", /"datacenter" is not supported/],
+  ] as const;
+  for (const [spec, expected] of table) t.match(refusal(policy(spec)), expected, spec);
+});
+
+t.test("failover: a circle is refused, whether in one file or with what is stored", async (t) => {
+  const to = (from: string, target: string): string => policy(`failover: [{service: ${target}}]`, from);
+  const plan = (yaml: string, stored = "") => {
+    const options = { fileName: "p.yaml", nowMs: 0 };
+    return planApply(parseYamlDocuments(yaml, "p.yaml"), documentsOf(stored), options);
+  };
+  t.throws(
+    () => plan(to("a", "b"), to("b", "c") + to("c", "a")),
+    /p\.yaml:6:24: spec\.failover\.0\.service: a circle: a\.default fails over to b\.default fails over to c\.default fails over to a\.default/,
+  );
+  t.throws(() => plan(to("a", "b") + to("b", "a")), /a circle/);
+  t.equal(plan(to("a", "c"), to("b", "c") + to("c", "d")).length, 1);
+  t.equal(plan(to("b", "c"), to("a", "b") + to("b", "a")).length, 1, "what replaces the circle breaks it");
 });
