@@ -46,7 +46,7 @@ chaos: build ## Ten services failing in every way: what clients see without Remo
 demo: build ## Show a small mesh at work, step by step (KEEP=1 leaves it running)
 	@node dist/examples/demo/demo.js
 
-example: build ## Run one of examples/: NAME=grpc, websocket, tcp-redis, rate-limit
+example: build ## Run one of examples/: NAME=grpc, websocket, tcp-redis, rate-limit, ...
 	@node dist/examples/$(NAME)/$(NAME).js
 
 bench: build ## Measure Remora against other data planes, and judge its targets; 15 minutes (BENCH_SUITES, BENCH_SECONDS ...: bench/README.md)

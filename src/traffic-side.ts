@@ -9,6 +9,9 @@ import { InboundSide } from "./inbound-side.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
 import { OutboundSide } from "./outbound-side.js";
 import type { BreakerEvent } from "./policy/endpoint-breaker.js";
+import { Idempotencies } from "./policy/idempotencies.js";
+import { MemoryStores } from "./policy/idempotency-memories.js";
+import type { IdempotencyStores } from "./policy/idempotency-store.js";
 import { RateLimits } from "./policy/rate-limits.js";
 import { SharedCounts } from "./policy/shared-counts.js";
 import { DataPlane } from "./proxy/data-plane.js";
@@ -37,6 +40,8 @@ export interface TrafficSideOptions {
   readonly listen: Listen;
   readonly clock: Clock;
   readonly log: Log;
+  /** Where outcomes of requests with a key are kept; absent: in this process. */
+  readonly idempotencyStores?: IdempotencyStores;
 }
 
 /** The traffic of a sidecar in one process: data plane, inbound and outbound side, and what they count. */
@@ -89,6 +94,12 @@ export class TrafficSide implements Traffic {
         counts: this.#redis === undefined ? undefined : new SharedCounts(this.#redis, trustDomain),
         onUnshared: ({ name, source, onUnavailable }) =>
           log("warn", "limit of scope global without --redis-url", { limit: name, source, onUnavailable }),
+      }),
+      // Outside of what may repeat or turn away: only what became of the whole request is kept.
+      new Idempotencies({
+        service: identity,
+        stores: options.idempotencyStores ?? new MemoryStores(telemetry.metrics.idempotency, clock),
+        ...{ metrics: telemetry.metrics.idempotency, wheel, clock },
       }),
     ]);
     const parts = { plane: this.#plane, rules: this.#rules, telemetry, wheel };

@@ -2,6 +2,7 @@ import { canonicalJson } from "../../src/config/canonical-json.js";
 import type { InboundConfig, InboundRule } from "../../src/config/inbound-config.js";
 import { mtlsModeOf } from "./compile-cluster.js";
 import { everything } from "./compile-match.js";
+import { compileIdempotency } from "./compile-idempotency.js";
 import { compileRateLimits } from "./compile-rate-limit.js";
 import { type MeshIndex, parentsOf, refKey, type StoredRoute, takesRequests } from "./mesh-index.js";
 import { type Policies, policiesForRule, policiesForService } from "./policies-for.js";
@@ -25,8 +26,10 @@ type Sections = Omit<InboundRule, "name" | "match">;
 /** What policies ask for at the inbound side, one line each. */
 function sectionsOf(policies: Policies): Sections {
   const rateLimits = compileRateLimits(policies);
+  const idempotency = compileIdempotency(policies);
   return {
     ...(rateLimits === undefined ? {} : { rateLimits }),
+    ...(idempotency === undefined ? {} : { idempotency }),
   };
 }
 

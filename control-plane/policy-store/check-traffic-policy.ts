@@ -2,6 +2,7 @@ import type { TrafficPolicy, TrafficPolicySpec } from "../../src/config/document
 import { checkFailover } from "./check-failover.js";
 import { checkLoadBalancer } from "./check-load-balancer.js";
 import { checkFallback } from "./check-fallback.js";
+import { checkIdempotency, checkIdempotencyTargets } from "./check-idempotency.js";
 import { checkOutlierDetection } from "./check-outlier-detection.js";
 import { checkPolicyRetry } from "./check-policy-retry.js";
 import { checkRateLimit } from "./check-rate-limit.js";
@@ -19,6 +20,7 @@ const sectionChecks: {
 } = {
   loadBalancer: checkLoadBalancer,
   fallback: checkFallback,
+  idempotency: checkIdempotency,
   outlierDetection: checkOutlierDetection,
   rateLimit: checkRateLimit,
   retry: checkPolicyRetry,
@@ -32,6 +34,7 @@ export function checkTrafficPolicy(policy: TrafficPolicy): readonly FieldProblem
   const report: Report = (path, message) => problems.push({ path, message });
   checkTargetRefs(policy, report);
   checkFailover(policy, report);
+  checkIdempotencyTargets(policy, report);
   for (const section of Object.keys(sectionChecks) as (keyof TrafficPolicySpec)[]) {
     checkSection(spec, section, report);
   }

@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 import { ConfigError } from "../errors/config-error.js";
 import { assertLoadBalancer } from "./assert-load-balancer.js";
+import type { IdempotencyConfig } from "./idempotency-config.js";
 import type { InboundConfig } from "./inbound-config.js";
 import { clustersOf } from "./clusters-of.js";
 import type { FallbackConfig } from "./fallback-config.js";
@@ -60,7 +61,19 @@ function assertInbound({ maxRequests, rules = [] }: InboundConfig): void {
       atLeast(limit.burst, 1, `${at}.burst`);
       check(limit.status >= 400 && limit.status <= 499, `${at}.status`, "must be within 400-499");
     }
+    if (rule.idempotency !== undefined) assertIdempotency(rule.idempotency, `${place}.idempotency`);
   });
+}
+
+function assertIdempotency(
+  { methods, ttlMs, maxBodyBytes, maxRequestBytes, maxEntries }: IdempotencyConfig,
+  place: string,
+): void {
+  check(methods.length > 0, `${place}.methods`, "is empty");
+  atLeast(ttlMs, 1, `${place}.ttlMs`);
+  atLeast(maxBodyBytes, 0, `${place}.maxBodyBytes`);
+  atLeast(maxRequestBytes, 0, `${place}.maxRequestBytes`);
+  atLeast(maxEntries, 1, `${place}.maxEntries`);
 }
 
 function assertDomains(virtualHost: VirtualHost, owners: Map<string, string>, place: string): void {

@@ -1,4 +1,5 @@
 import type { MtlsMode, Protocol } from "./protocol.js";
+import type { IdempotencyConfig } from "./idempotency-config.js";
 import type { RateLimitConfig } from "./rate-limit-config.js";
 import type { RouteMatch } from "./route-match.js";
 
@@ -21,4 +22,6 @@ export interface InboundRule {
   readonly match: RouteMatch;
   /** All must admit a request. Absent: no limit. */
   readonly rateLimits?: readonly RateLimitConfig[];
+  /** Absent: keys mean nothing. */
+  readonly idempotency?: IdempotencyConfig;
 }

@@ -1,5 +1,6 @@
 import type { InboundConfig, InboundRule } from "../config/inbound-config.js";
 import type { Fields } from "./fields.js";
+import { decodeIdempotency, encodeIdempotency } from "./idempotency-resource.js";
 import { decodeProtocol, encodeProtocol } from "./protocol.js";
 import { decodeRateLimit, encodeRateLimit } from "./rate-limit-resource.js";
 import { decodeMatch, encodeMatch } from "./route-match.js";
@@ -25,19 +26,22 @@ export function decodeInbound(fields: Fields): InboundConfig {
   };
 }
 
-function encodeRule({ name, match, rateLimits }: InboundRule): object {
+function encodeRule({ name, match, rateLimits, idempotency }: InboundRule): object {
   return {
     name,
     match: encodeMatch(match),
     ...(rateLimits !== undefined && { rateLimits: rateLimits.map(encodeRateLimit) }),
+    ...(idempotency !== undefined && { idempotency: encodeIdempotency(idempotency) }),
   };
 }
 
 function decodeRule(fields: Fields): InboundRule {
   const rateLimits = fields.messages("rateLimits");
+  const idempotency = fields.optionalMessage("idempotency");
   return {
     name: fields.requiredString("name"),
     match: decodeMatch(fields.message("match")),
     ...(rateLimits.length > 0 && { rateLimits: rateLimits.map(decodeRateLimit) }),
+    ...(idempotency !== undefined && { idempotency: decodeIdempotency(idempotency) }),
   };
 }

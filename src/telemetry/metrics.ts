@@ -6,6 +6,7 @@ import {
   type Family,
   type GaugeMerge,
 } from "./family.js";
+import { IdempotencyMetrics } from "./idempotency-metrics.js";
 
 /** Envoy's default histogram bounds: milliseconds, and bytes too (dashboards made for Istio and Envoy expect them). */
 const envoyBounds = Float64Array.of(
@@ -323,6 +324,7 @@ export class Metrics {
     labels: ["failure"],
     maxSeries: 3,
   });
+  readonly idempotency = new IdempotencyMetrics();
   readonly eventLoopLag = gauge(
     "remora_event_loop_lag_seconds",
     "Longest delay of the event loop since the last scrape.",
@@ -358,7 +360,8 @@ export class Metrics {
 
   /** All families, in the order of their declaration. */
   families(): readonly AnyFamily[] {
-    return Object.values(this) as AnyFamily[];
+    const all = Object.values(this) as (AnyFamily | IdempotencyMetrics)[];
+    return all.flatMap((each) => (each instanceof IdempotencyMetrics ? each.families() : [each]));
   }
 
   /** Every cell as plain data. */

@@ -8,6 +8,7 @@ import {
   replyCacheDefaults,
   retryDefaults,
 } from "../../src/config/cluster-defaults.js";
+import { idempotencyDefaults } from "../../src/config/idempotency-defaults.js";
 import { grpcWordsOf } from "../../src/config/grpc-retry-words.js";
 import { documentSchemas, kinds } from "../../src/config/documents/document.js";
 import { parseDocuments } from "../../control-plane/policy-store/parse-documents.js";
@@ -76,6 +77,13 @@ t.test("the defaults in the table are those of the code", async (t) => {
     "fallback.cached.maxAge": formatDuration(replyCacheDefaults.maxAgeMs),
     "fallback.cached.maxEntries": String(replyCacheDefaults.maxEntries),
     "fallback.cached.maxBytes": `${replyCacheDefaults.maxBytes / 1024 / 1024}MiB`,
+    "idempotency.methods": idempotencyDefaults.methods.join(", "),
+    "idempotency.ttl": formatDuration(idempotencyDefaults.ttlMs),
+    "idempotency.required": String(idempotencyDefaults.isRequired),
+    "idempotency.maxBodyBytes": `${idempotencyDefaults.maxBodyBytes / 1024}KiB`,
+    "idempotency.maxRequestBytes": `${idempotencyDefaults.maxRequestBytes / 1024}KiB`,
+    "idempotency.maxEntries": String(idempotencyDefaults.maxEntries),
+    "idempotency.maxStoreBytes": `${idempotencyDefaults.maxStoreBytes / 1024 / 1024}MiB`,
     "retryBudget.percent": String(retryBudget.percent),
     "retryBudget.minRetriesPerSecond": String(retryBudget.minRetriesPerSecond),
     "retryBudget.interval": formatDuration(retryBudget.windowMs),

@@ -123,6 +123,16 @@ const rateLimit = fc.record({
   key: optional(fc.constantFrom([], [{ header: "X-Key" }], [{ sourceIdentity: true }, { header: "x-a" }])),
   scope: optional(fc.constantFrom("local", "global")),
 });
+const idempotency = fc.record({
+  methods: optional(fc.subarray(["POST", "PATCH", "PUT", "DELETE"], { minLength: 1 })),
+  ttl: optional(fc.constantFrom("24h", "90s")),
+  required: optional(fc.boolean()),
+  maxBodyBytes: optional(fc.constantFrom("0B", "64KiB")),
+  maxRequestBytes: optional(fc.constantFrom("1KiB", "16MiB")),
+  maxEntries: optional(fc.integer({ min: 1, max: 9 })),
+  maxStoreBytes: optional(fc.constantFrom("1MiB", "1024MiB")),
+  store: optional(fc.constant("memory")),
+});
 const routeLevel = {
   retry: optional(
     fc.record({
@@ -144,7 +154,26 @@ const routeLevel = {
       )
       .map(([on, action]) => ({ ...on, ...action })),
   ),
+  idempotency: optional(idempotency),
 };
+interface PolicyWithTargets {
+  readonly spec: {
+    readonly targetRefs: readonly { readonly kind: string }[];
+    readonly protocol?: string | undefined;
+    readonly idempotency?: unknown;
+  };
+}
+
+/** Leaves it out where it is refused. */
+function withoutVoidIdempotency(policy: PolicyWithTargets): object {
+  const { targetRefs, protocol } = policy.spec;
+  const isVoid =
+    protocol === "grpc" || protocol === "tcp" || targetRefs.some(({ kind }) => kind === "GRPCRoute");
+  if (!isVoid) return policy;
+  const { idempotency: _, ...spec } = policy.spec;
+  return { ...policy, spec };
+}
+
 const routePolicy = fc.record({
   apiVersion: fc.constant("remora.mesh/v1"),
   kind: fc.constant("TrafficPolicy"),
@@ -214,7 +243,12 @@ const trafficPolicy = fc.record({
 
 /** Any valid document as a user may write it: defaults left out, few names so that documents meet each other. */
 export const anyDocument: fc.Arbitrary<unknown> = fc
-  .oneof(httpRoute, grpcRoute, trafficPolicy, routePolicy)
+  .oneof(
+    httpRoute,
+    grpcRoute,
+    trafficPolicy.map(withoutVoidIdempotency),
+    routePolicy.map(withoutVoidIdempotency),
+  )
   .map(withoutUndefined);
 
 function withoutUndefined(value: unknown): unknown {

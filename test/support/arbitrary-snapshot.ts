@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import type { InboundRule } from "../../src/config/inbound-config.js";
+import type { IdempotencyConfig } from "../../src/config/idempotency-config.js";
 import type { RateLimitConfig } from "../../src/config/rate-limit-config.js";
 import { fallbackCauses, type FallbackConfig } from "../../src/config/fallback-config.js";
 import type { HashPolicy, LoadBalancerConfig } from "../../src/config/load-balancer-config.js";
@@ -116,8 +117,19 @@ const rateLimit: fc.Arbitrary<RateLimitConfig> = fc.record({
   status: fc.integer({ min: 400, max: 499 }),
   retryAfter: fc.boolean(),
 });
+const idempotency: fc.Arbitrary<IdempotencyConfig> = fc.record({
+  name,
+  source: text,
+  methods: fc.subarray(["POST", "PATCH", "PUT", "DELETE"], { minLength: 1 }),
+  ttlMs: ms,
+  isRequired: fc.boolean(),
+  maxBodyBytes: fc.integer({ min: 0, max: 2 ** 20 }),
+  maxRequestBytes: fc.integer({ min: 0, max: 2 ** 24 }),
+  maxEntries: count,
+  maxStoreBytes: fc.integer({ min: 2 ** 20, max: 2 ** 30 }),
+});
 const inboundRule: fc.Arbitrary<InboundRule> = fc.record(
-  { name, match, rateLimits: fc.array(rateLimit, { minLength: 1, maxLength: 2 }) },
+  { name, match, rateLimits: fc.array(rateLimit, { minLength: 1, maxLength: 2 }), idempotency },
   { requiredKeys: ["name", "match"] },
 );
 function fallback(clusters: readonly string[]): fc.Arbitrary<FallbackConfig> {

@@ -9,6 +9,7 @@ import { Mtls } from "./mtls.js";
 import { OutlierDetection } from "./outlier-detection.js";
 import { PolicyRetry } from "./policy-retry.js";
 import { PolicyTimeouts } from "./policy-timeouts.js";
+import { Idempotency } from "./idempotency.js";
 import { RateLimits } from "./rate-limit.js";
 import { RetryBudget } from "./retry-budget.js";
 import { TargetRef } from "./target-ref.js";
@@ -47,6 +48,9 @@ export const TrafficPolicy = z.strictObject({
       rateLimit: RateLimits.optional().describe(
         "How many requests the service takes: one limit, or several.",
       ),
+      idempotency: Idempotency.optional().describe(
+        "Requests with an Idempotency-Key are executed once, and repeated ones answered from what is kept.",
+      ),
       fault: notSupported(),
     })
     .describe("What the policy says."),
@@ -63,4 +67,5 @@ export const routeSections = [
   "timeouts",
   "rateLimit",
   "fallback",
+  "idempotency",
 ] as const satisfies readonly (keyof TrafficPolicySpec)[];

@@ -1,6 +1,7 @@
 import t from "tap";
 import { compileSnapshot } from "../../../control-plane/compiler/compile.js";
 import { assertConsistent } from "../../../src/config/assert-consistent.js";
+import { idempotencyDefaults } from "../../../src/config/idempotency-defaults.js";
 import type { InboundConfig } from "../../../src/config/inbound-config.js";
 import { catalogOf, documentsOf, instance } from "../../support/mesh-model.js";
 
@@ -155,4 +156,34 @@ t.test("calls of a GRPCRoute go first; routes of callers' namespaces do not coun
     "httproute/default/r/#0/0 /: HTTPRoute/default/r 3",
   ]);
   t.equal(inboundOf("api", yaml).rules?.[0]?.match.isGrpc, true);
+});
+
+t.test("idempotency: the defaults, and a route's own in place of the service's", async (t) => {
+  const yaml =
+    policy("svc", "{kind: Service, name: api}", "idempotency: {}") +
+    route(
+      "r",
+      `parentRefs: [{name: api}], rules: [
+        {name: pay, matches: [{path: {value: /pay}}, {path: {value: /charge}}], backendRefs: [{name: api}]}]`,
+    ) +
+    policy(
+      "pay",
+      "{kind: HTTPRoute, name: r, sectionName: pay}",
+      "idempotency: {methods: [PUT], ttl: 90s, required: true, maxBodyBytes: 2KiB, maxRequestBytes: 1MiB, maxEntries: 7, maxStoreBytes: 2MiB, store: memory}",
+    );
+  const rules = inboundOf("api", yaml).rules ?? [];
+  const ofRoute = {
+    ...{ name: "HTTPRoute/default/r rule pay", source: "TrafficPolicy/default/pay", methods: ["PUT"] },
+    ...{ ttlMs: 90_000, isRequired: true, maxBodyBytes: 2048, maxRequestBytes: 1024 * 1024 },
+    ...{ maxEntries: 7, maxStoreBytes: 2 * 1024 * 1024 },
+  };
+  t.same(
+    rules.map(({ match, idempotency }) => [match.path.value, idempotency]),
+    [
+      ["/charge", ofRoute],
+      ["/pay", ofRoute],
+      ["/", { ...idempotencyDefaults, name: "service api.default", source: "TrafficPolicy/default/svc" }],
+    ],
+    "one space of keys for all matches",
+  );
 });

@@ -239,6 +239,31 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     "f.yaml:6:60: spec.rateLimit.key.0.sourceIdentity: must be true; leave it out otherwise",
   ],
   [
+    policy("idempotency: {methods: [GET]}"),
+    'f.yaml:6:27: spec.idempotency.methods.0: unknown value "GET", expected one of POST, PATCH, PUT, DELETE',
+  ],
+  [
+    policy("idempotency: {methods: [POST, POST]}"),
+    "f.yaml:6:33: spec.idempotency.methods.1: method POST is named twice",
+  ],
+  [policy("idempotency: {ttl: 0s}"), "f.yaml:6:22: spec.idempotency.ttl: must be longer than 0s"],
+  [
+    policy("idempotency: {maxBodyBytes: 2MiB, maxRequestBytes: 17MiB, maxStoreBytes: 2KiB}"),
+    "f.yaml:6:31: spec.idempotency.maxBodyBytes: must be at most 1MiB\nf.yaml:6:54: spec.idempotency.maxRequestBytes: must be at most 16MiB\nf.yaml:6:76: spec.idempotency.maxStoreBytes: must be within 1MiB and 1024MiB",
+  ],
+  [
+    policy("idempotency: {maxBodyBytes: 1MiB, maxStoreBytes: 1MiB}"),
+    "f.yaml:6:52: spec.idempotency.maxStoreBytes: must have room for two responses of maxBodyBytes",
+  ],
+  [
+    policy("protocol: grpc\n  idempotency: {}"),
+    "f.yaml:7:16: spec.idempotency: means nothing for protocol: grpc: only HTTP requests have an Idempotency-Key",
+  ],
+  [
+    targets("{kind: GRPCRoute, name: r}", "idempotency: {}"),
+    "f.yaml:6:16: spec.idempotency: means nothing for a GRPCRoute: only HTTP requests have an Idempotency-Key",
+  ],
+  [
     policy("connectionPool: {connectTimeout: 0s}"),
     "f.yaml:6:36: spec.connectionPool.connectTimeout: must be longer than 0s",
   ],
