@@ -1,8 +1,10 @@
 import type { Bootstrap } from "./config/bootstrap.js";
 import { AppTransport, appConnectTimeoutMs, maxAppConnections } from "./app-transport.js";
-import type { EndpointConfig, MtlsMode, Protocol } from "./config/snapshot.js";
+import type { InboundConfig } from "./config/inbound-config.js";
+import type { EndpointConfig, MtlsMode, Protocol, Snapshot } from "./config/snapshot.js";
 import { checkServed, type ServedCheck } from "./identity/served-check.js";
 import type { CertificateSource, Svid } from "./identity/svid.js";
+import { LoadShedder } from "./policy/load-shedding.js";
 import { plainDialer } from "./pool/dialer.js";
 import { Connections } from "./proxy/connections.js";
 import type { DataPlane } from "./proxy/data-plane.js";
@@ -169,14 +171,14 @@ function appEndpoint({ bootstrap }: SideOptions): EndpointConfig {
   return { address, port, meshed: false, weight: 1, zone: "", instance: "", meta: {} };
 }
 
-/** Raw TCP. Composed anew when a push changes the inbound limit. */
+/** Raw TCP. Composed anew when a push changes the inbound limit: connections have no class. */
 function inboundTcpService(options: SideOptions, app: TcpTransport, mtlsMode: () => MtlsMode): Service {
   const { clock, wheel, telemetry } = options;
   const { active, rejected, ...retryMeters } = telemetry.appMeters();
   const upstream = { key: "app", config: appEndpoint(options) };
   const observe = telemetry.observeInboundTcp();
   const common = { clock, wheel, observe, app, upstream, mtlsMode, active, rejected, retryMeters };
-  return byLimit(options, (maxRequests) => inboundTcp({ ...common, maxRequests }));
+  return byLimit(options, ({ maxRequests }) => inboundTcp({ ...common, maxRequests }));
 }
 
 /** Composed anew when a push changes the inbound limit. */
@@ -184,8 +186,15 @@ function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: 
   const { clock, wheel, telemetry, identity } = options;
   const { active, rejected, ...retryMeters } = telemetry.appMeters();
   const observe = telemetry.observeInbound();
-  const compose = (maxRequests: number): Service =>
-    inbound({
+  // Its counts and what it learned outlive every push.
+  let shedder: LoadShedder | undefined;
+  const compose = ({ maxRequests, shedding }: InboundLimit): Service => {
+    if (shedding !== undefined) {
+      shedder ??= new LoadShedder({ clock, meters: telemetry.sheddingMeters() });
+      shedder.configure(shedding, maxRequests);
+    }
+    telemetry.exposeShedder(shedding === undefined ? undefined : shedder);
+    return inbound({
       clock,
       wheel,
       observe,
@@ -195,20 +204,32 @@ function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: 
       app,
       appConfig: appEndpoint(options),
       maxRequests,
+      shedding: shedding === undefined ? undefined : shedder?.layer,
       active,
       rejected,
       retryMeters,
     });
+  };
   return byLimit(options, compose);
 }
 
-function byLimit({ plane }: SideOptions, compose: (maxRequests: number) => Service): Service {
-  let maxRequests = 0;
-  let current = compose(maxRequests);
+type InboundLimit = Pick<InboundConfig, "maxRequests" | "shedding">;
+
+function byLimit({ plane }: SideOptions, compose: (limit: InboundLimit) => Service): Service {
+  let seen: Snapshot | undefined;
+  let limit: InboundLimit = { maxRequests: 0 };
+  let current = compose(limit);
+  const follow = (snapshot: Snapshot): void => {
+    seen = snapshot;
+    const { maxRequests, shedding } = snapshot.inbound;
+    const wanted = shedding === undefined ? { maxRequests } : { maxRequests, shedding };
+    // Most pushes change something else.
+    if (JSON.stringify(wanted) !== JSON.stringify(limit)) current = compose((limit = wanted));
+  };
   return {
     call(request, reply) {
-      const wanted = plane.snapshot?.inbound.maxRequests ?? 0;
-      if (wanted !== maxRequests) current = compose((maxRequests = wanted));
+      const { snapshot } = plane;
+      if (snapshot !== seen && snapshot !== undefined) follow(snapshot);
       return current.call(request, reply);
     },
   };

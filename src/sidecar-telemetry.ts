@@ -1,6 +1,7 @@
 import type { Bootstrap } from "./config/bootstrap.js";
 import type { ErrorCode } from "./errors/error-table.js";
 import type { LimitMeter } from "./http2/limits.js";
+import type { LoadShedder, SheddingMeters } from "./policy/load-shedding.js";
 import type { RetryMeters } from "./policy/retry.js";
 import type { BreakerEvent } from "./policy/endpoint-breaker.js";
 import type { ClusterMeters } from "./proxy/cluster.js";
@@ -20,6 +21,7 @@ import { Metrics } from "./telemetry/metrics.js";
 import { MetricsRegistry } from "./telemetry/registry.js";
 import { RequestMetrics, type Party, type RequestParties } from "./telemetry/request-metrics.js";
 import { TcpMetrics } from "./telemetry/tcp-metrics.js";
+import { priorityClasses } from "./traffic/priority.js";
 import type { Clock } from "./time/clock.js";
 
 const defectLogMs = 1000;
@@ -157,6 +159,27 @@ export class SidecarTelemetry {
       overflows: unexposed(),
       exhausted: unexposed(),
     };
+  }
+
+  /** By class, in the order of priorityClasses. */
+  sheddingMeters(): readonly SheddingMeters[] {
+    const { inboundActive, shed } = this.metrics;
+    return priorityClasses.map((priority) => ({
+      active: inboundActive.cell({ priority }),
+      shed: shed.cell({ priority }),
+    }));
+  }
+
+  /** What a shedder goes by; undefined = there is none any more. */
+  exposeShedder(shedder: Pick<LoadShedder, "limit" | "baselineMs"> | undefined): void {
+    const { inboundLimit, inboundBaseline } = this.metrics;
+    if (shedder === undefined) {
+      inboundLimit.remove({});
+      inboundBaseline.remove({});
+    } else {
+      inboundLimit.read({}, () => shedder.limit);
+      inboundBaseline.read({}, () => shedder.baselineMs / 1000);
+    }
   }
 
   breakerChanged(cluster: string, event: BreakerEvent): void {

@@ -12,6 +12,7 @@ import type { BreakerEvent } from "./policy/endpoint-breaker.js";
 import { Idempotencies } from "./policy/idempotencies.js";
 import { MemoryStores } from "./policy/idempotency-memories.js";
 import type { IdempotencyStores } from "./policy/idempotency-store.js";
+import { inboundPriorities } from "./policy/priority.js";
 import { RateLimits } from "./policy/rate-limits.js";
 import { SharedCounts } from "./policy/shared-counts.js";
 import { DataPlane } from "./proxy/data-plane.js";
@@ -101,6 +102,8 @@ export class TrafficSide implements Traffic {
         stores: options.idempotencyStores ?? new MemoryStores(telemetry.metrics.idempotency, clock),
         ...{ metrics: telemetry.metrics.idempotency, wheel, clock },
       }),
+      // After them: they have no classes.
+      inboundPriorities,
     ]);
     const parts = { plane: this.#plane, rules: this.#rules, telemetry, wheel };
     const side = { ...options, identity, trustDomain, ...parts };

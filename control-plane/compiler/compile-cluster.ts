@@ -3,6 +3,7 @@ import type { RetryBudgetConfig } from "../../src/config/retry-budget-config.js"
 import type { ClusterConfig, MtlsMode } from "../../src/config/snapshot.js";
 import type { RetryBudgetSpec } from "../../src/config/documents/retry-budget.js";
 import type { TrafficPolicySpec } from "../../src/config/documents/traffic-policy.js";
+import { compileBulkheads } from "./compile-bulkheads.js";
 import { compileBreaker } from "./compile-breaker.js";
 import { compileFailover } from "./compile-failover.js";
 import { compileLocality } from "./compile-locality.js";
@@ -21,6 +22,8 @@ export function compileCluster(index: MeshIndex, key: string): ClusterConfig {
   const spec: Partial<TrafficPolicySpec> = owner?.policy.spec ?? {};
   const pool = spec.connectionPool ?? {};
   const failover = compileFailover(index, key);
+  const maxRequests = pool.maxRequests ?? clusterDefaults.maxRequests;
+  const bulkheads = compileBulkheads(spec.bulkheads, maxRequests);
   return {
     name: key,
     service,
@@ -32,7 +35,8 @@ export function compileCluster(index: MeshIndex, key: string): ClusterConfig {
     ...compileLocality(spec.loadBalancer),
     ...failover,
     connectTimeoutMs: milliseconds(pool.connectTimeout, clusterDefaults.connectTimeoutMs),
-    maxRequests: pool.maxRequests ?? clusterDefaults.maxRequests,
+    maxRequests,
+    ...(bulkheads === undefined ? {} : { bulkheads }),
     maxConnections: pool.maxConnections ?? clusterDefaults.maxConnections,
     maxPendingRequests: pool.maxPendingRequests ?? clusterDefaults.maxPendingRequests,
     maxConcurrentStreams: pool.http2?.maxConcurrentStreams ?? clusterDefaults.maxConcurrentStreams,

@@ -3,6 +3,8 @@ import type { InboundConfig, InboundRule } from "../../src/config/inbound-config
 import { mtlsModeOf } from "./compile-cluster.js";
 import { everything } from "./compile-match.js";
 import { compileIdempotency } from "./compile-idempotency.js";
+import { compileLoadShedding } from "./compile-load-shedding.js";
+import { compilePriority } from "./compile-priority.js";
 import { compileRateLimits } from "./compile-rate-limit.js";
 import { type MeshIndex, parentsOf, refKey, type StoredRoute, takesRequests } from "./mesh-index.js";
 import { type Policies, policiesForRule, policiesForService } from "./policies-for.js";
@@ -15,7 +17,7 @@ export function compileInbound(index: MeshIndex, key: string): InboundConfig {
   const rules = takesRequests(index, key) ? rulesFor(index, key) : [];
   return {
     mtlsMode: mtlsModeOf(index, key),
-    maxRequests: 0,
+    ...compileLoadShedding(policiesForService(index, key)),
     ...(protocol === undefined ? {} : { protocol }),
     ...(rules.length === 0 ? {} : { rules }),
   };
@@ -27,7 +29,9 @@ type Sections = Omit<InboundRule, "name" | "match">;
 function sectionsOf(policies: Policies): Sections {
   const rateLimits = compileRateLimits(policies);
   const idempotency = compileIdempotency(policies);
+  const priority = compilePriority(policies);
   return {
+    ...(priority === undefined ? {} : { priority }),
     ...(rateLimits === undefined ? {} : { rateLimits }),
     ...(idempotency === undefined ? {} : { idempotency }),
   };

@@ -3,6 +3,7 @@ import type { RouteAction, RouteConfig } from "../../src/config/snapshot.js";
 import { compileFallback } from "./compile-fallback.js";
 import { compileFilters } from "./compile-filter.js";
 import { everything } from "./compile-match.js";
+import { compilePriority } from "./compile-priority.js";
 import { compileRetry } from "./compile-retry.js";
 import { ownDomains } from "./hostnames.js";
 import { type MeshIndex, refKey, routesFor, type StoredRoute, takesRequests } from "./mesh-index.js";
@@ -95,16 +96,18 @@ function limitsOf(
   index: MeshIndex,
   rule: Pick<RuleSpec, "timeouts" | "retry">,
   policies: Policies,
-): Pick<RouteConfig, "timeoutMs" | "attemptTimeoutMs" | "retry" | "fallback"> {
+): Pick<RouteConfig, "timeoutMs" | "attemptTimeoutMs" | "retry" | "fallback" | "priority"> {
   const timeouts = mergedSection(policies, "timeouts");
   const timeoutMs = milliseconds(rule.timeouts?.request ?? timeouts?.request, 0);
   const attemptTimeoutMs = milliseconds(rule.timeouts?.backendRequest ?? timeouts?.backendRequest, 0);
   const retry = compileRetry(rule.retry, mergedSection(policies, "retry"));
   const fallback = compileFallback(index, policies);
+  const priority = compilePriority(policies);
   return {
     ...(timeoutMs === 0 ? {} : { timeoutMs }),
     ...(attemptTimeoutMs === 0 ? {} : { attemptTimeoutMs }),
     ...(retry === undefined ? {} : { retry }),
     ...(fallback === undefined ? {} : { fallback }),
+    ...(priority === undefined ? {} : { priority }),
   };
 }

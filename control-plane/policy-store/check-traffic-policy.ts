@@ -3,6 +3,7 @@ import { checkFailover } from "./check-failover.js";
 import { checkLoadBalancer } from "./check-load-balancer.js";
 import { checkFallback } from "./check-fallback.js";
 import { checkIdempotency, checkIdempotencyTargets } from "./check-idempotency.js";
+import { checkIsolation } from "./check-isolation.js";
 import { checkOutlierDetection } from "./check-outlier-detection.js";
 import { checkPolicyRetry } from "./check-policy-retry.js";
 import { checkRateLimit } from "./check-rate-limit.js";
@@ -35,6 +36,7 @@ export function checkTrafficPolicy(policy: TrafficPolicy): readonly FieldProblem
   checkTargetRefs(policy, report);
   checkFailover(policy, report);
   checkIdempotencyTargets(policy, report);
+  checkIsolation(spec, report);
   for (const section of Object.keys(sectionChecks) as (keyof TrafficPolicySpec)[]) {
     checkSection(spec, section, report);
   }

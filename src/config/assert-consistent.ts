@@ -2,10 +2,12 @@ import { isIP } from "node:net";
 import { ConfigError } from "../errors/config-error.js";
 import { assertLoadBalancer } from "./assert-load-balancer.js";
 import type { IdempotencyConfig } from "./idempotency-config.js";
+import type { BulkheadsConfig } from "./bulkhead-config.js";
 import type { InboundConfig } from "./inbound-config.js";
 import { clustersOf } from "./clusters-of.js";
 import type { FallbackConfig } from "./fallback-config.js";
 import { retriableGrpcCodes } from "./grpc-retry-words.js";
+import type { LoadSheddingConfig } from "./load-shedding-config.js";
 import type { ClusterConfig, EndpointConfig, RouteConfig, Snapshot, VirtualHost } from "./snapshot.js";
 
 /**
@@ -47,8 +49,9 @@ export function assertConsistent(snapshot: Snapshot): void {
   }
 }
 
-function assertInbound({ maxRequests, rules = [] }: InboundConfig): void {
+function assertInbound({ maxRequests, shedding, rules = [] }: InboundConfig): void {
   atLeast(maxRequests, 0, "inbound.maxRequests");
+  if (shedding !== undefined) assertShedding(shedding, maxRequests);
   const names = new Set<string>();
   rules.forEach((rule, index) => {
     const place = `inbound.rules.${index}`;
@@ -74,6 +77,26 @@ function assertIdempotency(
   atLeast(maxBodyBytes, 0, `${place}.maxBodyBytes`);
   atLeast(maxRequestBytes, 0, `${place}.maxRequestBytes`);
   atLeast(maxEntries, 1, `${place}.maxEntries`);
+}
+
+function assertShedding(shedding: LoadSheddingConfig, maxRequests: number): void {
+  const place = "inbound.shedding";
+  const { defaultSharePercent, batchSharePercent, adaptive } = shedding;
+  percent(defaultSharePercent, `${place}.defaultSharePercent`);
+  percent(batchSharePercent, `${place}.batchSharePercent`);
+  if (adaptive === undefined) return atLeast(maxRequests, 1, "inbound.maxRequests");
+  atLeast(adaptive.minLimit, 1, `${place}.adaptive.minLimit`);
+  atLeast(adaptive.maxLimit, adaptive.minLimit, `${place}.adaptive.maxLimit`);
+  atLeast(adaptive.tolerance, 1, `${place}.adaptive.tolerance`);
+  atLeast(adaptive.windowMs, 1, `${place}.adaptive.windowMs`);
+}
+
+function assertBulkheads(bulkheads: BulkheadsConfig, place: string): void {
+  for (const [name, { maxRequests = 1, maxPending, maxWaitMs }] of Object.entries(bulkheads)) {
+    atLeast(maxRequests, 1, `${place}.${name}.maxRequests`);
+    atLeast(maxPending, 0, `${place}.${name}.maxPending`);
+    atLeast(maxWaitMs, 0, `${place}.${name}.maxWaitMs`);
+  }
 }
 
 function assertDomains(virtualHost: VirtualHost, owners: Map<string, string>, place: string): void {
@@ -141,6 +164,7 @@ function assertCluster(cluster: ClusterConfig, place: string): void {
   ] as const) {
     atLeast(cluster[field], 1, `${place}.${field}`);
   }
+  if (cluster.bulkheads !== undefined) assertBulkheads(cluster.bulkheads, `${place}.bulkheads`);
   atLeast(cluster.tunnelIdleMs, 0, `${place}.tunnelIdleMs`);
   assertLoadBalancer(loadBalancer, `${place}.loadBalancer`);
   if (cluster.locality !== undefined)

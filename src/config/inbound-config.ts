@@ -1,3 +1,5 @@
+import type { LoadSheddingConfig } from "./load-shedding-config.js";
+import type { PriorityConfig } from "./priority-config.js";
 import type { MtlsMode, Protocol } from "./protocol.js";
 import type { IdempotencyConfig } from "./idempotency-config.js";
 import type { RateLimitConfig } from "./rate-limit-config.js";
@@ -9,6 +11,8 @@ export interface InboundConfig {
   readonly mtlsMode: MtlsMode;
   /** Requests under way at the application at once; 0 = no limit. */
   readonly maxRequests: number;
+  /** Who is turned away, and when. Absent: whoever comes when `maxRequests` are under way. */
+  readonly shedding?: LoadSheddingConfig;
   /** What the application speaks, when a policy says so; absent: what the sidecar was started with. */
   readonly protocol?: Protocol;
   /** In order of precedence: the first match counts. Absent when no policy asks for anything here. */
@@ -24,4 +28,6 @@ export interface InboundRule {
   readonly rateLimits?: readonly RateLimitConfig[];
   /** Absent: keys mean nothing. */
   readonly idempotency?: IdempotencyConfig;
+  /** For callers whose sidecar says nothing. Absent: default. */
+  readonly priority?: PriorityConfig;
 }

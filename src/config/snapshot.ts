@@ -1,9 +1,11 @@
 import type { BreakerConfig } from "./breaker-config.js";
 import type { FailoverConfig } from "./failover-config.js";
+import type { BulkheadsConfig } from "./bulkhead-config.js";
 import type { InboundConfig } from "./inbound-config.js";
 import type { LocalityConfig } from "./locality-config.js";
 import type { FallbackConfig } from "./fallback-config.js";
 import type { LoadBalancerConfig } from "./load-balancer-config.js";
+import type { PriorityConfig } from "./priority-config.js";
 import type { RetryBudgetConfig } from "./retry-budget-config.js";
 import type { RetryConfig } from "./retry-config.js";
 import type { MtlsMode, Protocol } from "./protocol.js";
@@ -59,6 +61,8 @@ export interface RouteConfig {
   readonly retry?: RetryConfig;
   /** Absent: failures are told to the caller as they are. */
   readonly fallback?: FallbackConfig;
+  /** Absent: all requests are of the class default, and nobody is told. */
+  readonly priority?: PriorityConfig;
 }
 
 export type RouteAction =
@@ -118,6 +122,8 @@ export interface ClusterConfig {
   readonly connectTimeoutMs: number;
   /** Requests under way at once, all endpoints together. */
   readonly maxRequests: number;
+  /** What each class of requests has of `maxRequests`. Absent: all share them, and nobody waits. */
+  readonly bulkheads?: BulkheadsConfig;
   /** Connections per endpoint. */
   readonly maxConnections: number;
   /** Requests that wait for a connection, per endpoint. */

@@ -1,5 +1,6 @@
 import type { ClusterConfig } from "../config/snapshot.js";
 import { decodeBreaker, encodeBreaker } from "./breaker-resource.js";
+import { decodeBulkheads, encodeBulkheads } from "./bulkhead-resource.js";
 import { decodeIdentities, encodeTls } from "./cluster-tls.js";
 import { decodeFailover, encodeFailover } from "./failover-resource.js";
 import { Fields, duration } from "./fields.js";
@@ -30,6 +31,7 @@ export function encodeCluster(cluster: ClusterConfig): Buffer {
     ...encodeLocality(cluster.locality),
     ...encodeFailover(cluster.failover),
     ...encodeBalancing(cluster.loadBalancer),
+    bulkheads: encodeBulkheads(cluster.bulkheads ?? {}),
   };
   return wire.cluster.encode({
     name,
@@ -56,6 +58,7 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
   const breakers = cluster.message("circuitBreakers");
   const all = breakers.onlyMessage("thresholds");
   const each = breakers.onlyMessage("perHostThresholds");
+  const bulkheads = decodeBulkheads(ours.messages("bulkheads"));
   const http = cluster.message("typedExtensionProtocolOptions").any(httpOptionsKey, wire.httpProtocolOptions);
   return {
     name: cluster.string("name"),
@@ -69,6 +72,7 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
     ...decodeFailover(ours),
     connectTimeoutMs: cluster.durationMs("connectTimeout"),
     maxRequests: all.wrapped("maxRequests", 0),
+    ...(bulkheads !== undefined && { bulkheads }),
     maxConnections: each.wrapped("maxConnections", 0),
     maxPendingRequests: each.wrapped("maxPendingRequests", 0),
     tunnelIdleMs: ours.durationMs("tunnelIdle"),

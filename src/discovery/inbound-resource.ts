@@ -1,15 +1,18 @@
 import type { InboundConfig, InboundRule } from "../config/inbound-config.js";
 import type { Fields } from "./fields.js";
 import { decodeIdempotency, encodeIdempotency } from "./idempotency-resource.js";
+import { decodeLoadShedding, encodeLoadShedding } from "./load-shedding-resource.js";
+import { decodePriority, encodePriority } from "./priority-resource.js";
 import { decodeProtocol, encodeProtocol } from "./protocol.js";
 import { decodeRateLimit, encodeRateLimit } from "./rate-limit-resource.js";
 import { decodeMatch, encodeMatch } from "./route-match.js";
 
 /** remora.v1.Inbound. */
-export function encodeInbound({ mtlsMode, maxRequests, protocol, rules }: InboundConfig): object {
+export function encodeInbound({ mtlsMode, maxRequests, shedding, protocol, rules }: InboundConfig): object {
   return {
     mtlsMode,
     maxRequests,
+    ...(shedding !== undefined && { shedding: encodeLoadShedding(shedding) }),
     ...(protocol !== undefined && { protocol: encodeProtocol(protocol) }),
     ...(rules !== undefined && { rules: rules.map(encodeRule) }),
   };
@@ -18,30 +21,35 @@ export function encodeInbound({ mtlsMode, maxRequests, protocol, rules }: Inboun
 /** Throws ConfigError. */
 export function decodeInbound(fields: Fields): InboundConfig {
   const rules = fields.messages("rules");
+  const shedding = fields.optionalMessage("shedding");
   return {
     mtlsMode: fields.oneOf("mtlsMode", ["STRICT", "PERMISSIVE", "DISABLE"]),
     maxRequests: fields.number("maxRequests", 0, 2 ** 32 - 1),
+    ...(shedding !== undefined && { shedding: decodeLoadShedding(shedding) }),
     ...(fields.has("protocol") && { protocol: decodeProtocol(fields, "protocol") }),
     ...(rules.length > 0 && { rules: rules.map(decodeRule) }),
   };
 }
 
-function encodeRule({ name, match, rateLimits, idempotency }: InboundRule): object {
+function encodeRule({ name, match, rateLimits, idempotency, priority }: InboundRule): object {
   return {
     name,
     match: encodeMatch(match),
     ...(rateLimits !== undefined && { rateLimits: rateLimits.map(encodeRateLimit) }),
     ...(idempotency !== undefined && { idempotency: encodeIdempotency(idempotency) }),
+    ...(priority !== undefined && { priority: encodePriority(priority) }),
   };
 }
 
 function decodeRule(fields: Fields): InboundRule {
   const rateLimits = fields.messages("rateLimits");
   const idempotency = fields.optionalMessage("idempotency");
+  const priority = fields.optionalMessage("priority");
   return {
     name: fields.requiredString("name"),
     match: decodeMatch(fields.message("match")),
     ...(rateLimits.length > 0 && { rateLimits: rateLimits.map(decodeRateLimit) }),
     ...(idempotency !== undefined && { idempotency: decodeIdempotency(idempotency) }),
+    ...(priority !== undefined && { priority: decodePriority(priority) }),
   };
 }

@@ -2,6 +2,7 @@ import type { RouteConfig, VirtualHost } from "../config/snapshot.js";
 import { decodeFallback, encodeFallback } from "./fallback-resource.js";
 import { Fields, duration } from "./fields.js";
 import { decodeHeaderModifiers, encodeHeaderModifiers } from "./header-modifier.js";
+import { decodePriority, encodePriority } from "./priority-resource.js";
 import { decodeRetry, encodeRetry } from "./retry-resource.js";
 import { decodeForward, decodeRedirect, encodeForward, encodeRedirect } from "./route-action.js";
 import { decodeMatch, encodeMatch } from "./route-match.js";
@@ -31,12 +32,13 @@ export function decodeRoutes(bytes: Buffer): VirtualHost {
 }
 
 function encodeRoute(route: RouteConfig): object {
-  const { name, source, hostnames, action, retry, fallback } = route;
+  const { name, source, hostnames, action, retry, fallback, priority } = route;
   const ours = {
     source,
     hostnames,
     ...(retry !== undefined && { retry: { maxReplayBytes: retry.maxReplayBytes } }),
     ...(fallback !== undefined && { fallback: encodeFallback(fallback) }),
+    ...(priority !== undefined && { priority: encodePriority(priority) }),
   };
   return {
     name,
@@ -79,15 +81,17 @@ function encodeLimits({ timeoutMs, attemptTimeoutMs, retry }: RouteConfig): obje
 function decodeLimits(
   forward: Fields,
   ours: Fields,
-): Pick<RouteConfig, "timeoutMs" | "attemptTimeoutMs" | "retry" | "fallback"> {
+): Pick<RouteConfig, "timeoutMs" | "attemptTimeoutMs" | "retry" | "fallback" | "priority"> {
   const timeoutMs = forward.durationMs("timeout");
   const policy = forward.message("retryPolicy");
   const ourRetry = ours.optionalMessage("retry");
   const fallback = ours.optionalMessage("fallback");
+  const priority = ours.optionalMessage("priority");
   return {
     ...(timeoutMs > 0 && { timeoutMs }),
     ...(policy.has("perTryTimeout") && { attemptTimeoutMs: policy.durationMs("perTryTimeout") }),
     ...(ourRetry !== undefined && { retry: decodeRetry(policy, ourRetry) }),
     ...(fallback !== undefined && { fallback: decodeFallback(fallback) }),
+    ...(priority !== undefined && { priority: decodePriority(priority) }),
   };
 }

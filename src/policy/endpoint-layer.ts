@@ -37,6 +37,9 @@ export type EndpointDispatch<E extends Endpoint> = (
 const penaltyMs = 5000;
 const maxPenaltyMs = 300_000;
 const grpcResourceExhausted = 8;
+const grpcUnavailable = 14;
+/** An endpoint whose sidecar sheds load is avoided for so long: about as long as its limit takes to follow. */
+const shedPenaltyMs = 250;
 
 /**
  * Errors that speak against the endpoint. Not among them: the client going away, limits of our own, and a kept-alive
@@ -128,9 +131,13 @@ class Attempt implements Reply, GrpcResponseListener {
         this.#measure(true, nowMs);
         return reply.head(head, new WatchedGrpcBody(body, this));
       }
-      this.#measure(!isGrpcServerFault(request.grpcStatus), nowMs);
-      this.#judgeGrpc(head.headers, nowMs);
-    } else {
+      if (request.grpcStatus === grpcUnavailable && this.#isShed(head)) this.#spare(nowMs);
+      else {
+        this.#measure(!isGrpcServerFault(request.grpcStatus), nowMs);
+        this.#judgeGrpc(head.headers, nowMs);
+      }
+    } else if (head.status === 503 && this.#isShed(head)) this.#spare(nowMs);
+    else {
       this.#measure(head.status < 500, nowMs);
       if (head.status === 429) this.#penalize(head.headers, nowMs);
       this.#judge(head.status < 500, nowMs);
@@ -157,6 +164,19 @@ class Attempt implements Reply, GrpcResponseListener {
     // Nothing is known of the endpoint then, but the probe must be released in every case.
     else if (this.#isProbe && !this.#isJudged) endpoint.gate.dropProbe();
     reply.end(error);
+  }
+
+  /** Its sidecar turned the request away: it takes the field off whatever the application says. */
+  #isShed({ headers }: ResponseHead): boolean {
+    return this.#parts.endpoint.config.meshed && getHeader(headers, "x-remora-error") === "overloaded";
+  }
+
+  /** It is well and says that it has enough: no verdict on it, only less to do. An ejection would overload the others. */
+  #spare(nowMs: number): void {
+    const { endpoint, latency } = this.#parts;
+    latency.penalize(endpoint, shedPenaltyMs, nowMs);
+    if (this.#isProbe && !this.#isJudged) endpoint.gate.dropProbe();
+    this.#isJudged = true;
   }
 
   /** The time to the head. A fast failure must not look like a fast endpoint, or it would draw all the traffic. */

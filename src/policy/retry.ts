@@ -11,6 +11,7 @@ import type { BodySource } from "../traffic/body.js";
 import { grpcStatusOf } from "../traffic/grpc.js";
 import { getHeader } from "../traffic/headers.js";
 import type { ResponseHead } from "../traffic/message.js";
+import { batchPriority } from "../traffic/priority.js";
 import { OfferedTunnel } from "./offered-tunnel.js";
 import { ReplayBody } from "./replay-body.js";
 import { parseRetryAfterMs, parseRetryPushbackMs } from "./retry-after.js";
@@ -156,13 +157,12 @@ class RetriedCall implements Call, Reply, TimerTarget {
     if (this.#phase !== "trying") return;
     const { rules, options } = this.#layer;
     const outcome = failureOf(head, this.#request);
-    if (outcome !== undefined && isRetryable(rules, outcome, this.#request.head.method)) {
-      const asked =
-        (typeof outcome === "number"
-          ? undefined
-          : parseRetryPushbackMs(getHeader(head.headers, "grpc-retry-pushback-ms"))) ??
-        parseRetryAfterMs(getHeader(head.headers, "retry-after"), options.clock.wallMs());
-      if (this.#mayRetry(outcome, asked)) {
+    if (
+      outcome !== undefined &&
+      !isBatchShed(outcome, this.#request) &&
+      isRetryable(rules, outcome, this.#request.head.method)
+    ) {
+      if (this.#mayRetry(outcome, pauseAsked(outcome, head, options.clock))) {
         this.#phase = "discarding";
         this.#reason = discarded;
         this.#inner?.cancel(discarded);
@@ -237,6 +237,21 @@ class RetriedCall implements Call, Reply, TimerTarget {
     this.#offer?.release();
     this.#reply.end(error);
   }
+}
+
+/** What an endpoint asks its callers to wait; undefined when it asks nothing, or only for itself: another may have room. */
+function pauseAsked(outcome: AttemptOutcome, { headers }: ResponseHead, clock: Clock): number | undefined {
+  if (outcome === "overloaded") return undefined;
+  const pushbackMs =
+    typeof outcome === "number"
+      ? undefined
+      : parseRetryPushbackMs(getHeader(headers, "grpc-retry-pushback-ms"));
+  return pushbackMs ?? parseRetryAfterMs(getHeader(headers, "retry-after"), clock.wallMs());
+}
+
+/** Where there is no room for batch, its retries would spend the budget that more important requests need. */
+function isBatchShed(outcome: AttemptOutcome, { priority }: RequestContext): boolean {
+  return outcome === "overloaded" && priority === batchPriority;
 }
 
 /** What a head tells of a failure; undefined when there is none, or none that is known yet (gRPC: only the trailers tell). */

@@ -2,6 +2,7 @@ import { EndpointSet } from "../balance/endpoint-set.js";
 import { forget, peakEwmaLatency } from "../balance/peak-ewma.js";
 import type { ClusterConfig, EndpointConfig } from "../config/snapshot.js";
 import { ClusterEndpoint } from "../policy/cluster-endpoint.js";
+import { Bulkheads, type BulkheadsSettings } from "../policy/bulkheads.js";
 import { concurrencyLimit } from "../policy/concurrency-limit.js";
 import { EjectionBudget } from "../policy/ejection-budget.js";
 import { EndpointBreaker, type BreakerEvent } from "../policy/endpoint-breaker.js";
@@ -13,7 +14,7 @@ import { RetryBudget } from "../policy/retry-budget.js";
 import { tunnelIdle } from "../policy/tunnel-idle.js";
 import { DeferredTransport } from "../stack/deferred.js";
 import type { EndpointTransport } from "../stack/endpoint.js";
-import { stack, type Service } from "../stack/service.js";
+import { stack, type Layer, type Service } from "../stack/service.js";
 import type { Upstream } from "../stack/upstream.js";
 import type { Counter, Gauge } from "../telemetry/cells.js";
 import type { ClusterMetrics } from "../telemetry/cluster-metrics.js";
@@ -49,6 +50,8 @@ export class Cluster {
   readonly #endpoints: EndpointSet<ClusterEndpoint>;
   readonly #ejections: EjectionBudget;
   #budget: RetryBudget | undefined;
+  /** Once there are any: who is under way and who waits outlives every push. */
+  #bulkheads: Bulkheads | undefined;
   #service: Service | undefined;
 
   constructor(config: ClusterConfig, endpoints: readonly EndpointConfig[], options: ClusterOptions) {
@@ -115,6 +118,7 @@ export class Cluster {
       // What is known of the endpoint does not depend on how it is connected to.
       if (isRewired) endpoint.replaceTransport(this.#transportTo(endpoint.config));
     }
+    this.#bulkheads?.configure(this.#bulkheadSettings());
     this.#service = undefined;
   }
 
@@ -164,18 +168,11 @@ export class Cluster {
   /** What happens to one attempt, outermost first. */
   #compose(): Service {
     const { clock, wheel, metrics } = this.#options;
-    const { meters } = this;
-    const { name, maxRequests, tunnelIdleMs, source, loadBalancer } = this.#config;
+    const { name, tunnelIdleMs, source, loadBalancer } = this.#config;
     return stack(
       [
         // Before the pick: a full cluster must not cost a draw, nor count against an endpoint.
-        concurrencyLimit({
-          scope: `cluster ${name}`,
-          maxRequests,
-          source,
-          active: meters.active,
-          rejected: meters.rejected,
-        }),
+        this.#places(),
         // What passes from here on is an attempt that the cluster was sent.
         attemptMetrics(metrics(), clock),
         // Inside of all that counts: a silent tunnel takes a place in the cluster until it is cut. Live ones keep the time that
@@ -192,6 +189,25 @@ export class Cluster {
         clock,
       }),
     );
+  }
+
+  /** Who may take a place. Without bulkheads a plain count does. */
+  #places(): Layer {
+    const { clock, wheel, metrics } = this.#options;
+    const { name, maxRequests, bulkheads, source } = this.#config;
+    const { active, rejected } = this.meters;
+    const scope = `cluster ${name}`;
+    if (bulkheads === undefined) return concurrencyLimit({ scope, maxRequests, source, active, rejected });
+    this.#bulkheads ??= new Bulkheads(
+      { scope, active, rejected, meters: metrics().bulkheads(), wheel, clock },
+      this.#bulkheadSettings(),
+    );
+    return this.#bulkheads.layer;
+  }
+
+  #bulkheadSettings(): BulkheadsSettings {
+    const { maxRequests, bulkheads = {}, source } = this.#config;
+    return { maxRequests, bulkheads, source };
   }
 }
 

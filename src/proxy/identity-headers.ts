@@ -1,6 +1,9 @@
 import { ProxyError } from "../errors/proxy-error.js";
+import { setPriority } from "../policy/priority.js";
+import type { RequestContext } from "../stack/request-context.js";
 import { endedCall, type Layer } from "../stack/service.js";
 import type { Headers } from "../traffic/headers.js";
+import { priorityHeader, priorityOf } from "../traffic/priority.js";
 import { newRequestId } from "./request-id.js";
 
 /**
@@ -26,8 +29,9 @@ export function inboundHeaders(self: string): Layer {
   return (inner) => ({
     call(request, reply) {
       const headers = request.head.headers;
-      request.id = sweep(headers, true) || addRequestId(headers);
+      request.id = sweep(request, true) || addRequestId(headers);
       if (request.peerId !== undefined) {
+        if (request.claimedPriority !== "") setPriority(request, priorityOf(request.claimedPriority));
         headers.push("x-forwarded-client-cert", `By=${self};URI=${request.peerId}`);
         headers.push("x-remora-caller", request.peerId);
       }
@@ -50,7 +54,7 @@ export function outboundHeaders(node: string): Layer {
         );
         return endedCall;
       }
-      request.id = sweep(headers, false) || addRequestId(headers);
+      request.id = sweep(request, false) || addRequestId(headers);
       headers.push(hopName, node);
       return inner.call(request, reply);
     },
@@ -72,9 +76,10 @@ function addRequestId(headers: Headers): string {
 
 /**
  * Takes the forgeable fields off in place, the hop marks too where asked, and returns the request's id or "". An id is the
- * caller's to choose: it only names the request in logs, and the first one counts.
+ * caller's to choose: it only names the request in logs, and the first one counts. The class that was claimed is noted.
  */
-function sweep(headers: Headers, takeHops: boolean): string {
+function sweep(request: RequestContext, takeHops: boolean): string {
+  const { headers } = request.head;
   let id = "";
   let kept = 0;
   for (let i = 0; i < headers.length; i += 2) {
@@ -84,6 +89,10 @@ function sweep(headers: Headers, takeHops: boolean): string {
     if (first === 0x78 || first === 0x58) {
       const kind = kindOf(name);
       if (kind === "forgeable" || (takeHops && kind === "hop")) continue;
+      if (kind === "priority") {
+        if (request.claimedPriority === "") request.claimedPriority = value;
+        continue;
+      }
       // One id: an empty one, a second one or a twin would make logs and application disagree.
       if (kind === "id twin") continue;
       if (kind === "id") {
@@ -101,7 +110,7 @@ function sweep(headers: Headers, takeHops: boolean): string {
   return id;
 }
 
-type NameKind = "forgeable" | "hop" | "id" | "id twin" | "other";
+type NameKind = "forgeable" | "hop" | "priority" | "id" | "id twin" | "other";
 
 /** Names seen lately, so that each is folded once; an attacker's ever new ones only make it begin anew. */
 const kinds = new Map<string, NameKind>();
@@ -114,6 +123,7 @@ function kindOf(name: string): NameKind {
   let kind: NameKind = "other";
   if (forgeable.has(lower)) kind = "forgeable";
   else if (lower === hopName) kind = "hop";
+  else if (lower === priorityHeader) kind = name.includes("_") ? "forgeable" : "priority";
   else if (lower === requestIdName) kind = name.includes("_") ? "id twin" : "id";
   if (kinds.size >= maxKinds) kinds.clear();
   kinds.set(name, kind);

@@ -33,6 +33,8 @@ export interface InboundOptions {
   readonly mtlsMode: () => MtlsMode;
   /** 0 = no limit. */
   readonly maxRequests: number;
+  /** Takes the place of `maxRequests`: turns away by class. Absent: whoever comes when `maxRequests` are under way. */
+  readonly shedding?: Layer | undefined;
   readonly active: Gauge;
   readonly rejected: Counter;
   readonly retryMeters: RetryMeters;
@@ -58,9 +60,12 @@ export function inbound(options: InboundOptions): Service {
       grpcDeadline(wheel),
       // Once per request: what is refused here takes no place at the application.
       rules,
-      ...(maxRequests === 0
-        ? []
-        : [concurrencyLimit({ scope: "inbound", maxRequests, source: "TrafficPolicy", active, rejected })]),
+      // Last before the application: what others turn away or answer is no load.
+      ...(options.shedding !== undefined
+        ? [options.shedding]
+        : maxRequests === 0
+          ? []
+          : [concurrencyLimit({ scope: "inbound", maxRequests, source: "TrafficPolicy", active, rejected })]),
       // Only what the application provably never saw: it may close a kept-alive connection just as a request is sent.
       retry({ config: undefined, budget, wheel, clock, meters: retryMeters }),
       // Inside of retry: each attempt is told the time that is left by then.

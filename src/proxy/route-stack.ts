@@ -2,6 +2,7 @@ import { retryDefaults } from "../config/cluster-defaults.js";
 import { fallbackCauses, type FallbackConfig } from "../config/fallback-config.js";
 import { fallback, type FallbackAnswer } from "../policy/fallback.js";
 import { checkHeaderModifier } from "../policy/header-modifier.js";
+import { outboundPriority } from "../policy/priority.js";
 import { redirectFor } from "../policy/redirect.js";
 import { retry } from "../policy/retry.js";
 import { attemptTimeout, routeTimeout } from "../policy/timeouts.js";
@@ -35,7 +36,7 @@ export interface RouteStackOptions {
 
 /** Everything that one route does with a request, composed once per snapshot. Throws ConfigError for what cannot be sent. */
 export function routeStack(route: RouteConfig, options: RouteStackOptions): Service {
-  const { requestHeaders, responseHeaders, action, timeoutMs, source } = route;
+  const { requestHeaders, responseHeaders, action, timeoutMs, priority, source } = route;
   if (requestHeaders !== undefined) checkHeaderModifier(requestHeaders, source);
   if (responseHeaders !== undefined) checkHeaderModifier(responseHeaders, source);
   if (route.fallback !== undefined) checkFallback(route.fallback);
@@ -55,6 +56,8 @@ export function routeStack(route: RouteConfig, options: RouteStackOptions): Serv
       ...(action.rewrite === undefined ? [] : [rewriter(action.rewrite, route.match.path)]),
       // Outside of time limits and retries: it answers what they could not make good.
       ...(route.fallback === undefined ? [] : [fallbackOf(route, route.fallback, options)]),
+      // Once for all attempts: what comes below treats requests by their class.
+      ...(priority === undefined ? [] : [outboundPriority(priority)]),
       // Outside of retry: it caps all attempts and the pauses between them.
       ...(timeoutMs === undefined || timeoutMs === 0 ? [] : [routeTimeout({ timeoutMs, source, wheel })]),
     ],

@@ -2,6 +2,7 @@ import type { ProxyError } from "../errors/proxy-error.js";
 import type { BodySource } from "../traffic/body.js";
 import { isGrpc } from "../traffic/grpc.js";
 import type { RequestHead } from "../traffic/message.js";
+import { defaultPriority, type Priority } from "../traffic/priority.js";
 import type { Upstream } from "./upstream.js";
 import type { Hash64 } from "./xx-hash64.js";
 
@@ -22,6 +23,9 @@ export class RequestContext {
   /** What was decided on the way, for metrics and the access log. */
   id = "";
   routeName = "";
+  /** What x-remora-priority said when the request came; "" = nothing. Whether it counts depends on who said it. */
+  claimedPriority = "";
+  priority: Priority = defaultPriority;
   clusterName = "";
   tried: Upstream[] = untried;
   attempts = 0;

@@ -1,3 +1,4 @@
+import { priorityClasses } from "../traffic/priority.js";
 import { responseClass } from "./bounded-labels.js";
 import type { Counter, Gauge, Histogram } from "./cells.js";
 import type { Metrics } from "./metrics.js";
@@ -47,8 +48,20 @@ export interface ClusterMetrics {
   failovers(to: string): Counter;
   /** Attempts by zone of the endpoint; exposed from the first call on. */
   zonePicks(): { readonly own: Counter; readonly other: Counter };
+  /** By class, in the order of priorityClasses. Only clusters with bulkheads ask, and have these series. */
+  bulkheads(): readonly BulkheadCells[];
   /** Counts one response head of an attempt. */
   response(status: number, durationMs: number): void;
+}
+
+/** The cells of one class of requests to a cluster with bulkheads. */
+export interface BulkheadCells {
+  readonly active: Gauge;
+  readonly pending: Gauge;
+  /** Requests turned away at once, and after waiting in vain. */
+  readonly full: Counter;
+  readonly expired: Counter;
+  readonly waitSeconds: Histogram;
 }
 
 /**
@@ -127,6 +140,17 @@ function makeCells(metrics: Metrics, labels: ClusterLabels): { cells: ClusterMet
   /** Key: the other cluster. */
   const failovers = new Map<string, Counter>();
   let zonePicks: ReturnType<ClusterMetrics["zonePicks"]> | undefined;
+  let bulkheads: readonly BulkheadCells[] | undefined;
+  const bulkheadOf = (priority: string): BulkheadCells => {
+    const labels = { ...own, priority };
+    return {
+      active: take(metrics.bulkheadActive, labels),
+      pending: take(metrics.bulkheadPending, labels),
+      full: take(metrics.bulkheadRejected, { ...labels, reason: "full" }),
+      expired: take(metrics.bulkheadRejected, { ...labels, reason: "timeout" }),
+      waitSeconds: take(metrics.bulkheadWait, labels),
+    };
+  };
   const cells: ClusterMetrics = {
     requests: take(metrics.upstreamRequests, labels),
     requestTime,
@@ -164,6 +188,7 @@ function makeCells(metrics: Metrics, labels: ClusterLabels): { cells: ClusterMet
         own: take(metrics.zonePicks, { ...own, zone: "own" }),
         other: take(metrics.zonePicks, { ...own, zone: "other" }),
       }),
+    bulkheads: () => (bulkheads ??= priorityClasses.map(bulkheadOf)),
     response(status, durationMs) {
       (byClass[Number(responseClass(status))] as Counter).value++;
       requestTime.observe(durationMs);

@@ -1,7 +1,8 @@
 import { grpcStatusLabel, responseCodeLabel, responseFlagsLabel } from "./bounded-labels.js";
 import type { Counter, Histogram } from "./cells.js";
 import type { LabelValues } from "./family.js";
-import type { IstioLabel, Metrics, PartyLabel } from "./metrics.js";
+import type { Metrics } from "./metrics.js";
+import type { IstioLabel, PartyLabel } from "./standard-metrics.js";
 
 /** One side of a request, as Istio's labels name it. */
 export interface Party {

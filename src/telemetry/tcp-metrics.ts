@@ -1,7 +1,8 @@
 import { responseFlagsLabel } from "./bounded-labels.js";
 import type { Counter } from "./cells.js";
 import type { LabelValues } from "./family.js";
-import type { Metrics, TcpLabel } from "./metrics.js";
+import type { Metrics } from "./metrics.js";
+import type { TcpLabel } from "./standard-metrics.js";
 import { partyLabels, type RequestParties } from "./request-metrics.js";
 
 /** Istio's standard metrics of the TCP connections between one pair of services. Bytes are added while they flow. */

@@ -1,4 +1,6 @@
+import type { BulkheadsConfig } from "../config/bulkhead-config.js";
 import type { InboundConfig, InboundRule } from "../config/inbound-config.js";
+import type { LoadSheddingConfig } from "../config/load-shedding-config.js";
 import type { ClusterConfig, Snapshot } from "../config/snapshot.js";
 
 /** Which of how many workers: 1 .. count. */
@@ -22,11 +24,22 @@ export function shareOf(snapshot: Snapshot, place: Place): Snapshot {
 }
 
 function inboundShare(inbound: InboundConfig, place: Place): InboundConfig {
-  const { maxRequests, rules } = inbound;
+  const { maxRequests, shedding, rules } = inbound;
   return {
     ...inbound,
     maxRequests: maxRequests === 0 ? 0 : partOf(maxRequests, place),
+    ...(shedding !== undefined && { shedding: sheddingShare(shedding, place) }),
     ...(rules !== undefined && { rules: rules.map((rule) => ruleShare(rule, place)) }),
+  };
+}
+
+function sheddingShare(shedding: LoadSheddingConfig, place: Place): LoadSheddingConfig {
+  const { adaptive } = shedding;
+  if (adaptive === undefined) return shedding;
+  const { minLimit, maxLimit } = adaptive;
+  return {
+    ...shedding,
+    adaptive: { ...adaptive, minLimit: partOf(minLimit, place), maxLimit: partOf(maxLimit, place) },
   };
 }
 
@@ -41,14 +54,30 @@ function ruleShare(rule: InboundRule, place: Place): InboundRule {
 }
 
 function clusterShare(cluster: ClusterConfig, place: Place): ClusterConfig {
-  const { maxRequests, maxConnections, maxPendingRequests, retryBudget } = cluster;
+  const { maxRequests, bulkheads, maxConnections, maxPendingRequests, retryBudget } = cluster;
   return {
     ...cluster,
     maxRequests: partOf(maxRequests, place),
+    ...(bulkheads !== undefined && { bulkheads: bulkheadsShare(bulkheads, place) }),
     maxConnections: partOf(maxConnections, place),
     maxPendingRequests: maxPendingRequests === 0 ? 0 : partOf(maxPendingRequests, place),
     retryBudget: { ...retryBudget, minRetriesPerSecond: retryBudget.minRetriesPerSecond / place.count },
   };
+}
+
+function bulkheadsShare(bulkheads: BulkheadsConfig, place: Place): BulkheadsConfig {
+  const shares = Object.entries(bulkheads).map(([name, bulkhead]) => {
+    const { maxRequests, maxPending } = bulkhead;
+    return [
+      name,
+      {
+        ...bulkhead,
+        ...(maxRequests !== undefined && { maxRequests: partOf(maxRequests, place) }),
+        maxPending: maxPending === 0 ? 0 : partOf(maxPending, place),
+      },
+    ] as const;
+  });
+  return Object.fromEntries(shares);
 }
 
 /** The first workers take what cannot be divided. */

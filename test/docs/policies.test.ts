@@ -10,6 +10,7 @@ import {
 } from "../../src/config/cluster-defaults.js";
 import { idempotencyDefaults } from "../../src/config/idempotency-defaults.js";
 import { grpcWordsOf } from "../../src/config/grpc-retry-words.js";
+import { loadSheddingDefaults } from "../../src/config/load-shedding-defaults.js";
 import { documentSchemas, kinds } from "../../src/config/documents/document.js";
 import { parseDocuments } from "../../control-plane/policy-store/parse-documents.js";
 import { formatDuration } from "../../src/time/duration.js";
@@ -47,6 +48,7 @@ t.test("the examples show every field that documents may have", async (t) => {
 });
 
 t.test("the defaults in the table are those of the code", async (t) => {
+  const { adaptive } = loadSheddingDefaults;
   const { breaker, loadBalancer, retryBudget } = clusterDefaults;
   const defaults: Readonly<Record<string, string>> = {
     "loadBalancer.policy": `\`${loadBalancer.policy}\``,
@@ -59,6 +61,12 @@ t.test("the defaults in the table are those of the code", async (t) => {
     "connectionPool.idleTimeout": formatDuration(clusterDefaults.poolIdleMs),
     "connectionPool.http2.maxConcurrentStreams": String(clusterDefaults.maxConcurrentStreams),
     "connectionPool.tcp.idleTimeout": formatDuration(clusterDefaults.tunnelIdleMs),
+    "adaptiveConcurrency.minLimit": String(adaptive.minLimit),
+    "adaptiveConcurrency.maxLimit": String(adaptive.maxLimit),
+    "adaptiveConcurrency.tolerance": String(adaptive.tolerance),
+    "adaptiveConcurrency.window": formatDuration(adaptive.windowMs),
+    "loadShedding.shares.default": String(loadSheddingDefaults.defaultSharePercent),
+    "loadShedding.shares.batch": String(loadSheddingDefaults.batchSharePercent),
     "outlierDetection.consecutive5xx": String(breaker.consecutiveFailures),
     "outlierDetection.interval": formatDuration(breaker.windowMs),
     "outlierDetection.baseEjectionTime": formatDuration(breaker.baseEjectionMs),

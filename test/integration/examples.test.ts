@@ -22,6 +22,7 @@ const examples = new Map([
       ],
     },
   ],
+  ["isolation", { skip: false, shows: ["critical requests did not suffer, batch went first"] }],
   ["websocket", { skip: false, shows: ["ada heard ada: hello, closed 1000", "grace heard grace: hello"] }],
   ["rate-limit", { skip: false, shows: ["greedy: held back, Retry-After: 1", "modest: 5 of 5 passed"] }],
   ["idempotency", { skip: false, shows: ["(replayed)", "payments made: 1", "idempotency_key_missing"] }],

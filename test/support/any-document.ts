@@ -133,6 +133,11 @@ const idempotency = fc.record({
   maxStoreBytes: optional(fc.constantFrom("1MiB", "1024MiB")),
   store: optional(fc.constant("memory")),
 });
+/** Without places of its own: whether these fit depends on the whole. */
+const bulkhead = fc.oneof(
+  fc.record({ maxPending: fc.integer({ min: 1, max: 9 }), maxWait: fc.constantFrom("1s", "250ms") }),
+  fc.record({ maxWait: optional(duration) }),
+);
 const routeLevel = {
   retry: optional(
     fc.record({
@@ -141,6 +146,7 @@ const routeLevel = {
     }),
   ),
   timeouts: optional(fc.record({ request: optional(duration) })),
+  priority: optional(fc.constantFrom("critical", "default", "batch", { header: "X-Priority" })),
   rateLimit: optional(fc.oneof(rateLimit, fc.array(rateLimit, { minLength: 1, maxLength: 2 }))),
   fallback: optional(
     fc
@@ -237,6 +243,12 @@ const trafficPolicy = fc.record({
     ),
     failover: optional(fc.constantFrom([{ service: "behind" }], [{ service: "behind", namespace: "shop" }])),
     ...routeLevel,
+    bulkheads: optional(
+      fc.record({ critical: optional(bulkhead), default: optional(bulkhead), batch: optional(bulkhead) }),
+    ),
+    adaptiveConcurrency: optional(
+      fc.record({ minLimit: optional(fc.integer({ min: 1, max: 9 })), window: optional(fc.constant("1s")) }),
+    ),
     mtls: optional(fc.record({ mode: fc.constantFrom("STRICT", "PERMISSIVE", "DISABLE") })),
   }),
 });

@@ -4,6 +4,9 @@ import type { IdempotencyConfig } from "../../src/config/idempotency-config.js";
 import type { RateLimitConfig } from "../../src/config/rate-limit-config.js";
 import { fallbackCauses, type FallbackConfig } from "../../src/config/fallback-config.js";
 import type { HashPolicy, LoadBalancerConfig } from "../../src/config/load-balancer-config.js";
+import type { BulkheadsConfig } from "../../src/config/bulkhead-config.js";
+import type { LoadSheddingConfig } from "../../src/config/load-shedding-config.js";
+import type { PriorityConfig } from "../../src/config/priority-config.js";
 import type { RetryConfig } from "../../src/config/retry-config.js";
 import type {
   ClusterConfig,
@@ -128,8 +131,31 @@ const idempotency: fc.Arbitrary<IdempotencyConfig> = fc.record({
   maxEntries: count,
   maxStoreBytes: fc.integer({ min: 2 ** 20, max: 2 ** 30 }),
 });
+const priority: fc.Arbitrary<PriorityConfig> = fc.oneof(
+  fc.record({ type: fc.constant("class" as const), class: fc.constantFrom("critical", "default", "batch") }),
+  fc.record({ type: fc.constant("header" as const), name }),
+);
+const bulkhead = fc.record(
+  { maxRequests: count, maxPending: fc.nat(100), maxWaitMs: fc.oneof(fc.constant(0), ms) },
+  { requiredKeys: ["maxPending", "maxWaitMs"] },
+);
+const bulkheads: fc.Arbitrary<BulkheadsConfig> = fc
+  .record({ critical: bulkhead, default: bulkhead, batch: bulkhead }, { requiredKeys: [] })
+  .filter((each) => Object.keys(each).length > 0);
+const adaptive = fc.record({
+  minLimit: fc.integer({ min: 1, max: 10 }),
+  maxLimit: fc.integer({ min: 10, max: 1000 }),
+  tolerance: fc.double({ min: 1, max: 10, noNaN: true }),
+  windowMs: ms,
+});
+const share = fc.integer({ min: 1, max: 100 });
+const shedding: fc.Arbitrary<LoadSheddingConfig> = fc.record(
+  { defaultSharePercent: share, batchSharePercent: share, adaptive, source: text },
+  { requiredKeys: ["defaultSharePercent", "batchSharePercent", "source"] },
+);
+
 const inboundRule: fc.Arbitrary<InboundRule> = fc.record(
-  { name, match, rateLimits: fc.array(rateLimit, { minLength: 1, maxLength: 2 }), idempotency },
+  { name, match, rateLimits: fc.array(rateLimit, { minLength: 1, maxLength: 2 }), idempotency, priority },
   { requiredKeys: ["name", "match"] },
 );
 function fallback(clusters: readonly string[]): fc.Arbitrary<FallbackConfig> {
@@ -165,12 +191,15 @@ function route(clusters: readonly string[]): fc.Arbitrary<RouteConfig> {
     attemptTimeoutMs: ms,
     retry,
     fallback: fallback(clusters),
+    priority,
   };
   return fc
     .record(shared, { requiredKeys: ["name", "source", "hostnames", "match", "action"] })
     .map((each) => {
       if (each.action.type === "forward") return each;
-      const { timeoutMs, attemptTimeoutMs, retry: ignored, fallback: unused, ...redirecting } = each;
+      const redirecting = { ...each };
+      for (const field of ["timeoutMs", "attemptTimeoutMs", "retry", "fallback", "priority"] as const)
+        delete redirecting[field];
       return redirecting;
     });
 }
@@ -260,6 +289,7 @@ const optionalOfCluster = fc.record(
     locality: fc.record({ spilloverPercent: percent }),
     // Names of clusters that there are stand in here once these are known.
     failover: fc.record({ clusters: fc.constant<readonly string[]>([]), thresholdPercent: percent }),
+    bulkheads,
   },
   { requiredKeys: [] },
 );
@@ -314,15 +344,20 @@ export const arbitrarySnapshot: fc.Arbitrary<Snapshot> = fc
   .chain((names) =>
     fc.record({
       version: name,
-      inbound: fc.record(
-        {
-          mtlsMode,
-          maxRequests: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
-          protocol,
-          rules: fc.uniqueArray(inboundRule, { selector: (rule) => rule.name, minLength: 1, maxLength: 3 }),
-        },
-        { requiredKeys: ["mtlsMode", "maxRequests"] },
-      ),
+      inbound: fc
+        .record(
+          {
+            mtlsMode,
+            maxRequests: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+            protocol,
+            shedding,
+            rules: fc.uniqueArray(inboundRule, { selector: (rule) => rule.name, minLength: 1, maxLength: 3 }),
+          },
+          { requiredKeys: ["mtlsMode", "maxRequests"] },
+        )
+        .map((inbound) =>
+          inbound.shedding === undefined ? inbound : { ...inbound, maxRequests: inbound.maxRequests || 1 },
+        ),
       virtualHosts: fc.tuple(...names.map((host) => virtualHost(host, names))),
       clusters: fc.tuple(...names.map(arbitraryCluster)),
       endpoints: fc

@@ -1,15 +1,19 @@
 import { z } from "zod";
+import { AdaptiveConcurrency } from "./adaptive-concurrency.js";
+import { Bulkheads } from "./bulkheads.js";
 import { ConnectionPool } from "./connection-pool.js";
 import { Failover } from "./failover.js";
 import { Fallback } from "./fallback.js";
 import { choice, notSupported, percent } from "./field.js";
 import { LoadBalancer } from "./load-balancer.js";
+import { LoadShedding } from "./load-shedding.js";
 import { Metadata } from "./metadata.js";
 import { Mtls } from "./mtls.js";
 import { OutlierDetection } from "./outlier-detection.js";
 import { PolicyRetry } from "./policy-retry.js";
 import { PolicyTimeouts } from "./policy-timeouts.js";
 import { Idempotency } from "./idempotency.js";
+import { Priority } from "./priority.js";
 import { RateLimits } from "./rate-limit.js";
 import { RetryBudget } from "./retry-budget.js";
 import { TargetRef } from "./target-ref.js";
@@ -37,6 +41,14 @@ export const TrafficPolicy = z.strictObject({
           "Below this share of usable instances, in percent, requests go to the failover. 0 = only with none left. The panic threshold when absent.",
         ),
       connectionPool: ConnectionPool.optional().describe("Connections and limits."),
+      priority: Priority.optional().describe("Class of the requests: critical, default or batch."),
+      bulkheads: Bulkheads.optional().describe(
+        "What each class of requests may take of connectionPool.maxRequests.",
+      ),
+      adaptiveConcurrency: AdaptiveConcurrency.optional().describe(
+        "Limit of requests under way at each instance that follows its latency.",
+      ),
+      loadShedding: LoadShedding.optional().describe("Whom an overloaded instance turns away first."),
       outlierDetection: OutlierDetection.optional().describe(
         "Endpoint breaker: ejects failing endpoints for a while.",
       ),
@@ -68,4 +80,5 @@ export const routeSections = [
   "rateLimit",
   "fallback",
   "idempotency",
+  "priority",
 ] as const satisfies readonly (keyof TrafficPolicySpec)[];

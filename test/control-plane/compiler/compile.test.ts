@@ -293,6 +293,61 @@ t.test("a TrafficPolicy changes the cluster and what its routes leave open", asy
   t.equal(compile(yaml, { ...web, service: "api" }).inbound.mtlsMode, "PERMISSIVE");
 });
 
+t.test(
+  "classes of requests: the nearest policy's word, bulkheads and limits with their defaults",
+  async (t) => {
+    const routes =
+      route(
+        "r",
+        "parentRefs: [{name: api}], rules: [{name: nightly, matches: [{path: {value: /nightly}}], backendRefs: [{name: api}]}, {backendRefs: [{name: api}]}]",
+      ) +
+      policy("n", "targetRefs: [{kind: HTTPRoute, name: r, sectionName: nightly}], priority: batch") +
+      policy(
+        "api",
+        `targetRefs: [{kind: Service, name: api}], priority: {header: X-Class},
+       bulkheads: {critical: {maxRequests: 30}, batch: {maxRequests: 5, maxWait: 200ms}, default: {maxWait: 1s, maxPending: 7}},
+       adaptiveConcurrency: {maxLimit: 3}, loadShedding: {shares: {default: 50}}`,
+      );
+    const snapshot = compile(routes);
+    t.same(
+      hostOf(snapshot, "api.default")?.routes.map(({ match, priority }) => [match.path.value, priority]),
+      [
+        ["/nightly", { type: "class", class: "batch" }],
+        ["/", { type: "header", name: "x-class" }],
+      ],
+    );
+    t.same(snapshot.clusters.find(({ name }) => name === "api.default")?.bulkheads, {
+      critical: { maxRequests: 30, maxPending: 0, maxWaitMs: 0 },
+      default: { maxPending: 7, maxWaitMs: 1000 },
+      batch: { maxRequests: 5, maxPending: 5, maxWaitMs: 200 },
+    });
+    const own = compile(routes, { ...web, service: "api" }).inbound;
+    t.same(own.shedding, {
+      defaultSharePercent: 50,
+      batchSharePercent: 50,
+      adaptive: { minLimit: 3, maxLimit: 3, tolerance: 1.5, windowMs: 250 },
+      source: "TrafficPolicy/default/api",
+    });
+    t.same(
+      own.rules?.map(({ name, priority }) => [name, priority]),
+      [
+        ["httproute/default/r/nightly/0", { type: "class", class: "batch" }],
+        ["default", { type: "header", name: "x-class" }],
+      ],
+    );
+    const fixed = policy("api", "targetRefs: [{kind: Service, name: api}], loadShedding: {maxRequests: 40}");
+    const inbound = compile(fixed, { ...web, service: "api" }).inbound;
+    t.equal(inbound.maxRequests, 40);
+    t.same(inbound.shedding, {
+      defaultSharePercent: 85,
+      batchSharePercent: 60,
+      source: "TrafficPolicy/default/api",
+    });
+    for (const key of ["shedding", "rules"])
+      t.notOk(key in compile("").inbound, `no ${key} unless asked for`);
+  },
+);
+
 t.test("of several policies the nearest wins, field by field", async (t) => {
   const yaml =
     route(

@@ -207,6 +207,53 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     policy("outlierDetection: {successRate: {minimumRatio: 80}}"),
     "f.yaml:6:50: spec.outlierDetection.successRate.minimumRatio: must be at most 1",
   ],
+  [
+    policy("priority: urgent"),
+    'f.yaml:6:13: spec.priority: unknown value "urgent", expected one of critical, default, batch',
+  ],
+  [
+    policy("priority: {heder: x-priority}"),
+    'f.yaml:6:13: spec.priority: required field "header" is missing\nf.yaml:6:14: spec.priority: unknown field "heder"; did you mean "header"?',
+  ],
+  [policy("priority: 1"), "f.yaml:6:13: spec.priority: expected a text or a map, found the number 1"],
+  [
+    targets("{kind: HTTPRoute, name: r}", "bulkheads: {batch: {maxRequests: 5}}"),
+    `f.yaml:6:14: spec.bulkheads: is only for kind: Service; a policy of a HTTPRoute has ${routeSections.join(", ")}`,
+  ],
+  [
+    policy("bulkheads: {batch: {maxPending: 5}}"),
+    "f.yaml:6:35: spec.bulkheads.batch.maxPending: needs maxWait: without it nobody waits",
+  ],
+  [
+    policy("bulkheads: {batch: {maxPending: 5, maxWait: 0s}}"),
+    "f.yaml:6:35: spec.bulkheads.batch.maxPending: needs maxWait: without it nobody waits",
+  ],
+  [
+    policy(
+      "bulkheads: {critical: {maxRequests: 60}, batch: {maxRequests: 50}}\n  connectionPool: {maxRequests: 100}",
+    ),
+    "f.yaml:6:65: spec.bulkheads.batch.maxRequests: the classes have 110 together, more than connectionPool.maxRequests (100)",
+  ],
+  [
+    policy("bulkheads: {critical: {maxRequests: 1000}, batch: {maxRequests: 24}}"),
+    "f.yaml:6:67: spec.bulkheads.batch.maxRequests: leaves nothing of connectionPool.maxRequests (1024) for default",
+  ],
+  [
+    policy("loadShedding: {shares: {batch: 50}}"),
+    "f.yaml:6:17: spec.loadShedding: needs a limit: maxRequests, or adaptiveConcurrency beside it",
+  ],
+  [
+    policy("loadShedding: {maxRequests: 9, shares: {default: 50, batch: 60}}"),
+    "f.yaml:6:63: spec.loadShedding.shares.batch: 60 is more than default (50)",
+  ],
+  [
+    policy("adaptiveConcurrency: {minLimit: 9, maxLimit: 8, tolerance: 1}"),
+    "f.yaml:6:62: spec.adaptiveConcurrency.tolerance: must be at least 1.1",
+  ],
+  [
+    policy("adaptiveConcurrency: {minLimit: 9, maxLimit: 8}\n  loadShedding: {maxRequests: 5}"),
+    "f.yaml:6:35: spec.adaptiveConcurrency.minLimit: 9 is more than maxLimit (8)\nf.yaml:7:31: spec.loadShedding.maxRequests: contradicts adaptiveConcurrency, which finds the limit itself; its bound is adaptiveConcurrency.maxLimit",
+  ],
   [policy("rateLimit: {requests: 100}"), 'f.yaml:6:14: spec.rateLimit: required field "per" is missing'],
   [
     policy("rateLimit: [{requests: 100, per: 1s, brust: 5}]"),
