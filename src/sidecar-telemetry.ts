@@ -272,7 +272,7 @@ export class SidecarTelemetry {
 
   #partiesTo(cluster: string, protocol: RequestParties["protocol"]): RequestParties {
     const [workload = "", namespace = this.#bootstrap.namespace] =
-      cluster === "" ? ["unknown"] : cluster.split(".");
+      cluster === "" ? ["unknown"] : cluster.replace(/\|.*/, "").split(".");
     const trustDomain = this.#trustDomain;
     const principal = cluster === "" ? "unknown" : `spiffe://${trustDomain}/ns/${namespace}/svc/${workload}`;
     return {

@@ -11,12 +11,15 @@ import { compileLoadBalancer } from "./compile-load-balancer.js";
 import { type MeshIndex, protocolOf } from "./mesh-index.js";
 import { milliseconds } from "./milliseconds.js";
 import { splitServiceKey } from "./service-name.js";
+import { serviceOf, subsetOf } from "./subset.js";
 
 /** Plaintext to a service is an exception that a policy has to make. */
 const defaultMtlsMode: MtlsMode = "STRICT";
 
-/** How callers treat a service: the defaults, and over them what its TrafficPolicy says. */
-export function compileCluster(index: MeshIndex, key: string): ClusterConfig {
+/** How callers treat a service, or a subset of it: the defaults, and over them what its TrafficPolicy says. */
+export function compileCluster(index: MeshIndex, name: string): ClusterConfig {
+  const key = serviceOf(name);
+  const subset = subsetOf(index, name)?.text;
   const { service, namespace } = splitServiceKey(key, "default");
   const owner = index.policies.get(key);
   const spec: Partial<TrafficPolicySpec> = owner?.policy.spec ?? {};
@@ -25,9 +28,10 @@ export function compileCluster(index: MeshIndex, key: string): ClusterConfig {
   const maxRequests = pool.maxRequests ?? clusterDefaults.maxRequests;
   const bulkheads = compileBulkheads(spec.bulkheads, maxRequests);
   return {
-    name: key,
+    name,
     service,
     namespace,
+    ...(subset === undefined ? {} : { subset }),
     identities: [`spiffe://${index.trustDomain}/ns/${namespace}/svc/${service}`],
     protocol: protocolOf(index, key),
     mtlsMode: mtlsModeOf(index, key),

@@ -9,6 +9,7 @@ import { ownDomains } from "./hostnames.js";
 import { type MeshIndex, refKey, routesFor, type StoredRoute, takesRequests } from "./mesh-index.js";
 import { milliseconds } from "./milliseconds.js";
 import { mergedSection, type Policies, policiesForRule, policiesForService } from "./policies-for.js";
+import { clusterName, hasSubset } from "./subset.js";
 import { compareRank } from "./route-order.js";
 import { matchesOf, type NamedMatch, type Rule, rulesOf } from "./route-rules.js";
 
@@ -78,8 +79,9 @@ function actionOf(
   if (filters.redirect !== undefined) return { type: "redirect", redirect: filters.redirect };
   const backends = (rule.backendRefs ?? []).map((ref) => {
     const key = refKey(ref, entry.route);
+    const isThere = index.services.has(key) && takesRequests(index, key) && hasSubset(index, key, ref.subset);
     return {
-      cluster: index.services.has(key) && takesRequests(index, key) ? key : "",
+      cluster: isThere ? clusterName(key, ref.subset) : "",
       weight: ref.weight,
       ...compileFilters(ref.filters).headers,
     };

@@ -12,6 +12,7 @@ import { indexMesh, type MeshIndex } from "./mesh-index.js";
 import type { MeshModel } from "./mesh-model.js";
 import type { MeshNode } from "./node.js";
 import { isMeshName, serviceKey, splitServiceKey } from "./service-name.js";
+import { inSubset, serviceOf, subsetOf } from "./subset.js";
 
 /** Hexadecimal digits of a version: 64 bits tell the snapshots of one mesh apart. */
 const versionLength = 16;
@@ -104,17 +105,21 @@ export class MeshCompiler {
 
   #endpointsOf(cluster: ClusterConfig): readonly EndpointConfig[] {
     return remember(this.#endpoints, cluster.name, () => {
-      const service = this.#index.services.get(cluster.name);
+      const service = this.#index.services.get(serviceOf(cluster.name));
       return service === undefined
         ? []
-        : compileEndpoints(service, cluster.mtlsMode, countsDown(this.#index, cluster));
+        : compileEndpoints(
+            inSubset(service, subsetOf(this.#index, cluster.name)),
+            cluster.mtlsMode,
+            countsDown(this.#index, cluster),
+          );
     });
   }
 }
 
 /** Whether the share of instances that serve decides about anything that the document says. */
 function countsDown(index: MeshIndex, { name, locality }: ClusterConfig): boolean {
-  const spec = index.policies.get(name)?.policy.spec;
+  const spec = index.policies.get(serviceOf(name))?.policy.spec;
   return locality !== undefined || (spec?.failover !== undefined && spec.failoverThreshold !== undefined);
 }
 

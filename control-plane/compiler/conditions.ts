@@ -6,7 +6,9 @@ import { targetText } from "../policy-store/policy-target.js";
 import { idOf, type StoredDocument } from "../policy-store/stored-document.js";
 import { indexMesh, type MeshIndex, parentsOf, protocolOf, refKey, takesRequests } from "./mesh-index.js";
 import type { MeshModel } from "./mesh-model.js";
+import { rulesOf } from "./route-rules.js";
 import { serviceKey } from "./service-name.js";
+import { hasSubset } from "./subset.js";
 
 /** What became of a document, in the words of the Gateway API. */
 export interface Condition {
@@ -83,10 +85,15 @@ function resolution(index: MeshIndex, route: Route): Condition {
   const opaque = known.filter((key) => !takesRequests(index, key));
   const older = route.kind === "GRPCRoute" ? known.filter((key) => protocolOf(index, key) === "http") : [];
   const answer = route.kind === "GRPCRoute" ? "UNAVAILABLE" : "500";
+  const unnamed = unnamedSubsets(index, route);
   const problems = [
     ...(missing.length === 0
       ? []
       : [`${services(missing)} not in the registry: requests that fall to it are answered with ${answer}`]),
+    ...unnamed.map(
+      (subset) =>
+        `${subset} is named by no TrafficPolicy: requests that fall to it are answered with ${answer}`,
+    ),
     ...(opaque.length === 0
       ? []
       : [`${speaking(opaque)} tcp: requests that fall to it are answered with ${answer}`]),
@@ -96,8 +103,19 @@ function resolution(index: MeshIndex, route: Route): Condition {
   ];
   if (problems.length === 0)
     return condition("ResolvedRefs", "True", "ResolvedRefs", "every backend is in the registry");
-  const reason = missing.length > 0 ? "BackendNotFound" : "UnsupportedProtocol";
+  const reason = missing.length + unnamed.length > 0 ? "BackendNotFound" : "UnsupportedProtocol";
   return condition("ResolvedRefs", "False", reason, problems.join("; "));
+}
+
+/** `subset v2 of service reviews.default`. */
+function unnamedSubsets(index: MeshIndex, route: Route): readonly string[] {
+  const refs = rulesOf(route).flatMap((rule) => rule.backendRefs ?? []);
+  const texts = refs.flatMap((ref) => {
+    const key = refKey(ref, route);
+    const isNamed = !index.services.has(key) || hasSubset(index, key, ref.subset);
+    return isNamed ? [] : [`subset ${ref.subset} of service ${key}`];
+  });
+  return [...new Set(texts)].sort();
 }
 
 function lostHostnames(

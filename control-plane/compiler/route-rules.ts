@@ -17,6 +17,7 @@ export interface Rule extends Pick<RuleSpec, "timeouts" | "retry"> {
 export interface BackendRef {
   readonly name: string;
   readonly namespace?: string | undefined;
+  readonly subset?: string | undefined;
   readonly weight: number;
   readonly filters?: readonly RouteFilter[] | undefined;
 }

@@ -47,6 +47,11 @@ export function schemaProblems(
         }
         return [{ path, message: issue.message }];
       }
+      case "invalid_key": {
+        const key = String(path.at(-1));
+        const reason = issue.issues[0]?.message ?? issue.message;
+        return [{ path: path.slice(0, -1), key, message: `"${key}" is not valid: ${reason}` }];
+      }
       case "invalid_union":
         return unionProblems(schema, issue, value);
       case "too_small":

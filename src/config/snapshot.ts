@@ -105,10 +105,12 @@ export interface HeaderModifier {
 }
 
 export interface ClusterConfig {
-  /** `<service>.<namespace>`. */
+  /** `<service>.<namespace>`, and `<service>.<namespace>|<subset>` for a part of its instances. */
   readonly name: string;
   readonly service: string;
   readonly namespace: string;
+  /** The part of the service's instances that it stands for, for error texts: `subset v1 (version=v1)`. Absent: all of them. */
+  readonly subset?: string;
   /** SPIFFE ids, one of which the endpoint must prove: exact compare. */
   readonly identities: readonly string[];
   readonly protocol: Protocol;

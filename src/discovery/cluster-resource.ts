@@ -5,7 +5,12 @@ import { decodeIdentities, encodeTls } from "./cluster-tls.js";
 import { decodeFailover, encodeFailover } from "./failover-resource.js";
 import { Fields, duration } from "./fields.js";
 import { sameStream } from "./listener-resource.js";
-import { decodeLoadBalancer, encodeBalancing, encodeLoadBalancer } from "./load-balancer-resource.js";
+import {
+  decodeLoadBalancer,
+  decodeSubset,
+  encodeBalancing,
+  encodeLoadBalancer,
+} from "./load-balancer-resource.js";
 import { decodeProtocol, encodeProtocol } from "./protocol.js";
 import { decodeLocality, encodeLocality } from "./locality-resource.js";
 import { packAny, packMetadata, wire } from "./wire.js";
@@ -30,7 +35,7 @@ export function encodeCluster(cluster: ClusterConfig): Buffer {
     maxConcurrentStreams: cluster.maxConcurrentStreams,
     ...encodeLocality(cluster.locality),
     ...encodeFailover(cluster.failover),
-    ...encodeBalancing(cluster.loadBalancer),
+    ...encodeBalancing(cluster),
     bulkheads: encodeBulkheads(cluster.bulkheads ?? {}),
   };
   return wire.cluster.encode({
@@ -67,6 +72,7 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
     identities: mtlsMode === "DISABLE" ? ours.strings("identities") : decodeIdentities(cluster),
     protocol: decodeProtocol(ours, "protocol"),
     mtlsMode,
+    ...decodeSubset(ours),
     loadBalancer: decodeLoadBalancer(cluster, ours),
     ...decodeLocality(ours),
     ...decodeFailover(ours),

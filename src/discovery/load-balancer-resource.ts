@@ -1,4 +1,5 @@
 import type { LoadBalancerConfig } from "../config/load-balancer-config.js";
+import type { ClusterConfig } from "../config/snapshot.js";
 import { duration, type Fields } from "./fields.js";
 import { decodeHashPolicy, encodeHashPolicy } from "./hash-policy-resource.js";
 import { packAny, wire, type WireType } from "./wire.js";
@@ -67,8 +68,17 @@ function messageOf({
 }
 
 /** What Envoy has only for some policies, or not at all: our own message of a cluster. */
-export function encodeBalancing({ slowStartMs }: LoadBalancerConfig): object {
-  return slowStartMs === undefined ? {} : { balancing: { slowStart: duration(slowStartMs) } };
+export function encodeBalancing({ loadBalancer, subset }: ClusterConfig): object {
+  const { slowStartMs } = loadBalancer;
+  if (slowStartMs === undefined && subset === undefined) return {};
+  const slowStart = slowStartMs !== undefined && { slowStart: duration(slowStartMs) };
+  return { balancing: { ...slowStart, ...(subset !== undefined && { subset }) } };
+}
+
+/** Throws ConfigError. */
+export function decodeSubset(ours: Fields): Pick<ClusterConfig, "subset"> {
+  const subset = ours.optionalMessage("balancing")?.optionalString("subset");
+  return subset === undefined || subset === "" ? {} : { subset };
 }
 
 /** `ours` is the message of encodeBalancing's cluster. Throws ConfigError. */

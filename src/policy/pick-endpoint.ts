@@ -18,6 +18,8 @@ export interface EndpointSource<E extends Endpoint> {
 export interface PickEndpointOptions<E extends Endpoint> {
   /** Name of the cluster, for error texts. */
   readonly cluster: string;
+  /** The part of a service's instances that the cluster stands for, for error texts; absent: all of them. */
+  readonly subset?: string | undefined;
   /** The document that set the cluster's mTLS mode, for error texts. */
   readonly source: string;
   readonly endpoints: EndpointSource<E>;
@@ -58,8 +60,9 @@ function noEndpoint<E extends Endpoint>(options: PickEndpointOptions<E>, nowMs: 
       `${cluster}: ${refused} of ${refused} instances have no sidecar, mtls mode=${mtlsMode}, source=${options.source}`,
     );
   }
+  const known = options.subset === undefined ? "no endpoint known" : `no endpoint in ${options.subset}`;
   return new ProxyError(
     "no_healthy_endpoint",
-    `${cluster}: no endpoint known; is an instance registered and passing its checks?`,
+    `${cluster}: ${known}; is an instance registered and passing its checks?`,
   );
 }

@@ -168,7 +168,7 @@ export class Cluster {
   /** What happens to one attempt, outermost first. */
   #compose(): Service {
     const { clock, wheel, metrics } = this.#options;
-    const { name, tunnelIdleMs, source, loadBalancer } = this.#config;
+    const { name, tunnelIdleMs, source, loadBalancer, subset } = this.#config;
     return stack(
       [
         // Before the pick: a full cluster must not cost a draw, nor count against an endpoint.
@@ -183,6 +183,7 @@ export class Cluster {
       ],
       pickEndpoint({
         cluster: name,
+        subset,
         source,
         endpoints: this.#endpoints,
         dispatch: endpointLayer(clock, peakEwmaLatency),

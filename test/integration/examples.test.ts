@@ -24,6 +24,18 @@ const examples = new Map([
   ],
   ["isolation", { skip: false, shows: ["critical requests did not suffer, batch went first"] }],
   ["websocket", { skip: false, shows: ["ada heard ada: hello, closed 1000", "grace heard grace: hello"] }],
+  [
+    "load-balancing",
+    {
+      skip: false,
+      shows: [
+        "testers: { 'reviews-3': 20 }",
+        "canary: about a tenth",
+        "503, cluster reviews.default|v3: no endpoint in subset v3 (version=v3)",
+        "without a cookie: 3 instances; cart-session=…; Max-Age=3600; Path=/; HttpOnly; with it: 1 instance",
+      ],
+    },
+  ],
   ["rate-limit", { skip: false, shows: ["greedy: held back, Retry-After: 1", "modest: 5 of 5 passed"] }],
   ["idempotency", { skip: false, shows: ["(replayed)", "payments made: 1", "idempotency_key_missing"] }],
   ["tcp-redis", { skip: skipWithout("redis-server", "redis-cli"), shows: ["GET greeting: hello!"] }],

@@ -135,6 +135,16 @@ t.test("what did not change keeps connections, averages, breakers and counts", a
   plane.apply(withRoutes({ ...first, version: "2" }, { timeoutMs: 1000 }));
   t.same(endpoints(), before, "another route");
   t.equal(transports.length, 3);
+  for (const policy of ["maglev", "round_robin", "least_request", "peak_ewma"] as const) {
+    const loadBalancer = { policy, panicThresholdPercent: 50, slowStartMs: 1000 };
+    plane.apply(withCluster({ ...first, version: `2 ${policy}` }, { loadBalancer }));
+    t.same(endpoints(), before, policy);
+    t.same([transports.length, active()], [3, 1]);
+    t.same(
+      before.map(({ latencyMs, gate, warmingSinceMs }) => [latencyMs, gate.isEjected, warmingSinceMs]),
+      known.map((each) => [...each, -Infinity]),
+    );
+  }
   plane.apply(
     withCluster({ ...first, version: "3" }, { maxRequests: 2, source: "TrafficPolicy/default/api" }),
   );
@@ -166,6 +176,34 @@ t.test("what did not change keeps connections, averages, breakers and counts", a
     before.map(({ inflight }) => inflight),
     [0, 0, 0],
   );
+});
+
+t.test("an endpoint that comes back from its ejection warms up, as one that is new does", async (t) => {
+  const { clock, plane, transports, attempts, events, send, endpoints } = setup();
+  plane.apply(snapshotTo([1, 2, 3], { version: "1" }));
+  for (let i = 0; i < 200 && events.at(-1) !== "api.default 1 closed"; i++) {
+    send();
+    clock.advance(50);
+    const attempt = attempts.at(-1) as ScriptedAttempt;
+    const isFirst = transports.find(({ port }) => port === 1)?.attempts.includes(attempt) === true;
+    if (isFirst && !events.includes("api.default 1 half-open")) attempt.fail("upstream_reset");
+    else attempt.respond(200);
+  }
+  t.match(events, ["api.default 1 open", "api.default 1 half-open", "api.default 1 closed"]);
+  plane.apply(snapshotTo([1, 2, 3, 4], { version: "2" }));
+  const now = clock.monotonicMs();
+  t.same(
+    endpoints().map(({ warmingSinceMs }) => warmingSinceMs),
+    [now, -Infinity, -Infinity, now],
+  );
+});
+
+t.test("a cluster of a subset without an endpoint names it", async (t) => {
+  const { plane, send } = setup();
+  plane.apply(withCluster(snapshotTo([], { version: "1" }), { subset: "subset v2 (version=v2)" }));
+  const { reply } = send();
+  t.equal(reply.outcome, "503");
+  t.equal(getHeader(reply.headers, "x-remora-error"), "no_healthy_endpoint");
 });
 
 t.test("a request of the old configuration is retried on what there is now", async (t) => {

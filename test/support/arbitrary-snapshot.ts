@@ -290,6 +290,7 @@ const optionalOfCluster = fc.record(
     // Names of clusters that there are stand in here once these are known.
     failover: fc.record({ clusters: fc.constant<readonly string[]>([]), thresholdPercent: percent }),
     bulkheads,
+    subset: text.filter((value) => value !== ""),
   },
   { requiredKeys: [] },
 );

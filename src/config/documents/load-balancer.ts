@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { maxMaglevTableSize, maxRingSize } from "../load-balancer-config.js";
 import { choice, headerName, notSupported, percent, duration, positiveDuration } from "./field.js";
+import { InstanceMeta } from "./subset.js";
 
 const refusedSource = (reason: string) =>
   z.never({ error: reason }).optional().describe("Refused: it would be the same for every request.");
@@ -92,7 +93,14 @@ export const LoadBalancer = z.strictObject({
     .describe(
       "An endpoint that is new, or comes back from an ejection, gets a share that grows along a line over this time, from a tenth of its own on.",
     ),
-  subset: notSupported(),
+  subset: InstanceMeta.optional().describe(
+    "Metadata that an instance must have to be sent what names no subset.",
+  ),
+  subsetFallback: choice(["none", "any"])
+    .optional()
+    .describe(
+      "What happens while no instance has the metadata of a subset. none: 503, the default; any: all instances are used.",
+    ),
   locality: z
     .strictObject({
       panicThreshold: percent()

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { choice, namespaceName, notSupported, port, serviceName } from "./field.js";
+import { SubsetRef } from "./subset.js";
 
 const coreGroup = () => z.literal("", { error: 'must be "" (the core group of Service)' }).optional();
 const serviceKind = () =>
@@ -31,6 +32,7 @@ export const backendRef = <T extends z.ZodType>(filter: T) =>
     name: serviceName().describe("The service that requests go to."),
     namespace: namespaceName().optional().describe("Namespace of that service; the route's own when absent."),
     port: unusedPort(),
+    subset: SubsetRef,
     weight: z
       .int()
       .min(0)

@@ -16,6 +16,7 @@ import { Idempotency } from "./idempotency.js";
 import { Priority } from "./priority.js";
 import { RateLimits } from "./rate-limit.js";
 import { RetryBudget } from "./retry-budget.js";
+import { Subsets } from "./subset.js";
 import { TargetRef } from "./target-ref.js";
 
 /** `TrafficPolicy` of Remora: how requests to a service are treated, or those of one route. One per target. */
@@ -40,6 +41,9 @@ export const TrafficPolicy = z.strictObject({
         .describe(
           "Below this share of usable instances, in percent, requests go to the failover. 0 = only with none left. The panic threshold when absent.",
         ),
+      subsets: Subsets.optional().describe(
+        "Instances told apart by metadata, by a name that backends of routes refer to.",
+      ),
       connectionPool: ConnectionPool.optional().describe("Connections and limits."),
       priority: Priority.optional().describe("Class of the requests: critical, default or batch."),
       bulkheads: Bulkheads.optional().describe(

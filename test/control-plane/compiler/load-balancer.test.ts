@@ -1,5 +1,6 @@
 import t from "tap";
 import { compileSnapshot } from "../../../control-plane/compiler/compile.js";
+import { conditionsOf } from "../../../control-plane/compiler/conditions.js";
 import { parseDocuments } from "../../../control-plane/policy-store/parse-documents.js";
 import { assertConsistent } from "../../../src/config/assert-consistent.js";
 import type { LoadBalancerConfig } from "../../../src/config/load-balancer-config.js";
@@ -39,7 +40,8 @@ function snapshotOf(yaml: string): Snapshot {
   };
   const snapshot = compileSnapshot(model, node);
   assertConsistent(snapshot);
-  t.same(decodeSnapshot(encodeSnapshot(snapshot)), snapshot);
+  const known = new Map(snapshot.clusters.map(({ name }) => [name, snapshot.endpoints.get(name) ?? []]));
+  t.same(decodeSnapshot(encodeSnapshot(snapshot)), { ...snapshot, endpoints: known });
   return snapshot;
 }
 
@@ -90,6 +92,83 @@ t.test("from the document to the sidecar", async (t) => {
   }
 });
 
+const canary = `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: canary}
+spec:
+  parentRefs: [{name: api}]
+  rules: [{backendRefs: [{name: api, subset: v1, weight: 90}, {name: api, subset: v2, weight: 10}]}]
+---
+`;
+const subsets = "subsets: {v1: {meta: {version: v1}}, v2: {meta: {version: v2}}}";
+const clusterLines = (snapshot: Snapshot): readonly string[] =>
+  snapshot.clusters
+    .filter(({ service }) => service === "api")
+    .map(
+      ({ name, subset, identities, loadBalancer }) =>
+        `${name} ${subset} ${identities.join()} ${loadBalancer.policy}: ${(snapshot.endpoints.get(name) ?? [])
+          .map((endpoint) => endpoint.instance)
+          .join()}`,
+    );
+
+t.test("a subset is a cluster of its own, with the identity and the policy of its service", async (t) => {
+  const snapshot = snapshotOf(policy(`${subsets}\n  loadBalancer: {policy: random}`) + canary);
+  const identity = "spiffe://mesh.local/ns/default/svc/api";
+  t.same(clusterLines(snapshot), [
+    `api.default|v1 subset v1 (version=v1) ${identity} random: api-1,api-2`,
+    `api.default|v2 subset v2 (version=v2) ${identity} random: api-3`,
+  ]);
+  const route = snapshot.virtualHosts.find(({ name }) => name === "api.default")?.routes[0];
+  t.same(route?.action, {
+    type: "forward",
+    backends: [
+      { cluster: "api.default|v1", weight: 90 },
+      { cluster: "api.default|v2", weight: 10 },
+    ],
+  });
+});
+
+t.test(
+  "a subset that no policy names is answered as an unknown service is, and its route says so",
+  async (t) => {
+    const yaml = policy("subsets: {v1: {meta: {version: v1}}}") + canary;
+    const route = snapshotOf(yaml).virtualHosts.find(({ name }) => name === "api.default")?.routes[0];
+    t.match(route?.action, { backends: [{ cluster: "api.default|v1" }, { cluster: "" }] });
+    const model = { trustDomain: "mesh.local", catalog: catalogOf(services), documents: documentsOf(yaml) };
+    t.match(conditionsOf(model).get("HTTPRoute/default/canary"), [
+      {},
+      {
+        type: "ResolvedRefs",
+        status: "False",
+        reason: "BackendNotFound",
+        message:
+          "subset v2 of service api.default is named by no TrafficPolicy: requests that fall to it are answered with 500",
+      },
+    ]);
+  },
+);
+
+t.test(
+  "requests that name no subset: all instances, those of loadBalancer.subset, or all again",
+  async (t) => {
+    const linesOf = (fields: string): readonly string[] => clusterLines(snapshotOf(policy(fields)));
+    const identity = "spiffe://mesh.local/ns/default/svc/api peak_ewma";
+    t.same(linesOf(subsets), [`api.default undefined ${identity}: api-1,api-2,api-3`]);
+    t.same(linesOf("loadBalancer: {subset: {version: v2}}"), [
+      `api.default subset (version=v2) ${identity}: api-3`,
+    ]);
+    t.same(linesOf("loadBalancer: {subset: {version: v3}}"), [
+      `api.default subset (version=v3) ${identity}: `,
+    ]);
+    t.same(linesOf("loadBalancer: {subset: {version: v3}, subsetFallback: any}"), [
+      `api.default subset (version=v3) ${identity}: api-1,api-2,api-3`,
+    ]);
+    t.same(linesOf("loadBalancer: {subset: {version: v1, toString: y}}"), [
+      `api.default subset (version=v1, toString=y) ${identity}: `,
+    ]);
+  },
+);
+
 t.test("mistakes are refused with their place and reason", async (t) => {
   for (const [fields, error] of [
     [
@@ -137,9 +216,15 @@ t.test("mistakes are refused with their place and reason", async (t) => {
       "policy: ring_hash, hashPolicy: [{sourceIP: true}]",
       '6:51: spec.loadBalancer.hashPolicy.0: "sourceIP" has no use at a sidecar: every request comes from its own application, so all would go to one endpoint; name a header that tells clients apart, like x-forwarded-for',
     ],
+    ["subset: {}", "6:26: spec.loadBalancer.subset: must name at least one entry of the metadata"],
+    ["subsets: {v1: {meta: {}}}", "6:24: spec.subsets.v1.meta: must name at least one entry of the metadata"],
+    [
+      "subsets: {V_1: {meta: {a: b}}}",
+      '6:13: spec.subsets: "V_1" is not valid: a subset\'s name is up to 63 of a-z, 0-9 and -, with a letter or digit at both ends',
+    ],
     ["slowStart: 0s", "6:29: spec.loadBalancer.slowStart: must be longer than 0s"],
   ] as const) {
-    const text = policy(`loadBalancer: {${fields}}`);
+    const text = policy(fields.startsWith("subsets") ? fields : `loadBalancer: {${fields}}`);
     let found = "accepted";
     try {
       parseDocuments(text, "f.yaml");
