@@ -5,6 +5,7 @@ import type { EndpointConfig, MtlsMode, Protocol, Snapshot } from "./config/snap
 import { checkServed, type ServedCheck } from "./identity/served-check.js";
 import type { CertificateSource, Svid } from "./identity/svid.js";
 import { LoadShedder } from "./policy/load-shedding.js";
+import type { RequestMemory } from "./policy/request-memory.js";
 import { plainDialer } from "./pool/dialer.js";
 import { Connections } from "./proxy/connections.js";
 import type { DataPlane } from "./proxy/data-plane.js";
@@ -32,6 +33,8 @@ export interface SideOptions {
   readonly plane: DataPlane;
   readonly rules: InboundRules;
   readonly telemetry: SidecarTelemetry;
+  /** What the application is working on; inbound and outbound side share it. */
+  readonly memory: RequestMemory;
   readonly listen: Listen;
   readonly clock: Clock;
   readonly wheel: TimerWheel;
@@ -183,7 +186,7 @@ function inboundTcpService(options: SideOptions, app: TcpTransport, mtlsMode: ()
 
 /** Composed anew when a push changes the inbound limit. */
 function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: () => MtlsMode): Service {
-  const { clock, wheel, telemetry, identity } = options;
+  const { clock, wheel, telemetry, identity, memory } = options;
   const { active, rejected, ...retryMeters } = telemetry.appMeters();
   const observe = telemetry.observeInbound();
   // Its counts and what it learned outlive every push.
@@ -208,6 +211,8 @@ function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: 
       active,
       rejected,
       retryMeters,
+      memory,
+      expired: telemetry.expired("inbound"),
     });
   };
   return byLimit(options, compose);

@@ -53,9 +53,17 @@ export class OutboundSide {
   }
 
   async #listen(flag: string, port: number, service: string | undefined): Promise<Port> {
-    const { plane, telemetry, listen, clock, wheel, nodeId } = this.#options;
+    const { plane, telemetry, listen, clock, wheel, nodeId, memory } = this.#options;
     const connections = new Connections({
-      service: outbound({ plane, node: nodeId, observe: telemetry.observeOutbound(), wheel, service }),
+      service: outbound({
+        plane,
+        node: nodeId,
+        observe: telemetry.observeOutbound(),
+        wheel,
+        service,
+        memory,
+        expired: telemetry.expired("outbound"),
+      }),
       clock,
       wheel,
       listener: telemetry.outboundListener,

@@ -145,6 +145,7 @@ export class SidecarTelemetry {
       successes: cells.retrySuccesses,
       overflows: cells.retryBudgetDenied,
       exhausted: cells.retriesExhausted,
+      suppressed: cells.retriesSuppressed,
     };
   }
 
@@ -180,6 +181,11 @@ export class SidecarTelemetry {
       inboundLimit.read({}, () => shedder.limit);
       inboundBaseline.read({}, () => shedder.baselineMs / 1000);
     }
+  }
+
+  /** Requests whose caller's time was over when they came. */
+  expired(direction: "inbound" | "outbound"): Counter {
+    return this.metrics.expiredRequests.cell({ direction });
   }
 
   breakerChanged(cluster: string, event: BreakerEvent): void {

@@ -14,7 +14,9 @@ import { MemoryStores } from "./policy/idempotency-memories.js";
 import type { IdempotencyStores } from "./policy/idempotency-store.js";
 import { inboundPriorities } from "./policy/priority.js";
 import { RateLimits } from "./policy/rate-limits.js";
+import { RequestMemory } from "./policy/request-memory.js";
 import { SharedCounts } from "./policy/shared-counts.js";
+import { streamIdle } from "./policy/stream-idle.js";
 import { DataPlane } from "./proxy/data-plane.js";
 import { InboundRules, prepareRules } from "./proxy/inbound-rules.js";
 import type { Listen } from "./proxy/listener.js";
@@ -102,10 +104,14 @@ export class TrafficSide implements Traffic {
         stores: options.idempotencyStores ?? new MemoryStores(telemetry.metrics.idempotency, clock),
         ...{ metrics: telemetry.metrics.idempotency, wheel, clock },
       }),
+      {
+        layers: ({ streamIdle: idle }) => (idle === undefined ? [] : [streamIdle({ idle, wheel, clock })]),
+        settle: () => undefined,
+      },
       // After them: they have no classes.
       inboundPriorities,
     ]);
-    const parts = { plane: this.#plane, rules: this.#rules, telemetry, wheel };
+    const parts = { plane: this.#plane, rules: this.#rules, telemetry, wheel, memory: new RequestMemory() };
     const side = { ...options, identity, trustDomain, ...parts };
     this.#inbound = new InboundSide(side);
     this.#outbound = new OutboundSide({ ...side, nodeId });

@@ -1,6 +1,7 @@
 import { canonicalJson } from "../../src/config/canonical-json.js";
 import type { InboundConfig, InboundRule } from "../../src/config/inbound-config.js";
 import { mtlsModeOf } from "./compile-cluster.js";
+import { compileStreamIdle } from "./compile-limits.js";
 import { everything } from "./compile-match.js";
 import { compileIdempotency } from "./compile-idempotency.js";
 import { compileLoadShedding } from "./compile-load-shedding.js";
@@ -30,10 +31,12 @@ function sectionsOf(policies: Policies): Sections {
   const rateLimits = compileRateLimits(policies);
   const idempotency = compileIdempotency(policies);
   const priority = compilePriority(policies);
+  const streamIdle = compileStreamIdle(policies);
   return {
     ...(priority === undefined ? {} : { priority }),
     ...(rateLimits === undefined ? {} : { rateLimits }),
     ...(idempotency === undefined ? {} : { idempotency }),
+    ...(streamIdle === undefined ? {} : { streamIdle }),
   };
 }
 

@@ -1,6 +1,6 @@
 import { parseByteSize } from "../../src/config/byte-size.js";
 import { grpcCodesOf } from "../../src/config/grpc-retry-words.js";
-import { retryDefaults } from "../../src/config/cluster-defaults.js";
+import { backoffDefaults, retryDefaults } from "../../src/config/cluster-defaults.js";
 import type { RetrySpec } from "../../src/config/documents/http-route.js";
 import type { PolicyRetrySpec } from "../../src/config/documents/policy-retry.js";
 import type { RetryConfig } from "../../src/config/retry-config.js";
@@ -27,6 +27,7 @@ export function compileRetry(
       : base === undefined
         ? retryDefaults.maxBackoffMs
         : baseBackoffMs * backoffGrowth;
+  const { factor, jitter } = policy?.backoff ?? {};
   return {
     attempts: route?.attempts ?? policy?.attempts ?? retryDefaults.attempts,
     codes: sorted(route?.codes ?? policyCodes(policy) ?? retryDefaults.codes),
@@ -34,6 +35,8 @@ export function compileRetry(
     methods: [...new Set(policy?.methods ?? retryDefaults.methods)].sort(),
     baseBackoffMs,
     maxBackoffMs: Math.max(maxBackoffMs, baseBackoffMs),
+    ...(factor === undefined || factor === backoffDefaults.factor ? {} : { backoffFactor: factor }),
+    ...(jitter === undefined || jitter === backoffDefaults.jitter ? {} : { jitter }),
     maxReplayBytes:
       policy?.bufferLimit === undefined ? retryDefaults.maxReplayBytes : parseByteSize(policy.bufferLimit),
   };
@@ -41,6 +44,7 @@ export function compileRetry(
 
 /** Envoy retry_on: the statuses that a word stands for. */
 const statusesOf: Readonly<Record<string, readonly number[]>> = {
+  "5xx": Array.from({ length: 100 }, (_, n) => 500 + n),
   "gateway-error": [502, 503, 504],
   "retriable-4xx": [409],
 };

@@ -1,14 +1,12 @@
-import type { RuleSpec } from "../../src/config/documents/http-route.js";
 import type { RouteAction, RouteConfig } from "../../src/config/snapshot.js";
 import { compileFallback } from "./compile-fallback.js";
 import { compileFilters } from "./compile-filter.js";
+import { compileLimits, type Limits, type OwnLimits } from "./compile-limits.js";
 import { everything } from "./compile-match.js";
 import { compilePriority } from "./compile-priority.js";
-import { compileRetry } from "./compile-retry.js";
 import { ownDomains } from "./hostnames.js";
 import { type MeshIndex, refKey, routesFor, type StoredRoute, takesRequests } from "./mesh-index.js";
-import { milliseconds } from "./milliseconds.js";
-import { mergedSection, type Policies, policiesForRule, policiesForService } from "./policies-for.js";
+import { type Policies, policiesForRule, policiesForService } from "./policies-for.js";
 import { clusterName, hasSubset } from "./subset.js";
 import { compareRank } from "./route-order.js";
 import { matchesOf, type NamedMatch, type Rule, rulesOf } from "./route-rules.js";
@@ -29,10 +27,11 @@ export function compileRoutes(index: MeshIndex, key: string, namespace: string):
 function defaultRoute(index: MeshIndex, key: string): RouteConfig {
   const policies = policiesForService(index, key);
   // A connection is no request: it lasts as long as its ends want and cannot be sent again.
-  const limits = takesRequests(index, key) ? limitsOf(index, {}, policies) : {};
+  const id = policies[0]?.id ?? "default";
+  const limits = takesRequests(index, key) ? treatmentOf(index, {}, policies, id) : {};
   return {
     name: "default",
-    source: (Object.keys(limits).length > 0 ? policies[0]?.id : undefined) ?? "default",
+    source: Object.keys(limits).length > 0 ? id : "default",
     hostnames: [],
     match: everything,
     action: { type: "forward", backends: [{ cluster: key, weight: 1 }] },
@@ -61,7 +60,7 @@ function candidatesOf(
       hostnames,
       action: actionOf(index, entry, rule, filters),
       ...filters.headers,
-      ...limitsOf(index, rule, policiesForRule(index, at.key, route, rule.name)),
+      ...treatmentOf(index, rule, policiesForRule(index, at.key, route, rule.name), entry.id),
     };
     return matchesOf(entry, rule, ruleIndex).map((found): Candidate => ({
       ...found,
@@ -93,22 +92,17 @@ function actionOf(
   };
 }
 
-/** How single requests are treated: as the rule itself says, else its policies. 0s is a limit that was taken away. */
-function limitsOf(
+/** How single requests are treated: as the rule itself says, else its policies. */
+function treatmentOf(
   index: MeshIndex,
-  rule: Pick<RuleSpec, "timeouts" | "retry">,
+  rule: OwnLimits,
   policies: Policies,
-): Pick<RouteConfig, "timeoutMs" | "attemptTimeoutMs" | "retry" | "fallback" | "priority"> {
-  const timeouts = mergedSection(policies, "timeouts");
-  const timeoutMs = milliseconds(rule.timeouts?.request ?? timeouts?.request, 0);
-  const attemptTimeoutMs = milliseconds(rule.timeouts?.backendRequest ?? timeouts?.backendRequest, 0);
-  const retry = compileRetry(rule.retry, mergedSection(policies, "retry"));
+  source: string,
+): Limits & Pick<RouteConfig, "fallback" | "priority"> {
   const fallback = compileFallback(index, policies);
   const priority = compilePriority(policies);
   return {
-    ...(timeoutMs === 0 ? {} : { timeoutMs }),
-    ...(attemptTimeoutMs === 0 ? {} : { attemptTimeoutMs }),
-    ...(retry === undefined ? {} : { retry }),
+    ...compileLimits(rule, policies, source),
     ...(fallback === undefined ? {} : { fallback }),
     ...(priority === undefined ? {} : { priority }),
   };

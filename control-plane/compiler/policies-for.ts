@@ -44,11 +44,26 @@ export function nearestSection<K extends keyof TrafficPolicySpec>(
   return undefined;
 }
 
-/** A section whose fields come each from the nearest policy that has it; undefined when no policy has the section. */
-export function mergedSection<K extends "retry" | "timeouts">(
+/** A field as it was written, with the id of its document. */
+export interface FoundField {
+  readonly text: string;
+  readonly source: string;
+}
+
+/** A field from the nearest policy that has it. */
+export function nearestField(
   policies: Policies,
-  section: K,
-): TrafficPolicySpec[K] {
+  pick: (spec: TrafficPolicySpec) => string | undefined,
+): FoundField | undefined {
+  for (const { policy, id } of policies) {
+    const text = pick(policy.spec);
+    if (text !== undefined) return { text, source: id };
+  }
+  return undefined;
+}
+
+/** A section whose fields come each from the nearest policy that has it; undefined when no policy has the section. */
+export function mergedSection<K extends "retry">(policies: Policies, section: K): TrafficPolicySpec[K] {
   const found = policies.map(({ policy }) => policy.spec[section]).filter((spec) => spec !== undefined);
   return found.length === 0 ? undefined : Object.assign({}, ...found.reverse());
 }

@@ -8,13 +8,16 @@ const maxBufferBytes = 1024 * 1024;
 
 /** Contradictions inside `retry` of a policy. */
 export function checkPolicyRetry(spec: PolicyRetrySpec, path: FieldPath, report: Report): void {
-  const { backoff, bufferLimit } = spec;
+  const { backoff, bufferLimit, codes, on } = spec;
   checkOrder(
     [...path, "backoff"],
     { name: "base", text: backoff?.base },
     { name: "max", text: backoff?.max },
     report,
   );
+  if (on?.includes("retriable-status-codes") === true && (codes ?? []).length === 0) {
+    report([...path, "on"], "retriable-status-codes announces statuses, but codes names none");
+  }
   if (bufferLimit !== undefined && parseByteSize(bufferLimit) > maxBufferBytes) {
     report([...path, "bufferLimit"], `${bufferLimit} is over the limit of 1MiB`);
   }

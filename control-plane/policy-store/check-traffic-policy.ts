@@ -1,5 +1,6 @@
 import type { TrafficPolicy, TrafficPolicySpec } from "../../src/config/documents/traffic-policy.js";
 import { checkFailover } from "./check-failover.js";
+import { checkAttemptTime } from "./check-attempt-time.js";
 import { checkLoadBalancer } from "./check-load-balancer.js";
 import { checkFallback } from "./check-fallback.js";
 import { checkIdempotency, checkIdempotencyTargets } from "./check-idempotency.js";
@@ -8,7 +9,7 @@ import { checkOutlierDetection } from "./check-outlier-detection.js";
 import { checkPolicyRetry } from "./check-policy-retry.js";
 import { checkRateLimit } from "./check-rate-limit.js";
 import { checkTargetRefs } from "./check-target-refs.js";
-import { checkTimeouts } from "./check-timeouts.js";
+import { checkPolicyTimeouts } from "./check-timeouts.js";
 import type { Report } from "./field-checks.js";
 import type { FieldProblem } from "./schema-problems.js";
 import type { FieldPath } from "./yaml-position.js";
@@ -25,7 +26,7 @@ const sectionChecks: {
   outlierDetection: checkOutlierDetection,
   rateLimit: checkRateLimit,
   retry: checkPolicyRetry,
-  timeouts: checkTimeouts,
+  timeouts: checkPolicyTimeouts,
 };
 
 /** Contradictions inside one TrafficPolicy. */
@@ -40,6 +41,7 @@ export function checkTrafficPolicy(policy: TrafficPolicy): readonly FieldProblem
   for (const section of Object.keys(sectionChecks) as (keyof TrafficPolicySpec)[]) {
     checkSection(spec, section, report);
   }
+  checkAttemptTime(spec, report);
   return problems;
 }
 

@@ -57,6 +57,7 @@ function assertInbound({ maxRequests, shedding, rules = [] }: InboundConfig): vo
     const place = `inbound.rules.${index}`;
     check(!names.has(rule.name), place, `rule ${rule.name} stands twice`);
     names.add(rule.name);
+    if (rule.streamIdle !== undefined) atLeast(rule.streamIdle.idleMs, 0, `${place}.streamIdle`);
     for (const limit of rule.rateLimits ?? []) {
       const at = `${place}.rateLimits.${limit.name}`;
       atLeast(limit.requests, 1, `${at}.requests`);
@@ -120,11 +121,14 @@ function assertRoutes(routes: readonly RouteConfig[], clusters: ReadonlySet<stri
     names.add(route.name);
     if (route.timeoutMs !== undefined) atLeast(route.timeoutMs, 1, `${at}.timeoutMs`);
     if (route.attemptTimeoutMs !== undefined) atLeast(route.attemptTimeoutMs, 1, `${at}.attemptTimeoutMs`);
+    if (route.streamIdleMs !== undefined) atLeast(route.streamIdleMs, 0, `${at}.streamIdleMs`);
     if (route.retry !== undefined) {
       atLeast(route.retry.attempts, 1, `${at}.retry.attempts`);
       atLeast(route.retry.baseBackoffMs, 0, `${at}.retry.baseBackoffMs`);
       atLeast(route.retry.maxBackoffMs, route.retry.baseBackoffMs, `${at}.retry.maxBackoffMs`);
       atLeast(route.retry.maxReplayBytes, 0, `${at}.retry.maxReplayBytes`);
+      const { backoffFactor = 2 } = route.retry;
+      check(backoffFactor >= 1 && backoffFactor <= 10, `${at}.retry.backoffFactor`, "must be within 1-10");
       const isRetriable = (code: number): boolean => Number.isInteger(code) && code >= 400 && code <= 599;
       check(route.retry.codes.every(isRetriable), `${at}.retry.codes`, "must be within 400-599");
       const isGrpcRetriable = (code: number): boolean => retriableGrpcCodes.includes(code);

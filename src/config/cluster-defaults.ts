@@ -31,6 +31,9 @@ export const localityDefaults: LocalityConfig = {
   spilloverPercent: 70, // Envoy: overprovisioning factor 1.4, so 71.4
 };
 
+/** How waits between attempts grow unless a document says otherwise: Envoy RetryBackOff doubles, with full jitter. */
+export const backoffDefaults = { factor: 2, jitter: "full" } as const;
+
 /** What a route's retry has where its document is silent. */
 export const retryDefaults: RetryConfig = {
   attempts: 1,

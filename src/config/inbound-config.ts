@@ -4,6 +4,7 @@ import type { MtlsMode, Protocol } from "./protocol.js";
 import type { IdempotencyConfig } from "./idempotency-config.js";
 import type { RateLimitConfig } from "./rate-limit-config.js";
 import type { RouteMatch } from "./route-match.js";
+import type { StreamIdleConfig } from "./stream-idle-config.js";
 
 /** What the inbound listener does for the local application. */
 export interface InboundConfig {
@@ -30,4 +31,6 @@ export interface InboundRule {
   readonly idempotency?: IdempotencyConfig;
   /** For callers whose sidecar says nothing. Absent: default. */
   readonly priority?: PriorityConfig;
+  /** Absent: the server connection's default. */
+  readonly streamIdle?: StreamIdleConfig;
 }

@@ -1,3 +1,5 @@
+import type { Jitter } from "../time/backoff.js";
+
 /** Retries of a route. */
 export interface RetryConfig {
   /** Further attempts after the first, >= 1. */
@@ -13,6 +15,10 @@ export interface RetryConfig {
   readonly methods: readonly string[];
   readonly baseBackoffMs: number;
   readonly maxBackoffMs: number;
+  /** What the bound of a wait is multiplied with for the next, 1-10. Absent: 2. */
+  readonly backoffFactor?: number;
+  /** What chance does with a wait. Absent: "full". */
+  readonly jitter?: Jitter;
   /** Request bytes kept for sending again; a longer body is streamed on and the request is no longer retried. */
   readonly maxReplayBytes: number;
 }

@@ -57,12 +57,23 @@ export interface RouteConfig {
   readonly timeoutMs?: number;
   /** Caps each attempt until its response is complete. Absent: none. */
   readonly attemptTimeoutMs?: number;
+  /** Longest silence in both directions while a request is under way. 0 = none. Absent: the server connection's default. */
+  readonly streamIdleMs?: number;
+  /** The documents that set these limits, where it is another than `source`. */
+  readonly limitSources?: LimitSources;
   /** Absent: the built-in default (one retry of provably unprocessed requests). */
   readonly retry?: RetryConfig;
   /** Absent: failures are told to the caller as they are. */
   readonly fallback?: FallbackConfig;
   /** Absent: all requests are of the class default, and nobody is told. */
   readonly priority?: PriorityConfig;
+}
+
+/** For error texts. */
+export interface LimitSources {
+  readonly request?: string;
+  readonly attempt?: string;
+  readonly streamIdle?: string;
 }
 
 export type RouteAction =

@@ -6,6 +6,7 @@ import { decodePriority, encodePriority } from "./priority-resource.js";
 import { decodeProtocol, encodeProtocol } from "./protocol.js";
 import { decodeRateLimit, encodeRateLimit } from "./rate-limit-resource.js";
 import { decodeMatch, encodeMatch } from "./route-match.js";
+import { decodeStreamIdle, encodeStreamIdle } from "./stream-idle-resource.js";
 
 /** remora.v1.Inbound. */
 export function encodeInbound({ mtlsMode, maxRequests, shedding, protocol, rules }: InboundConfig): object {
@@ -31,13 +32,14 @@ export function decodeInbound(fields: Fields): InboundConfig {
   };
 }
 
-function encodeRule({ name, match, rateLimits, idempotency, priority }: InboundRule): object {
+function encodeRule({ name, match, rateLimits, idempotency, priority, streamIdle }: InboundRule): object {
   return {
     name,
     match: encodeMatch(match),
     ...(rateLimits !== undefined && { rateLimits: rateLimits.map(encodeRateLimit) }),
     ...(idempotency !== undefined && { idempotency: encodeIdempotency(idempotency) }),
     ...(priority !== undefined && { priority: encodePriority(priority) }),
+    ...(streamIdle !== undefined && { streamIdle: encodeStreamIdle(streamIdle) }),
   };
 }
 
@@ -45,11 +47,13 @@ function decodeRule(fields: Fields): InboundRule {
   const rateLimits = fields.messages("rateLimits");
   const idempotency = fields.optionalMessage("idempotency");
   const priority = fields.optionalMessage("priority");
+  const streamIdle = fields.optionalMessage("streamIdle");
   return {
     name: fields.requiredString("name"),
     match: decodeMatch(fields.message("match")),
     ...(rateLimits.length > 0 && { rateLimits: rateLimits.map(decodeRateLimit) }),
     ...(idempotency !== undefined && { idempotency: decodeIdempotency(idempotency) }),
     ...(priority !== undefined && { priority: decodePriority(priority) }),
+    ...(streamIdle !== undefined && { streamIdle: decodeStreamIdle(streamIdle) }),
   };
 }

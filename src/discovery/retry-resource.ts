@@ -4,6 +4,7 @@ import { duration, type Fields } from "./fields.js";
 import { decodeValueMatch, encodeValueMatch, methodHeader } from "./route-match.js";
 
 const maxInteger = 2 ** 32 - 1;
+const jitters = { NONE: "none", EQUAL: "equal" } as const;
 
 /** Envoy's words for what every retry configuration retries. */
 const statusWords = ["connect-failure", "refused-stream", "retriable-status-codes"];
@@ -26,6 +27,15 @@ export function encodeRetry(retry: RetryConfig): object {
   };
 }
 
+/** What RetryPolicy has no field for, as our message. */
+export function encodeOurRetry({ maxReplayBytes, backoffFactor, jitter }: RetryConfig): object {
+  return {
+    maxReplayBytes,
+    ...(backoffFactor !== undefined && { backoffFactor }),
+    ...(jitter !== undefined && { jitter: jitter.toUpperCase() }),
+  };
+}
+
 /** `ours`: what RetryPolicy has no field for. Throws ConfigError. */
 export function decodeRetry(policy: Fields, ours: Fields): RetryConfig {
   const backoff = policy.message("retryBackOff");
@@ -33,6 +43,8 @@ export function decodeRetry(policy: Fields, ours: Fields): RetryConfig {
   const wrong = methods.find(({ name, type }) => name !== methodHeader || type !== "exact");
   if (wrong !== undefined)
     throw policy.error("retriableRequestHeaders", `only exact ${methodHeader} is known`);
+  const backoffFactor = ours.number("backoffFactor", 0, 10);
+  const jitter = ours.oneOf("jitter", ["FULL", "NONE", "EQUAL"], "FULL");
   return {
     attempts: policy.wrapped("numRetries", 1),
     codes: policy.integers("retriableStatusCodes", 100, 599),
@@ -40,6 +52,8 @@ export function decodeRetry(policy: Fields, ours: Fields): RetryConfig {
     methods: methods.map(({ value }) => value).filter((value) => value !== ""),
     baseBackoffMs: backoff.durationMs("baseInterval"),
     maxBackoffMs: backoff.durationMs("maxInterval"),
+    ...(backoffFactor > 0 && { backoffFactor }),
+    ...(jitter !== "FULL" && { jitter: jitters[jitter] }),
     maxReplayBytes: ours.number("maxReplayBytes", 0, maxInteger),
   };
 }

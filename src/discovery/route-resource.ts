@@ -3,7 +3,7 @@ import { decodeFallback, encodeFallback } from "./fallback-resource.js";
 import { Fields, duration } from "./fields.js";
 import { decodeHeaderModifiers, encodeHeaderModifiers } from "./header-modifier.js";
 import { decodePriority, encodePriority } from "./priority-resource.js";
-import { decodeRetry, encodeRetry } from "./retry-resource.js";
+import { decodeRetry, encodeOurRetry, encodeRetry } from "./retry-resource.js";
 import { decodeForward, decodeRedirect, encodeForward, encodeRedirect } from "./route-action.js";
 import { decodeMatch, encodeMatch } from "./route-match.js";
 import { packMetadata, wire } from "./wire.js";
@@ -33,12 +33,14 @@ export function decodeRoutes(bytes: Buffer): VirtualHost {
 
 function encodeRoute(route: RouteConfig): object {
   const { name, source, hostnames, action, retry, fallback, priority } = route;
+  const limits = encodeOurLimits(route);
   const ours = {
     source,
     hostnames,
-    ...(retry !== undefined && { retry: { maxReplayBytes: retry.maxReplayBytes } }),
+    ...(retry !== undefined && { retry: encodeOurRetry(retry) }),
     ...(fallback !== undefined && { fallback: encodeFallback(fallback) }),
     ...(priority !== undefined && { priority: encodePriority(priority) }),
+    ...(limits !== undefined && { limits }),
   };
   return {
     name,
@@ -78,20 +80,52 @@ function encodeLimits({ timeoutMs, attemptTimeoutMs, retry }: RouteConfig): obje
   };
 }
 
-function decodeLimits(
-  forward: Fields,
-  ours: Fields,
-): Pick<RouteConfig, "timeoutMs" | "attemptTimeoutMs" | "retry" | "fallback" | "priority"> {
+/** undefined when the route has none of them. */
+function encodeOurLimits({ streamIdleMs, limitSources }: RouteConfig): object | undefined {
+  if (streamIdleMs === undefined && limitSources === undefined) return undefined;
+  const { request, attempt, streamIdle } = limitSources ?? {};
+  return {
+    ...(streamIdleMs !== undefined && { streamIdle: duration(streamIdleMs) }),
+    ...(request !== undefined && { requestSource: request }),
+    ...(attempt !== undefined && { attemptSource: attempt }),
+    ...(streamIdle !== undefined && { streamIdleSource: streamIdle }),
+  };
+}
+
+type Limits = Pick<
+  RouteConfig,
+  "timeoutMs" | "attemptTimeoutMs" | "streamIdleMs" | "limitSources" | "retry" | "fallback" | "priority"
+>;
+
+function decodeLimits(forward: Fields, ours: Fields): Limits {
   const timeoutMs = forward.durationMs("timeout");
   const policy = forward.message("retryPolicy");
   const ourRetry = ours.optionalMessage("retry");
+  const ourLimits = ours.optionalMessage("limits");
   const fallback = ours.optionalMessage("fallback");
   const priority = ours.optionalMessage("priority");
   return {
     ...(timeoutMs > 0 && { timeoutMs }),
     ...(policy.has("perTryTimeout") && { attemptTimeoutMs: policy.durationMs("perTryTimeout") }),
+    ...(ourLimits !== undefined && decodeOurLimits(ourLimits)),
     ...(ourRetry !== undefined && { retry: decodeRetry(policy, ourRetry) }),
     ...(fallback !== undefined && { fallback: decodeFallback(fallback) }),
     ...(priority !== undefined && { priority: decodePriority(priority) }),
+  };
+}
+
+function decodeOurLimits(ours: Fields): Pick<Limits, "streamIdleMs" | "limitSources"> {
+  const source = <N extends string>(name: N, field: string): { [K in N]?: string } => {
+    const text = ours.string(field);
+    return text === "" ? {} : ({ [name]: text } as { [K in N]?: string });
+  };
+  const limitSources = {
+    ...source("request", "requestSource"),
+    ...source("attempt", "attemptSource"),
+    ...source("streamIdle", "streamIdleSource"),
+  };
+  return {
+    ...(ours.has("streamIdle") && { streamIdleMs: ours.durationMs("streamIdle") }),
+    ...(Object.keys(limitSources).length > 0 && { limitSources }),
   };
 }

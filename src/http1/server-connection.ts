@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { ProxyError } from "../errors/proxy-error.js";
 import { RequestContext } from "../stack/request-context.js";
-import type { ServerTimeouts } from "../stack/server-timeouts.js";
+import { streamIdleText, type ServerTimeouts } from "../stack/server-timeouts.js";
 import type { Service } from "../stack/service.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel, WheelTimer } from "../time/timer-wheel.js";
@@ -348,7 +348,8 @@ export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, Wat
   }
 
   streamIdled(): void {
-    const text = `no byte in either direction for ${this.#options.timeouts.streamIdleMs} ms`;
+    if (this.#request?.hasOwnIdle === true) return;
+    const text = streamIdleText(this.#options.timeouts.streamIdleMs);
     this.#exchange?.call.cancel(new ProxyError("stream_idle_timeout", text));
   }
 

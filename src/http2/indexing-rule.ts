@@ -37,6 +37,7 @@ const perMessage: ReadonlySet<string> = new Set([
   "x-amzn-trace-id",
   "x-cloud-trace-context",
   "x-correlation-id",
+  "x-envoy-expected-rq-timeout-ms",
   "x-envoy-upstream-service-time",
   "x-request-id",
   "x-request-start",

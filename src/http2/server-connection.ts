@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import { ProxyError } from "../errors/proxy-error.js";
-import type { ServerTimeouts } from "../stack/server-timeouts.js";
+import { streamIdleText, type ServerTimeouts } from "../stack/server-timeouts.js";
 import type { Service } from "../stack/service.js";
 import type { Headers } from "../traffic/headers.js";
 import type { LocalReply, RequestHead, ResponseHead } from "../traffic/message.js";
@@ -300,9 +300,9 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
     const dueMs = this.#scannedAtMs + streamIdleMs / 4 - nowMs;
     if (dueMs > 0) return dueMs;
     this.#scannedAtMs = nowMs;
-    const text = `no byte in either direction for ${streamIdleMs} ms`;
+    const text = streamIdleText(streamIdleMs);
     for (const stream of this.streams.values()) {
-      if (stream.isActive || stream.isTunnel) {
+      if (stream.isActive || stream.isTunnel || stream.hasOwnIdle) {
         stream.isActive = false;
         stream.activeAtMs = nowMs;
       } else if (nowMs - stream.activeAtMs >= streamIdleMs) {

@@ -43,6 +43,11 @@ export class ServerStream extends Http2Stream implements Reply {
     return this.#request !== null && this.#request.head.upgrade !== "";
   }
 
+  /** A layer watches over the request's silence. */
+  get hasOwnIdle(): boolean {
+    return this.#request?.hasOwnIdle === true;
+  }
+
   /** The request, for `begin`. */
   announce(read: ReadRequest): void {
     this.#announced = read;

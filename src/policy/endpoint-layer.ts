@@ -10,7 +10,7 @@ import { grpcStatusOf, isGrpcServerFault } from "../traffic/grpc.js";
 import { getHeader } from "../traffic/headers.js";
 import type { ResponseHead } from "../traffic/message.js";
 import type { ClusterEndpoint } from "./cluster-endpoint.js";
-import { forwardGrpcDeadline } from "./grpc-deadline.js";
+import { tellUpstream } from "./deadline.js";
 import { parseRetryAfterMs, parseRetryPushbackMs } from "./retry-after.js";
 
 /** Keeps the latency estimate that pickers compare; balance/peak-ewma.ts has one. */
@@ -81,10 +81,8 @@ function isEndpointFault({ code, cause }: ProxyError): boolean {
 export function endpointLayer(clock: Clock, latency: LatencyEstimator): EndpointDispatch<ClusterEndpoint> {
   return (endpoint, request, reply, nowMs) => {
     endpoint.inflight++;
-    if (request.isGrpc) {
-      request.grpcStatus = -1;
-      forwardGrpcDeadline(request, nowMs);
-    }
+    if (request.isGrpc) request.grpcStatus = -1;
+    tellUpstream(request, endpoint.config.meshed, nowMs);
     const attempt = new Attempt(
       { endpoint, request, reply, clock, latency },
       nowMs,

@@ -7,18 +7,18 @@ import { WatchedGrpcBody, type GrpcResponseListener } from "../traffic/grpc-resp
 import { grpcStatusOf, isGrpc } from "../traffic/grpc.js";
 import { getHeader } from "../traffic/headers.js";
 import type { ResponseHead } from "../traffic/message.js";
-import { forwardGrpcDeadline } from "./grpc-deadline.js";
+import { tellUpstream } from "./deadline.js";
 
 /**
- * In front of an upstream that has no endpoint layer: tells it of the deadline, and notes how gRPC calls end for metrics and
- * the access log.
+ * In front of an upstream that has no endpoint layer: tells it of deadline and attempt, and notes how gRPC calls end for metrics
+ * and the access log.
  */
 export function grpcUpstream(clock: Clock): Layer {
   return (inner) => ({
     call(request: RequestContext, reply: Reply): Call {
+      tellUpstream(request, true, clock.monotonicMs());
       if (!request.isGrpc) return inner.call(request, reply);
       request.grpcStatus = -1;
-      forwardGrpcDeadline(request, clock.monotonicMs());
       const watched = new GrpcReply(request, reply);
       return (watched.call = inner.call(request, watched));
     },

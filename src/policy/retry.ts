@@ -4,12 +4,14 @@ import { ProxyError } from "../errors/proxy-error.js";
 import type { RequestContext } from "../stack/request-context.js";
 import type { Call, Layer, Reply, Service } from "../stack/service.js";
 import type { Counter } from "../telemetry/cells.js";
-import { fullJitterMs } from "../time/backoff.js";
+import { growingBackoffMs } from "../time/backoff.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerTarget, TimerWheel, WheelTimer } from "../time/timer-wheel.js";
 import type { BodySource } from "../traffic/body.js";
 import { grpcStatusOf } from "../traffic/grpc.js";
 import { getHeader } from "../traffic/headers.js";
+import { hasSpentRetries } from "../traffic/hop-fields.js";
+import { hasIdempotencyKey } from "../traffic/idempotency-key.js";
 import type { ResponseHead } from "../traffic/message.js";
 import { batchPriority } from "../traffic/priority.js";
 import { OfferedTunnel } from "./offered-tunnel.js";
@@ -18,9 +20,11 @@ import { parseRetryAfterMs, parseRetryPushbackMs } from "./retry-after.js";
 import type { RetryBudget } from "./retry-budget.js";
 import {
   isRetryable,
+  isUnseen,
   retryRules,
   shouldRetry,
   type AttemptOutcome,
+  type Repeatability,
   type RetryRules,
 } from "./retry-decision.js";
 
@@ -43,6 +47,8 @@ export interface RetryMeters {
   readonly overflows: Counter;
   /** Requests that failed with all their attempts used up. */
   readonly exhausted: Counter;
+  /** Retries left to another hop: the request repeats one already, or a hop behind has spent its retries. */
+  readonly suppressed?: Counter;
 }
 
 /**
@@ -97,6 +103,8 @@ class RetriedCall implements Call, Reply, TimerTarget {
   /** What the attempt is cancelled with, and (cancelled) what the caller is told. */
   #reason: ProxyError = discarded;
   #waitMs = 0;
+  /** undefined until it is asked for. */
+  #hasKey: boolean | undefined;
   #timer: WheelTimer | null = null;
 
   constructor(layer: Retry, request: RequestContext, reply: Reply) {
@@ -157,12 +165,13 @@ class RetriedCall implements Call, Reply, TimerTarget {
     if (this.#phase !== "trying") return;
     const { rules, options } = this.#layer;
     const outcome = failureOf(head, this.#request);
+    const isSpent = outcome !== undefined && hasSpentRetries(head.headers);
     if (
       outcome !== undefined &&
       !isBatchShed(outcome, this.#request) &&
-      isRetryable(rules, outcome, this.#request.head.method)
+      isRetryable(rules, outcome, this.#repeatability())
     ) {
-      if (this.#mayRetry(outcome, pauseAsked(outcome, head, options.clock))) {
+      if (this.#mayRetry(outcome, pauseAsked(outcome, head, options.clock), isSpent)) {
         this.#phase = "discarding";
         this.#reason = discarded;
         this.#inner?.cancel(discarded);
@@ -171,6 +180,8 @@ class RetriedCall implements Call, Reply, TimerTarget {
     } else if (this.#retries > 0) {
       options.meters.successes.value++;
     }
+    // Passed on whatever this hop's own rules are: behind the next hop nothing has changed.
+    if (isSpent && this.#request.origin !== null) this.#request.origin.hasSpentRetries = true;
     this.#phase = "committed";
     this.#replay?.release();
     if (head.status !== 101) this.#offer?.release();
@@ -180,7 +191,7 @@ class RetriedCall implements Call, Reply, TimerTarget {
   end(error: ProxyError | null): void {
     switch (this.#phase) {
       case "trying":
-        if (error === null || !this.#mayRetry(error.code, undefined)) return this.#finish(error);
+        if (error === null || !this.#mayRetry(error.code, undefined, false)) return this.#finish(error);
         // Connections as old as the one that was closed are about to be closed, too.
         if (error.code === "keepalive_race" || error.code === "upstream_unprocessed")
           this.#request.needsFreshConnection = true;
@@ -197,32 +208,59 @@ class RetriedCall implements Call, Reply, TimerTarget {
     }
   }
 
-  /** Decides, and spends the budget; notes the pause. */
-  #mayRetry(outcome: AttemptOutcome, retryAfterMs: number | undefined): boolean {
+  /** Decides, and spends the budget; notes the pause. @param isSpent the hops behind have had their retries. */
+  #mayRetry(outcome: AttemptOutcome, retryAfterMs: number | undefined, isSpent: boolean): boolean {
     const { rules, options } = this.#layer;
     const { clock, meters } = options;
     const nowMs = clock.monotonicMs();
     const decision = shouldRetry(rules, {
       outcome,
-      method: this.#request.head.method,
+      ...this.#repeatability(),
       retries: this.#retries,
+      isLeftToOthers: isSpent || this.#request.isRepetition,
       canReplay: this.#replay?.canReplay ?? true,
       retryAfterMs,
       // No retry is begun that the deadline would cut off during its pause.
       remainingMs: this.#request.deadlineMs - nowMs,
-      backoffMs: fullJitterMs(rules, this.#retries, () => clock.random()),
+      backoffMs: growingBackoffMs(rules, this.#retries, () => clock.random()),
     });
-    if (decision.type === "exhausted") {
-      this.#request.flag = "URX";
-      meters.exhausted.value++;
+    switch (decision.type) {
+      case "final":
+        return false;
+      case "exhausted":
+        this.#request.flag = "URX";
+        meters.exhausted.value++;
+        this.#spent();
+        return false;
+      case "suppressed":
+        if (meters.suppressed !== undefined) meters.suppressed.value++;
+        this.#spent();
+        return false;
+      case "retry":
+        if (!options.budget.tryRetry(nowMs)) {
+          meters.overflows.value++;
+          this.#spent();
+          return false;
+        }
+        this.#waitMs = decision.waitMs;
+        if (!isUnseen(outcome)) this.#request.attempt++;
+        return true;
     }
-    if (decision.type !== "retry") return false;
-    if (!options.budget.tryRetry(nowMs)) {
-      meters.overflows.value++;
-      return false;
-    }
-    this.#waitMs = decision.waitMs;
-    return true;
+  }
+
+  /**
+   * What failed here for want of retries, callers need not repeat. Only what a document asked for counts: the one retry that
+   * everybody has bridges less than a caller's own.
+   */
+  #spent(): void {
+    const { origin } = this.#request;
+    if (origin !== null && this.#layer.options.config !== undefined) origin.hasSpentRetries = true;
+  }
+
+  #repeatability(): Repeatability {
+    const { head } = this.#request;
+    this.#hasKey ??= hasIdempotencyKey(head.headers);
+    return { method: head.method, hasKey: this.#hasKey };
   }
 
   /** Also a pause of nothing goes over the wheel: the next attempt never begins inside the end of the last. */

@@ -4,8 +4,9 @@ import type { Call, Layer, Reply, Service } from "../stack/service.js";
 import type { Clock } from "../time/clock.js";
 import { formatDuration } from "../time/duration.js";
 import type { TimerTarget, TimerWheel, WheelTimer } from "../time/timer-wheel.js";
-import type { BodySink, BodySource } from "../traffic/body.js";
+import type { BodySource } from "../traffic/body.js";
 import type { ResponseHead } from "../traffic/message.js";
+import { WatchedBody, type BodyWatcher } from "./watched-body.js";
 
 export interface TunnelIdleOptions {
   /** Longest silence in both directions together, milliseconds; 0 = no limit. */
@@ -40,7 +41,7 @@ class TunnelIdle implements Service {
   }
 }
 
-class WatchedTunnel implements Reply, Call, TimerTarget {
+class WatchedTunnel implements Reply, Call, TimerTarget, BodyWatcher {
   readonly #layer: TunnelIdle;
   readonly #reply: Reply;
   readonly #clock: Clock;
@@ -56,7 +57,7 @@ class WatchedTunnel implements Reply, Call, TimerTarget {
   }
 
   start(request: RequestContext): this {
-    if (request.body !== null) request.body = new WatchedDirection(request.body, this);
+    if (request.body !== null) request.body = new WatchedBody(request.body, this);
     this.#inner = this.#layer.inner.call(request, this);
     return this;
   }
@@ -88,54 +89,11 @@ class WatchedTunnel implements Reply, Call, TimerTarget {
     const { wheel, idleMs } = this.#layer.options;
     this.touch();
     this.#timer = wheel.add(idleMs, this);
-    this.#reply.head(head, new WatchedDirection(body, this));
+    this.#reply.head(head, new WatchedBody(body, this));
   }
 
   end(error: ProxyError | null): void {
     this.#timer?.cancel();
     this.#reply.end(error);
-  }
-}
-
-/** One direction: stands between the source and its consumer. */
-class WatchedDirection implements BodySource, BodySink {
-  readonly length: number;
-  readonly #source: BodySource;
-  readonly #tunnel: WatchedTunnel;
-  #sink: BodySink | null = null;
-
-  constructor(source: BodySource, tunnel: WatchedTunnel) {
-    this.#source = source;
-    this.#tunnel = tunnel;
-    this.length = source.length;
-  }
-
-  attach(sink: BodySink): void {
-    this.#sink = sink;
-    this.#source.attach(this);
-  }
-
-  resume(): void {
-    // A consumer that takes what it was given is alive, too.
-    this.#tunnel.touch();
-    this.#source.resume();
-  }
-
-  cancel(error: ProxyError): void {
-    this.#source.cancel(error);
-  }
-
-  write(chunk: Buffer): boolean {
-    this.#tunnel.touch();
-    return (this.#sink as BodySink).write(chunk);
-  }
-
-  end(trailers: readonly string[] | null): void {
-    this.#tunnel.touch();
-    this.#sink?.end(trailers);
-  }
-
-  fail(error: ProxyError): void {
-    this.#sink?.fail(error);
   }
 }

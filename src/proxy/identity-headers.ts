@@ -2,7 +2,8 @@ import { ProxyError } from "../errors/proxy-error.js";
 import { setPriority } from "../policy/priority.js";
 import type { RequestContext } from "../stack/request-context.js";
 import { endedCall, type Layer } from "../stack/service.js";
-import type { Headers } from "../traffic/headers.js";
+import { nameIs, type Headers } from "../traffic/headers.js";
+import { attemptField, parseAttempt, parseTimeLeftMs, timeLeftField } from "../traffic/hop-fields.js";
 import { priorityHeader, priorityOf } from "../traffic/priority.js";
 import { newRequestId } from "./request-id.js";
 
@@ -15,21 +16,20 @@ const forgeable: ReadonlySet<string> = new Set([
   "x-remora-caller",
   "x-remora-error",
   "x-remora-fallback",
-  "x-remora-attempt",
 ]);
 const requestIdName = "x-request-id";
 const hopName = "x-remora-hop";
 
 /**
  * Inbound: tells the application who calls, in Envoy's form (x-forwarded-client-cert, SANITIZE_SET) and plainly, and gives
- * a request that has none an id.
+ * a request that has none an id. What it says of its deadline and attempt counts when it comes from a proven caller.
  * @param self our own SPIFFE id, for the By element.
  */
 export function inboundHeaders(self: string): Layer {
   return (inner) => ({
     call(request, reply) {
       const headers = request.head.headers;
-      request.id = sweep(request, true) || addRequestId(headers);
+      request.id = sweep(request, true, request.peerId !== undefined) || addRequestId(headers);
       if (request.peerId !== undefined) {
         if (request.claimedPriority !== "") setPriority(request, priorityOf(request.claimedPriority));
         headers.push("x-forwarded-client-cert", `By=${self};URI=${request.peerId}`);
@@ -41,7 +41,8 @@ export function inboundHeaders(self: string): Layer {
 }
 
 /**
- * Outbound: gives every request an id, and refuses one that this very sidecar has already sent out: an endpoint that
+ * Outbound: takes over what the application forwards of deadline and attempt, with which it can only bind itself, gives every
+ * request an id, and refuses one that this very sidecar has already sent out: an endpoint that
  * points back at an outbound listener would go round for ever.
  */
 export function outboundHeaders(node: string): Layer {
@@ -54,7 +55,7 @@ export function outboundHeaders(node: string): Layer {
         );
         return endedCall;
       }
-      request.id = sweep(request, false) || addRequestId(headers);
+      request.id = sweep(request, false, true) || addRequestId(headers);
       headers.push(hopName, node);
       return inner.call(request, reply);
     },
@@ -77,8 +78,9 @@ function addRequestId(headers: Headers): string {
 /**
  * Takes the forgeable fields off in place, the hop marks too where asked, and returns the request's id or "". An id is the
  * caller's to choose: it only names the request in logs, and the first one counts. The class that was claimed is noted.
+ * Deadline and attempt are taken off, too; they are put on again for each attempt; `isTrusted`: and noted.
  */
-function sweep(request: RequestContext, takeHops: boolean): string {
+function sweep(request: RequestContext, takeHops: boolean, isTrusted: boolean): string {
   const { headers } = request.head;
   let id = "";
   let kept = 0;
@@ -91,6 +93,10 @@ function sweep(request: RequestContext, takeHops: boolean): string {
       if (kind === "forgeable" || (takeHops && kind === "hop")) continue;
       if (kind === "priority") {
         if (request.claimedPriority === "") request.claimedPriority = value;
+        continue;
+      }
+      if (kind === "told") {
+        if (isTrusted) note(request, name, value);
         continue;
       }
       // One id: an empty one, a second one or a twin would make logs and application disagree.
@@ -110,7 +116,15 @@ function sweep(request: RequestContext, takeHops: boolean): string {
   return id;
 }
 
-type NameKind = "forgeable" | "hop" | "priority" | "id" | "id twin" | "other";
+/** Of several the strictest counts: each only takes something from the request that bears it. */
+function note(request: RequestContext, name: string, value: string): void {
+  if (nameIs(name, attemptField)) request.attempt = Math.max(request.attempt, parseAttempt(value));
+  else if (nameIs(name, timeLeftField))
+    request.callerTimeoutMs = Math.min(request.callerTimeoutMs, parseTimeLeftMs(value));
+}
+
+/** told: deadline and attempt, their twins included. */
+type NameKind = "forgeable" | "told" | "hop" | "priority" | "id" | "id twin" | "other";
 
 /** Names seen lately, so that each is folded once; an attacker's ever new ones only make it begin anew. */
 const kinds = new Map<string, NameKind>();
@@ -122,6 +136,7 @@ function kindOf(name: string): NameKind {
   const lower = name.toLowerCase().replaceAll("_", "-");
   let kind: NameKind = "other";
   if (forgeable.has(lower)) kind = "forgeable";
+  else if (lower === attemptField || lower === timeLeftField) kind = "told";
   else if (lower === hopName) kind = "hop";
   else if (lower === priorityHeader) kind = name.includes("_") ? "forgeable" : "priority";
   else if (lower === requestIdName) kind = name.includes("_") ? "id twin" : "id";

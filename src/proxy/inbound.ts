@@ -1,7 +1,8 @@
 import { concurrencyLimit } from "../policy/concurrency-limit.js";
-import { grpcDeadline } from "../policy/grpc-deadline.js";
+import { calledSideGraceMs, deadline } from "../policy/deadline.js";
 import { grpcUpstream } from "../policy/grpc-upstream.js";
 import { retry, type RetryMeters } from "../policy/retry.js";
+import { rememberRequests, type RequestMemory } from "../policy/request-memory.js";
 import { RetryBudget } from "../policy/retry-budget.js";
 import { clusterDefaults } from "../config/cluster-defaults.js";
 import type { EndpointConfig, MtlsMode } from "../config/snapshot.js";
@@ -38,12 +39,15 @@ export interface InboundOptions {
   readonly active: Gauge;
   readonly rejected: Counter;
   readonly retryMeters: RetryMeters;
+  readonly memory: RequestMemory;
+  /** Requests whose caller's time was over when they came. */
+  readonly expired: Counter;
 }
 
 /** From the mesh to the local application. */
 export function inbound(options: InboundOptions): Service {
-  const { clock, wheel, observe, self, rules, mtlsMode, maxRequests, active, rejected, retryMeters } =
-    options;
+  const { clock, wheel, observe, self, rules, mtlsMode, maxRequests, active, rejected } = options;
+  const { retryMeters, memory, expired } = options;
   const budget = new RetryBudget(clusterDefaults.retryBudget);
   return stack(
     [
@@ -57,7 +61,9 @@ export function inbound(options: InboundOptions): Service {
       // The caller's identity as the handshake proved it; what the caller wrote about itself comes off.
       inboundHeaders(self),
       // Outside of what may refuse or repeat: the caller's time runs from the first byte on.
-      grpcDeadline(wheel),
+      deadline({ wheel, graceMs: calledSideGraceMs, expired }),
+      // Inside of it, so that the deadline is known: what the application asks of others meanwhile is part of the request.
+      rememberRequests(memory),
       // Once per request: what is refused here takes no place at the application.
       rules,
       // Last before the application: what others turn away or answer is no load.

@@ -1,7 +1,9 @@
 import { ProxyError } from "../errors/proxy-error.js";
-import { grpcDeadline } from "../policy/grpc-deadline.js";
+import { deadline } from "../policy/deadline.js";
+import { recallOrigin, type RequestMemory } from "../policy/request-memory.js";
 import type { RequestContext } from "../stack/request-context.js";
 import { endedCall, stack, type Layer, type Reply, type Service } from "../stack/service.js";
+import type { Counter } from "../telemetry/cells.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
 import { normalizeTarget } from "../traffic/path.js";
 import type { DataPlane } from "./data-plane.js";
@@ -14,13 +16,17 @@ export interface OutboundOptions {
   readonly node: string;
   readonly observe: Layer;
   readonly wheel: TimerWheel;
+  /** Of the inbound requests that the application is working on. */
+  readonly memory: RequestMemory;
+  /** Requests whose caller's time was over when they came. */
+  readonly expired: Counter;
   /** Set for a local port that stands for one service; undefined for the port that routes by Host. */
   readonly service: string | undefined;
 }
 
 /** From the local application to the mesh. */
 export function outbound(options: OutboundOptions): Service {
-  const { plane, node, service, wheel } = options;
+  const { plane, node, service, wheel, memory, expired } = options;
   return stack(
     [
       // Outermost: what it counts is what the application saw.
@@ -30,8 +36,10 @@ export function outbound(options: OutboundOptions): Service {
       // Decide and forward on one and the same path.
       canonicalTarget,
       outboundHeaders(node),
+      // What the application is asked by its own callers holds for what it asks of others.
+      recallOrigin(memory),
       // Outside of the routes: the caller's time holds whatever they allow.
-      grpcDeadline(wheel),
+      deadline({ wheel, graceMs: 0, expired }),
     ],
     service === undefined ? routeByHost(plane) : routeByPort(plane, service),
   );

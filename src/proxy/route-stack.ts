@@ -5,6 +5,7 @@ import { checkHeaderModifier } from "../policy/header-modifier.js";
 import { outboundPriority } from "../policy/priority.js";
 import { redirectFor } from "../policy/redirect.js";
 import { retry } from "../policy/retry.js";
+import { streamIdle } from "../policy/stream-idle.js";
 import { attemptTimeout, routeTimeout } from "../policy/timeouts.js";
 import { applyUrlRewrite, checkUrlRewrite } from "../policy/url-rewrite.js";
 import type {
@@ -36,7 +37,8 @@ export interface RouteStackOptions {
 
 /** Everything that one route does with a request, composed once per snapshot. Throws ConfigError for what cannot be sent. */
 export function routeStack(route: RouteConfig, options: RouteStackOptions): Service {
-  const { requestHeaders, responseHeaders, action, timeoutMs, priority, source } = route;
+  const { requestHeaders, responseHeaders, action, timeoutMs, priority, streamIdleMs, limitSources, source } =
+    route;
   if (requestHeaders !== undefined) checkHeaderModifier(requestHeaders, source);
   if (responseHeaders !== undefined) checkHeaderModifier(responseHeaders, source);
   if (route.fallback !== undefined) checkFallback(route.fallback);
@@ -59,7 +61,19 @@ export function routeStack(route: RouteConfig, options: RouteStackOptions): Serv
       // Once for all attempts: what comes below treats requests by their class.
       ...(priority === undefined ? [] : [outboundPriority(priority)]),
       // Outside of retry: it caps all attempts and the pauses between them.
-      ...(timeoutMs === undefined || timeoutMs === 0 ? [] : [routeTimeout({ timeoutMs, source, wheel })]),
+      ...(timeoutMs === undefined || timeoutMs === 0
+        ? []
+        : [routeTimeout({ timeoutMs, source: limitSources?.request ?? source, wheel })]),
+      // Beside it: silence is what the caller hears, whichever attempt is under way.
+      ...(streamIdleMs === undefined
+        ? []
+        : [
+            streamIdle({
+              idle: { idleMs: streamIdleMs, source: limitSources?.streamIdle ?? source },
+              wheel,
+              clock,
+            }),
+          ]),
     ],
     weightedBackends(
       route.source,
@@ -126,7 +140,7 @@ function backendStack(
   const cluster = backend.cluster === "" ? undefined : options.cluster(backend.cluster);
   if (cluster === undefined) return undefined;
   const { wheel, clock } = options;
-  const { attemptTimeoutMs, source } = route;
+  const { attemptTimeoutMs, limitSources, source } = route;
   return stack(
     [
       inCluster(backend.cluster),
@@ -142,7 +156,7 @@ function backendStack(
       // Inside of retry: each attempt has its own time.
       ...(attemptTimeoutMs === undefined || attemptTimeoutMs === 0
         ? []
-        : [attemptTimeout({ timeoutMs: attemptTimeoutMs, source, wheel })]),
+        : [attemptTimeout({ timeoutMs: attemptTimeoutMs, source: limitSources?.attempt ?? source, wheel })]),
     ],
     attemptAt(cluster, options),
   );

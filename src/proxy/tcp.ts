@@ -26,7 +26,10 @@ export function outboundTcp(plane: TunnelTable, service: string, observe: Layer)
 }
 
 /** What goes for requests goes for connections; nothing of theirs can be written to. */
-export interface InboundTcpOptions extends Omit<InboundOptions, "self" | "appConfig" | "rules"> {
+export interface InboundTcpOptions extends Omit<
+  InboundOptions,
+  "self" | "appConfig" | "rules" | "memory" | "expired"
+> {
   readonly upstream: Upstream;
 }
 

@@ -3,6 +3,7 @@ import type { BodySource } from "../traffic/body.js";
 import { isGrpc } from "../traffic/grpc.js";
 import type { RequestHead } from "../traffic/message.js";
 import { defaultPriority, type Priority } from "../traffic/priority.js";
+import type { Origin } from "./origin.js";
 import type { Upstream } from "./upstream.js";
 import type { Hash64 } from "./xx-hash64.js";
 
@@ -31,12 +32,22 @@ export class RequestContext {
   attempts = 0;
   /** The last attempt lost the race against a server that closed a kept-alive connection: do not risk it twice. */
   needsFreshConnection = false;
+  /** How long its caller waits, milliseconds from `startMs`, as it told this sidecar; Infinity = it did not. */
+  callerTimeoutMs = Infinity;
+  /** Which attempt this is of what applications may have seen, those of the hops before included; 1 = the first. */
+  attempt = 1;
+  /** Outbound: made for a request that repeats one that failed. Its retries are up to the hop that repeats. */
+  isRepetition = false;
+  /** Outbound: what it is made for; null when that is not known. */
+  origin: Origin | null = null;
   /** Monotonic milliseconds at which the whole request is given up: the least of the timers it has met. */
   deadlineMs = Infinity;
   /** What each attempt has, milliseconds. */
   attemptTimeoutMs = Infinity;
   /** What keeps this request at one endpoint, in clusters that hash; written anew for each attempt. */
   balanceKey: Hash64 | undefined = undefined;
+  /** A layer watches over its silence; the server connection does not. */
+  hasOwnIdle = false;
   /** How the gRPC call of the last attempt ended, as its upstream told: 0-16; -1 = not told. */
   grpcStatus = -1;
   /** Body bytes read from and written to the client, framing not counted. */

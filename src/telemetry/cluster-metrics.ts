@@ -25,6 +25,8 @@ export interface ClusterMetrics {
   readonly retryBudgetSpent: Counter;
   /** Retries that the budget denied. */
   readonly retryBudgetDenied: Counter;
+  /** Retries left to another hop. */
+  readonly retriesSuppressed: Counter;
   readonly timeouts: Counter;
   /** Requests that a limit turned away. */
   readonly pendingOverflow: Counter;
@@ -160,6 +162,7 @@ function makeCells(metrics: Metrics, labels: ClusterLabels): { cells: ClusterMet
     retriesExhausted: take(metrics.upstreamRetriesExhausted, labels),
     retryBudgetSpent: take(metrics.retryBudgetSpent, own),
     retryBudgetDenied: take(metrics.retryBudgetDenied, own),
+    retriesSuppressed: take(metrics.retriesSuppressed, own),
     timeouts: take(metrics.upstreamTimeouts, labels),
     pendingOverflow: take(metrics.upstreamPendingOverflow, labels),
     panics: take(metrics.panics, labels),

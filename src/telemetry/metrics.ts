@@ -58,6 +58,17 @@ export class Metrics extends StandardMetrics {
     help: "Retries not made because the budget was spent.",
     labels: ["cluster"],
   });
+  readonly retriesSuppressed = new CounterFamily({
+    name: "remora_retries_suppressed_total",
+    help: "Retries not made because another hop of the request's way makes or has made them.",
+    labels: ["cluster"],
+  });
+  readonly expiredRequests = new CounterFamily({
+    name: "remora_expired_requests_total",
+    help: "Requests refused because their caller's deadline was over when they came, by direction (inbound, outbound).",
+    labels: ["direction"],
+    maxSeries: 2,
+  });
   readonly breakerTransitions = new CounterFamily({
     name: "remora_breaker_transitions_total",
     help: "State changes of endpoint breakers, by new state (open, half_open, closed).",

@@ -10,6 +10,7 @@ import type { Svid } from "../../src/identity/svid.js";
 import { InboundSide } from "../../src/inbound-side.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import { ConnectionLimit } from "../../src/proxy/connection-limit.js";
+import { RequestMemory } from "../../src/policy/request-memory.js";
 import { DataPlane } from "../../src/proxy/data-plane.js";
 import { listenWithin } from "../../src/proxy/listener.js";
 import { SidecarTelemetry } from "../../src/sidecar-telemetry.js";
@@ -69,6 +70,7 @@ async function setup(t: Test, mode: MtlsMode | undefined, limit = new Connection
   const certificates = new LatestValue<Svid | undefined>(await identityOf("api"));
   const side = new InboundSide({
     rules: new InboundRules([]),
+    memory: new RequestMemory(),
     ...{ bootstrap, certificates, identity, trustDomain, plane, telemetry, clock, wheel, log },
     listen: listenWithin(limit),
   });

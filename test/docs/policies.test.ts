@@ -3,6 +3,7 @@ import path from "node:path";
 import t from "tap";
 import { z } from "zod";
 import {
+  backoffDefaults,
   clusterDefaults,
   localityDefaults,
   replyCacheDefaults,
@@ -13,6 +14,7 @@ import { grpcWordsOf } from "../../src/config/grpc-retry-words.js";
 import { loadSheddingDefaults } from "../../src/config/load-shedding-defaults.js";
 import { documentSchemas, kinds } from "../../src/config/documents/document.js";
 import { parseDocuments } from "../../control-plane/policy-store/parse-documents.js";
+import { serverTimeouts } from "../../src/stack/server-timeouts.js";
 import { formatDuration } from "../../src/time/duration.js";
 
 const text = readFileSync(path.join(import.meta.dirname, "../../../docs/policies.md"), "utf8");
@@ -80,6 +82,9 @@ t.test("the defaults in the table are those of the code", async (t) => {
       .join(", "),
     "retry.attempts": String(retryDefaults.attempts),
     "retry.backoff": `${formatDuration(retryDefaults.baseBackoffMs)} to ${formatDuration(retryDefaults.maxBackoffMs)}`,
+    "retry.backoff.factor": String(backoffDefaults.factor),
+    "retry.backoff.jitter": backoffDefaults.jitter,
+    "timeouts.streamIdle": formatDuration(serverTimeouts.streamIdleMs),
     "retry.methods": retryDefaults.methods.join(", "),
     "retry.bufferLimit": `${retryDefaults.maxReplayBytes / 1024}KiB`,
     "fallback.cached.maxAge": formatDuration(replyCacheDefaults.maxAgeMs),

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import path from "node:path";
 import t, { type Test } from "tap";
+import type { Layer } from "../../src/stack/service.js";
 import { answer, ByteUpstream, okText, once, type Script } from "../support/byte-upstream.js";
 import { decodeProbe, probeRefusals, type ProbeCase } from "../support/http11probe.js";
 import { ProxyPair, type PairOptions } from "../support/proxy-pair.js";
@@ -186,6 +187,23 @@ t.test("row 14: slow heads, idle connections, stalled requests", async (t) => {
       /^HTTP\/1\.1 504 [^]*x-remora-error: stream_idle_timeout/,
     );
     await upstream.wait("upstream told", () => upstream.open === 0);
+  });
+  await t.test("nothing moves, and a layer watches over that: not the connection's affair", async (t) => {
+    const own: Layer = (inner) => ({
+      call(request, reply) {
+        request.hasOwnIdle = request.head.target === "/own";
+        return inner.call(request, reply);
+      },
+    });
+    const timeouts = { streamIdleMs: 40 };
+    const { upstream, pair } = await open(t, () => {}, { hops: 1, timeouts, layers: () => [own] });
+    const client = connect(t, pair.port);
+    client.write(get.replace("GET / ", "GET /own "));
+    await upstream.wait("a request", () => upstream.open === 1);
+    const later = connect(t, pair.port);
+    later.write(get);
+    await later.gets("\r\n\r\nstream idle");
+    t.equal(client.text, "", "the earlier one still waits");
   });
   await t.test("nothing moves inside of a response: cut off", async (t) => {
     const script = answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");

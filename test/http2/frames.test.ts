@@ -476,6 +476,16 @@ t.test("silence: no preface, no end of a head, no streams, idle streams, no answ
   const third = await server(t, { timeouts: { ...quick, streamIdleMs: 80 } });
   t.match((await third.connect().send(open).gets("HEADERS 1 504 END")).join(), /504/);
   t.equal(third.relay.errors[0]?.code, "stream_idle_timeout");
+  const patient: Service = {
+    call(request, reply) {
+      request.hasOwnIdle = request.head.target === "/own";
+      return { cancel: (error) => reply.end(error) };
+    },
+  };
+  const own = await server(t, { timeouts: { ...quick, streamIdleMs: 80 }, service: patient });
+  const both = Buffer.concat([headers(1, at("/own"), endStream), headers(3, at("/hold"), endStream)]);
+  const words = await own.connect().send(both).gets("HEADERS 3 504 END");
+  t.notMatch(words.join(), /HEADERS 1/, "a layer watches over the first");
   const fourth = await server(t, { timeouts: quick, limits: { pingMs: 50 } });
   const peer = fourth.connect().send(open);
   await peer.closed();

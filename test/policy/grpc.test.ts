@@ -7,7 +7,7 @@ import { ClusterEndpoint } from "../../src/policy/cluster-endpoint.js";
 import { EjectionBudget } from "../../src/policy/ejection-budget.js";
 import { EndpointBreaker } from "../../src/policy/endpoint-breaker.js";
 import { endpointLayer } from "../../src/policy/endpoint-layer.js";
-import { grpcDeadline } from "../../src/policy/grpc-deadline.js";
+import { deadline } from "../../src/policy/deadline.js";
 import { grpcUpstream } from "../../src/policy/grpc-upstream.js";
 import { parseRetryPushbackMs } from "../../src/policy/retry-after.js";
 import { RetryBudget } from "../../src/policy/retry-budget.js";
@@ -44,6 +44,10 @@ function retrying(clock: FakeClock, ...[config]: [config?: RetryConfig | undefin
   return retry({ config, budget, wheel: new TimerWheel(clock), clock, meters });
 }
 
+function keptDeadline(wheel: TimerWheel): Layer {
+  return deadline({ wheel, graceMs: 0, expired: new Counter() });
+}
+
 function timeoutAt(attempt: ScriptedAttempt): string | undefined {
   return getHeader(attempt.request.head.headers, "grpc-timeout");
 }
@@ -51,7 +55,7 @@ function timeoutAt(attempt: ScriptedAttempt): string | undefined {
 t.test("the caller's deadline ends the call, and its text says whose it was", async (t) => {
   const clock = new FakeClock();
   const upstream = new ScriptedService();
-  const service = grpcDeadline(new TimerWheel(clock))(upstream);
+  const service = keptDeadline(new TimerWheel(clock))(upstream);
   const reply = new RecordedReply();
   service.call(call(["grpc-timeout", "250m"]), reply);
   clock.advance(249);
@@ -80,7 +84,7 @@ t.test("the caller's deadline ends the call, and its text says whose it was", as
 t.test("an expired or unreadable deadline is answered at once; without one nothing is timed", async (t) => {
   const clock = new FakeClock();
   const upstream = new ScriptedService();
-  const service = grpcDeadline(new TimerWheel(clock))(upstream);
+  const service = keptDeadline(new TimerWheel(clock))(upstream);
   for (const [value, code] of [
     ["0m", "route_timeout"],
     ["soon", "malformed_request"],
@@ -126,7 +130,7 @@ t.test("each attempt is told the least of what is left: caller, route, attempt",
             };
       const service = stack(
         [
-          grpcDeadline(wheel),
+          keptDeadline(wheel),
           ...(routeMs > 0 ? [routeTimeout({ timeoutMs: routeMs, source, wheel })] : []),
           retrying(clock, retryConfig),
           ...(attemptMs > 0 ? [attemptTimeout({ timeoutMs: attemptMs, source, wheel })] : []),
@@ -151,7 +155,7 @@ t.test("no retry is begun that the caller's deadline would cut off", async (t) =
   const clock = new FakeClock();
   clock.randoms = [0.99];
   const upstream = new ScriptedService();
-  const service = stack([grpcDeadline(new TimerWheel(clock)), retrying(clock, retryConfig)], upstream);
+  const service = stack([keptDeadline(new TimerWheel(clock)), retrying(clock, retryConfig)], upstream);
   const reply = new RecordedReply();
   service.call(call(["grpc-timeout", "100m"]), reply);
   clock.advance(90);
@@ -173,9 +177,14 @@ t.test("retry of trailers-only replies: by status, whoever made them", async (t)
   ];
   for (const [grpcStatus, madeBy, method] of cases) {
     const name = `${grpcStatus} ${madeBy ?? ""} ${method}`;
-    t.equal(isRetryable(rules, { grpcStatus, madeBy }, method || "POST"), method !== "", name);
+    t.equal(
+      isRetryable(rules, { grpcStatus, madeBy }, { method: method || "POST", hasKey: true }),
+      method !== "",
+      name,
+    );
   }
-  t.notOk(isRetryable(retryRules(undefined), { grpcStatus: 14, madeBy: undefined }, "POST"));
+  const post = { method: "POST", hasKey: false };
+  t.notOk(isRetryable(retryRules(undefined), { grpcStatus: 14, madeBy: undefined }, post));
   const pushback = [undefined, "0", "25", "-1", "", "soon", "1.5"].map(parseRetryPushbackMs);
   t.same(pushback, [undefined, 0, 25, Infinity, Infinity, Infinity, Infinity]);
 });

@@ -10,7 +10,14 @@ import { Counter } from "../../src/telemetry/cells.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { ScriptedSink, ScriptedSource, scriptedError } from "../support/scripted-body.js";
-import { RecordedReply, ScriptedService, scriptedRequest, type Step } from "../support/scripted-service.js";
+import { getHeader } from "../../src/traffic/headers.js";
+import {
+  RecordedReply,
+  ScriptedAttempt,
+  ScriptedService,
+  scriptedRequest,
+  type Step,
+} from "../support/scripted-service.js";
 
 const config: RetryConfig = { ...retryDefaults, attempts: 2 };
 
@@ -47,6 +54,8 @@ t.test("decision: by outcome, method and configuration", async (t) => {
   const base: FailedAttempt = {
     outcome: 503,
     method: "GET",
+    hasKey: false,
+    isLeftToOthers: false,
     retries: 0,
     canReplay: true,
     retryAfterMs: undefined,
@@ -73,6 +82,20 @@ t.test("decision: by outcome, method and configuration", async (t) => {
     [{ outcome: 500 }, config, "final"],
     [{ outcome: 503, method: "POST" }, config, "final"],
     [{ outcome: 503, method: "POST" }, { ...config, methods: ["POST"] }, "retry 10"],
+    [{ outcome: 503, method: "POST", hasKey: true }, config, "retry 10"],
+    [{ outcome: 503, method: "PATCH", hasKey: true }, config, "retry 10"],
+    [{ outcome: 503, method: "LOCK", hasKey: true }, config, "final"],
+    [{ outcome: 503, method: "PUT", hasKey: true }, { ...config, methods: [] }, "final"],
+    [{ outcome: "upstream_reset", method: "POST", hasKey: true }, config, "retry 10"],
+    [{ outcome: "upstream_reset", method: "POST", hasKey: true }, undefined, "final"],
+    [{ outcome: "keepalive_race", method: "POST", hasKey: true }, undefined, "retry 10"],
+    [{ outcome: { grpcStatus: 13, madeBy: undefined }, method: "POST", hasKey: true }, config, "final"],
+    [{ outcome: 503, isLeftToOthers: true }, config, "suppressed"],
+    [{ outcome: 500, isLeftToOthers: true }, config, "final"],
+    [{ outcome: "upstream_reset", isLeftToOthers: true }, config, "suppressed"],
+    [{ outcome: "keepalive_race", isLeftToOthers: true }, undefined, "suppressed"],
+    [{ outcome: "connect_failed", isLeftToOthers: true, method: "POST" }, config, "retry 10"],
+    [{ outcome: "upstream_unprocessed", isLeftToOthers: true, retries: 2 }, config, "exhausted"],
     [{ outcome: 503, retries: 1 }, config, "retry 10"],
     [{ outcome: 503, retries: 2 }, config, "exhausted"],
     [{ outcome: 500, retries: 2 }, config, "final"],
@@ -124,6 +147,114 @@ t.test("a refused connection is retried once, for any method, after a jittered p
   t.equal(reply.outcome, "200");
   t.same(counts(), [1, 1, 0, 0]);
   t.equal(clock.pendingTimers, 0);
+});
+
+t.test("waits grow as the document says, and chance does with them what it may", async (t) => {
+  const second = { attempts: 4, baseBackoffMs: 1000, maxBackoffMs: 8000 };
+  const cases: [name: string, change: Partial<RetryConfig>, randoms: number[], waits: number[]][] = [
+    ["none", { jitter: "none" }, [0.3], [1000, 2000, 4000, 8000]],
+    ["none, three", { jitter: "none", attempts: 3 }, [0.3], [1000, 2000, 4000]],
+    ["full", {}, [0.5, 0.25, 0.1, 0.75], [500, 500, 400, 6000]],
+    ["equal", { jitter: "equal" }, [0, 1, 0.5, 0.25], [500, 2000, 3000, 5000]],
+    ["factor 3", { jitter: "none", backoffFactor: 3 }, [0], [1000, 3000, 8000, 8000]],
+    ["factor 1", { jitter: "none", backoffFactor: 1 }, [0], [1000, 1000, 1000, 1000]],
+  ];
+  for (const [name, change, randoms, waits] of cases) {
+    const { clock, upstream, service, reply } = setup({ config: { ...config, ...second, ...change } });
+    clock.randoms = randoms;
+    upstream.call = (request, attemptReply) => {
+      const attempt = new ScriptedAttempt(request, attemptReply);
+      upstream.attempts.push(attempt);
+      began.push(clock.monotonicMs());
+      attempt.respond(503);
+      return attempt;
+    };
+    const began: number[] = [];
+    service.call(scriptedRequest(), reply);
+    clock.advance(60_000);
+    t.same(
+      began.slice(1).map((atMs, index) => atMs - (began[index] ?? 0)),
+      waits,
+      name,
+    );
+    t.equal(reply.outcome, "503", name);
+  }
+});
+
+t.test("a key makes a POST repeatable: the same on all attempts, and readable in one way only", async (t) => {
+  const cases: [name: string, headers: string[], attempts: number][] = [
+    ["none", [], 1],
+    ["structured", ["Idempotency-Key", '"8e03978e"'], 3],
+    ["bare", ["idempotency-key", "8e03978e"], 3],
+    ["empty", ["Idempotency-Key", ""], 1],
+    ["empty string", ["Idempotency-Key", '""'], 1],
+    ["two", ["Idempotency-Key", "a", "idempotency-key", "b"], 1],
+    ["gRPC goes by its status", ["Idempotency-Key", "a", "content-type", "application/grpc"], 1],
+  ];
+  for (const [name, headers, attempts] of cases) {
+    const isGrpc = headers.includes("application/grpc");
+    const step = isGrpc ? respond(200, "grpc-status", "13") : respond(503);
+    const { clock, upstream, service, reply } = setup({ config, steps: [step, step, step] });
+    service.call(scriptedRequest({ method: "POST", headers }), reply);
+    clock.advance(1000);
+    t.equal(upstream.attempts.length, attempts, name);
+    const keys = upstream.attempts.map(({ request }) => getHeader(request.head.headers, "idempotency-key"));
+    t.equal(new Set(keys).size, 1, name);
+  }
+});
+
+t.test("what another hop repeats is sent again only if nobody saw it", async (t) => {
+  const cases: [name: string, isRepetition: boolean, steps: Step[], attempts: number, spent: boolean][] = [
+    ["a first attempt", false, [respond(503), respond(200)], 2, false],
+    ["a repetition", true, [respond(503)], 1, true],
+    ["a repetition, reset", true, [fail("upstream_reset")], 1, true],
+    ["a repetition that nobody saw", true, [fail("connect_failed"), respond(200)], 2, false],
+    ["a repetition that was refused", true, [fail("upstream_unprocessed"), respond(503)], 2, true],
+    ["not retryable", true, [respond(500)], 1, false],
+    ["spent further on", false, [respond(503, "x-remora-retries", "spent")], 1, true],
+    [
+      "spent further on, by a status of no interest here",
+      false,
+      [respond(500, "x-remora-retries", "spent")],
+      1,
+      true,
+    ],
+    ["another word", false, [respond(503, "x-remora-retries", "many"), respond(200)], 2, false],
+    ["a success is one", false, [respond(200, "x-remora-retries", "spent")], 1, false],
+    ["attempts used up", false, [respond(503), respond(503), respond(503)], 3, true],
+  ];
+  for (const [name, isRepetition, steps, attempts, spent] of cases) {
+    const { clock, upstream, service, reply } = setup({ config, steps });
+    const request = scriptedRequest();
+    request.isRepetition = isRepetition;
+    request.origin = { hasSpentRetries: false };
+    service.call(request, reply);
+    clock.advance(1000);
+    t.equal(upstream.attempts.length, attempts, name);
+    t.equal(request.origin.hasSpentRetries, spent, name);
+  }
+  const unasked = setup({ steps: [fail("connect_failed"), fail("connect_failed")] });
+  const request = scriptedRequest();
+  request.origin = { hasSpentRetries: false };
+  unasked.service.call(request, unasked.reply);
+  unasked.clock.advance(1000);
+  t.notOk(request.origin.hasSpentRetries, "the one retry that everybody has leaves callers theirs");
+});
+
+t.test("attempts are counted when the application may have seen the one before", async (t) => {
+  const numbers: number[] = [];
+  const note =
+    (step: Step): Step =>
+    (attempt) => {
+      numbers.push(attempt.request.attempt);
+      step(attempt);
+    };
+  const steps = [fail("connect_failed"), respond(503), fail("upstream_reset"), respond(200)].map(note);
+  const { clock, service, reply } = setup({ config: { ...config, attempts: 3 }, steps });
+  service.call(scriptedRequest(), reply);
+  clock.advance(2000);
+  t.equal(reply.outcome, "200");
+  t.same(numbers, [1, 1, 2, 3]);
 });
 
 t.test("attempts used up: the last result passes, with URX", async (t) => {

@@ -5,6 +5,8 @@ import type { ClusterConfig, EndpointConfig, RouteConfig, Snapshot } from "../..
 import { ConfigError } from "../../src/errors/config-error.js";
 import type { ErrorCode } from "../../src/errors/error-table.js";
 import { ProxyError } from "../../src/errors/proxy-error.js";
+import { calledSideGraceMs } from "../../src/policy/deadline.js";
+import { RequestMemory } from "../../src/policy/request-memory.js";
 import { DataPlane } from "../../src/proxy/data-plane.js";
 import { inbound } from "../../src/proxy/inbound.js";
 import { outbound } from "../../src/proxy/outbound.js";
@@ -78,6 +80,8 @@ function setup() {
     observe: (inner) => inner,
     wheel,
     service: "api.default",
+    memory: new RequestMemory(),
+    expired: new Counter(),
   });
   const send = (target = "/", method = "GET", more: readonly string[] = []) => {
     const head = {
@@ -400,18 +404,98 @@ t.test("a gRPC call keeps its deadline on both sides, and each hands on what is 
     active: new Gauge(),
     rejected: counter(),
     retryMeters: { retries: counter(), successes: counter(), overflows: counter(), exhausted: counter() },
+    memory: new RequestMemory(),
+    expired: counter(),
   });
   const request = scriptedRequest({ method: "POST", headers: grpc, startMs: clock.monotonicMs() - 50 });
   const reply = new RecordedReply();
   service.call(request, reply);
   t.equal(told(app.last), "350000u");
-  clock.advance(411);
+  clock.advance(calledSideGraceMs + 399);
+  t.equal(reply.outcome, "pending", "the calling sidecar's timer comes first");
+  clock.advance(12);
   t.same(exceeded(reply), ["200", "4", deadline, null]);
 
   const passedOn = new RecordedReply();
   service.call(scriptedRequest(), passedOn);
   app.last.respond(502, ["X-Remora-Error", "connect_failed", "a", "b"]);
   t.same(passedOn.headers, ["a", "b"], "an application cannot speak for its sidecar");
+});
+
+t.test(
+  "no timer is hidden: a minute of silence passes, and each 504 names timer, value and document",
+  async (t) => {
+    const { clock, plane, attempts, send } = setup();
+    const first = snapshotTo([1], { version: "1" });
+    plane.apply(first);
+    const slow = send();
+    clock.advance(60_000);
+    attempts.at(-1)?.respond(200);
+    t.equal(slow.reply.outcome, "200");
+
+    const limitSources = {
+      request: "TrafficPolicy/default/request",
+      attempt: "TrafficPolicy/default/attempt",
+    };
+    const cases: [change: Partial<RouteConfig>, text: string][] = [
+      [{ timeoutMs: 1000 }, "timer=route, value=1s, source=HTTPRoute/default/api"],
+      [{ timeoutMs: 1000, limitSources }, "timer=route, value=1s, source=TrafficPolicy/default/request"],
+      [
+        { attemptTimeoutMs: 1000, limitSources },
+        "timer=attempt, value=1s, source=TrafficPolicy/default/attempt",
+      ],
+      [{ streamIdleMs: 1000, limitSources }, "timer=stream_idle, value=1s, source=HTTPRoute/default/api"],
+      [
+        { streamIdleMs: 1000, limitSources: { streamIdle: "TrafficPolicy/default/idle" } },
+        "timer=stream_idle, value=1s, source=TrafficPolicy/default/idle",
+      ],
+    ];
+    for (const [index, [change, text]] of cases.entries()) {
+      const version = `${index + 2}`;
+      plane.apply({ ...withRoutes(first, { source: "HTTPRoute/default/api", ...change }), version });
+      const { reply, request } = send();
+      clock.advance(1011);
+      t.equal(reply.status, 504, text);
+      t.match(request.error?.detail, text);
+    }
+  },
+);
+
+t.test("attempts at sidecars are told of time and repetition, others are not", async (t) => {
+  const { clock, plane, attempts, send } = setup();
+  const first = snapshotTo([1, 2], { version: "1" });
+  const retry = { ...retryDefaults, attempts: 3, jitter: "none" as const };
+  const told = (): (string | undefined)[] =>
+    ["x-envoy-expected-rq-timeout-ms", "x-remora-attempt"].map((name) =>
+      getHeader(attempts.at(-1)?.request.head.headers ?? [], name),
+    );
+  plane.apply(withRoutes(first, { retry, timeoutMs: 1000, attemptTimeoutMs: 900 }));
+  send();
+  t.same(told(), ["900", undefined]);
+  attempts.at(-1)?.fail("connect_failed");
+  clock.advance(30);
+  t.equal(told()[1], undefined, "nobody saw the first");
+  attempts.at(-1)?.respond(503);
+  clock.advance(60);
+  t.equal(told()[1], "2");
+  clock.advance(100);
+  attempts.at(-1)?.respond(503);
+  clock.advance(110);
+  t.equal(told()[1], "3");
+  t.ok(Number(told()[0]) < 800, `${told()[0]} ms are left of the route's second`);
+  attempts.at(-1)?.respond(200);
+
+  const plain = new Map(
+    [...first.endpoints].map(([name, all]) => [name, all.map((each) => ({ ...each, meshed: false }))]),
+  );
+  const permissive = withCluster(withRoutes(first, { retry, timeoutMs: 1000 }), { mtlsMode: "PERMISSIVE" });
+  plane.apply({ ...permissive, version: "2", endpoints: plain });
+  send("/", "GET", ["x-remora-attempt", "2"]);
+  t.same(told(), [undefined, undefined]);
+  const { length } = attempts;
+  attempts.at(-1)?.respond(503);
+  clock.advance(1000);
+  t.equal(attempts.length, length, "what the application says it repeats is not repeated again");
 });
 
 t.test("what is made by its first call keeps what it was told before", async (t) => {

@@ -3,10 +3,12 @@ import t from "tap";
 import { clusterDefaults } from "../../src/config/cluster-defaults.js";
 import type { ClusterConfig, EndpointConfig, Snapshot } from "../../src/config/snapshot.js";
 import { chooseMember, type FailoverMember } from "../../src/policy/failover.js";
+import { RequestMemory } from "../../src/policy/request-memory.js";
 import { DataPlane } from "../../src/proxy/data-plane.js";
 import { outbound } from "../../src/proxy/outbound.js";
 import type { Call } from "../../src/stack/service.js";
 import type { Upstream } from "../../src/stack/upstream.js";
+import { Counter } from "../../src/telemetry/cells.js";
 import { ClusterMetricsByName } from "../../src/telemetry/cluster-metrics.js";
 import { Metrics } from "../../src/telemetry/metrics.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
@@ -122,6 +124,8 @@ function setup(change: Partial<ClusterConfig> = {}) {
     observe: (inner) => inner,
     wheel,
     service: "api.default",
+    memory: new RequestMemory(),
+    expired: new Counter(),
   });
   const send = () => {
     const request = scriptedRequest({ startMs: clock.monotonicMs() });

@@ -142,10 +142,27 @@ const routeLevel = {
   retry: optional(
     fc.record({
       attempts: optional(fc.integer({ min: 1, max: 10 })),
-      on: optional(fc.subarray(["gateway-error", "retriable-4xx", "unavailable", "internal"])),
+      perTryTimeout: optional(fc.constantFrom("0s", "100ms")),
+      backoff: optional(
+        fc.record({
+          base: optional(fc.constantFrom("0s", "1s")),
+          factor: optional(fc.constantFrom(1, 1.5, 10)),
+          jitter: optional(fc.constantFrom("full", "none", "equal")),
+        }),
+      ),
+      on: optional(
+        fc.subarray([
+          "gateway-error",
+          "5xx",
+          "reset-before-request",
+          "retriable-4xx",
+          "unavailable",
+          "internal",
+        ]),
+      ),
     }),
   ),
-  timeouts: optional(fc.record({ request: optional(duration) })),
+  timeouts: optional(fc.record({ request: optional(duration), streamIdle: optional(duration) })),
   priority: optional(fc.constantFrom("critical", "default", "batch", { header: "X-Priority" })),
   rateLimit: optional(fc.oneof(rateLimit, fc.array(rateLimit, { minLength: 1, maxLength: 2 }))),
   fallback: optional(

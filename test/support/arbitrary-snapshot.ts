@@ -92,15 +92,30 @@ function action(clusters: readonly string[]): fc.Arbitrary<RouteAction> {
   return fc.oneof(forward, fc.record({ type: fc.constant("redirect" as const), redirect }));
 }
 
-const retry: fc.Arbitrary<RetryConfig> = fc.record({
-  attempts: fc.integer({ min: 1, max: 10 }),
-  codes: fc.uniqueArray(fc.integer({ min: 400, max: 599 }), { maxLength: 4 }),
-  methods: fc.uniqueArray(fc.constantFrom("GET", "PUT", "POST", "PATCH"), { maxLength: 3 }),
-  baseBackoffMs: fc.integer({ min: 0, max: 1000 }),
-  maxBackoffMs: fc.integer({ min: 1000, max: 100_000 }),
-  grpcCodes: fc.subarray([1, 4, 8, 13, 14]),
-  maxReplayBytes: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
-});
+const retry: fc.Arbitrary<RetryConfig> = fc.record(
+  {
+    attempts: fc.integer({ min: 1, max: 10 }),
+    codes: fc.uniqueArray(fc.integer({ min: 400, max: 599 }), { maxLength: 4 }),
+    methods: fc.uniqueArray(fc.constantFrom("GET", "PUT", "POST", "PATCH"), { maxLength: 3 }),
+    baseBackoffMs: fc.integer({ min: 0, max: 1000 }),
+    maxBackoffMs: fc.integer({ min: 1000, max: 100_000 }),
+    grpcCodes: fc.subarray([1, 4, 8, 13, 14]),
+    maxReplayBytes: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+    backoffFactor: fc.double({ min: 1, max: 10, noNaN: true }),
+    jitter: fc.constantFrom("none" as const, "equal" as const),
+  },
+  {
+    requiredKeys: [
+      "attempts",
+      "codes",
+      "methods",
+      "baseBackoffMs",
+      "maxBackoffMs",
+      "grpcCodes",
+      "maxReplayBytes",
+    ],
+  },
+);
 
 const rateLimit: fc.Arbitrary<RateLimitConfig> = fc.record({
   name,
@@ -155,7 +170,14 @@ const shedding: fc.Arbitrary<LoadSheddingConfig> = fc.record(
 );
 
 const inboundRule: fc.Arbitrary<InboundRule> = fc.record(
-  { name, match, rateLimits: fc.array(rateLimit, { minLength: 1, maxLength: 2 }), idempotency, priority },
+  {
+    name,
+    match,
+    rateLimits: fc.array(rateLimit, { minLength: 1, maxLength: 2 }),
+    idempotency,
+    priority,
+    streamIdle: fc.record({ idleMs: fc.integer({ min: 0, max: 10_000_000 }), source: text }),
+  },
   { requiredKeys: ["name", "match"] },
 );
 function fallback(clusters: readonly string[]): fc.Arbitrary<FallbackConfig> {
@@ -189,6 +211,11 @@ function route(clusters: readonly string[]): fc.Arbitrary<RouteConfig> {
     responseHeaders: modifier,
     timeoutMs: ms,
     attemptTimeoutMs: ms,
+    streamIdleMs: fc.integer({ min: 0, max: 10_000_000 }),
+    limitSources: fc.record(
+      { request: name, attempt: name, streamIdle: name },
+      { requiredKeys: ["attempt"] },
+    ),
     retry,
     fallback: fallback(clusters),
     priority,
@@ -198,7 +225,15 @@ function route(clusters: readonly string[]): fc.Arbitrary<RouteConfig> {
     .map((each) => {
       if (each.action.type === "forward") return each;
       const redirecting = { ...each };
-      for (const field of ["timeoutMs", "attemptTimeoutMs", "retry", "fallback", "priority"] as const)
+      for (const field of [
+        "timeoutMs",
+        "attemptTimeoutMs",
+        "streamIdleMs",
+        "limitSources",
+        "retry",
+        "fallback",
+        "priority",
+      ] as const)
         delete redirecting[field];
       return redirecting;
     });

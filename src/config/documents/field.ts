@@ -11,14 +11,19 @@ export function notSupported(instead?: string) {
   return z.never({ error: text }).optional().describe(`Not supported by this version.`);
 }
 
-/** One of `values`; `later` are values that the standard has and this version does not carry out. */
+/**
+ * One of `values`; `later` are values that the standard has and this version does not carry out, `never` those that it will not,
+ * each with the reason.
+ */
 export function choice<const T extends readonly [string, ...string[]]>(
   values: T,
   later: readonly string[] = [],
+  never: Readonly<Record<string, string>> = {},
 ) {
   return z.enum(values, {
     error: ({ input }) => {
       if (typeof input !== "string") return `expected one of ${values.join(", ")}`;
+      if (Object.hasOwn(never, input)) return `"${input}" is not supported: ${never[input]}`;
       if (later.includes(input)) {
         return `"${input}" is not supported by this version of Remora (it has ${values.join(", ")})`;
       }

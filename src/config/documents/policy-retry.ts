@@ -1,24 +1,24 @@
 import { z } from "zod";
 import { type GrpcRetryWord, grpcRetryWords } from "../grpc-retry-words.js";
-import { byteSize, choice, duration, notSupported } from "./field.js";
+import { byteSize, choice, duration } from "./field.js";
 
 /** Words of Envoy's retry_on that are about connections and HTTP statuses. */
 const statusRetryWords = [
   "connect-failure",
   "refused-stream",
   "reset",
+  "reset-before-request",
   "gateway-error",
+  "5xx",
   "retriable-4xx",
+  "retriable-status-codes",
 ] as const;
 const grpcRetryWordList = Object.keys(grpcRetryWords) as GrpcRetryWord[];
-const laterRetryWords = [
-  "5xx",
-  "reset-before-request",
-  "retriable-status-codes",
-  "retriable-headers",
-  "envoy-ratelimited",
-  "http3-post-connect-failure",
-];
+const refusedRetryWords = {
+  "retriable-headers": "a response is judged by its status; name statuses in codes",
+  "envoy-ratelimited": "no sidecar says so of a response; name 429 in codes",
+  "http3-post-connect-failure": "there is no HTTP/3 in the mesh",
+};
 
 /** `retry` of a TrafficPolicy: retries of routes that say nothing themselves. */
 export const PolicyRetry = z.strictObject({
@@ -30,10 +30,19 @@ export const PolicyRetry = z.strictObject({
   attempts: z.int().min(1).max(10).optional().describe("Further attempts after the first, 1-10."),
   backoff: z
     .strictObject({
-      base: duration()
+      base: duration().optional().describe("Bound of the first wait."),
+      max: duration().optional().describe("Bound of any wait."),
+      factor: z
+        .number()
+        .min(1)
+        .max(10)
         .optional()
-        .describe("Upper bound of the first wait; it doubles with each attempt, with full jitter."),
-      max: duration().optional().describe("Upper bound of any wait."),
+        .describe("What the bound of a wait is multiplied with for the next, 1-10."),
+      jitter: choice(["full", "none", "equal"])
+        .optional()
+        .describe(
+          "full: a random wait between nothing and the bound; equal: between half of the bound and the bound; none: the bound.",
+        ),
     })
     .optional()
     .describe("Waiting between attempts."),
@@ -46,12 +55,14 @@ export const PolicyRetry = z.strictObject({
     .optional()
     .describe("Request bytes kept for sending again, at most 1MiB; a longer body is not retried."),
   on: z
-    .array(choice([...statusRetryWords, ...grpcRetryWordList], laterRetryWords))
+    .array(choice([...statusRetryWords, ...grpcRetryWordList], [], refusedRetryWords))
     .max(16)
     .optional()
     .describe(
-      "What is retried, in Envoy's words. gateway-error: 502, 503, 504; retriable-4xx: 409; both beside codes. cancelled, deadline-exceeded, internal, resource-exhausted, unavailable: gRPC statuses. connect-failure, refused-stream and reset are retried in any case.",
+      "What is retried, in Envoy's words. 5xx: every status from 500 on; gateway-error: 502, 503, 504; retriable-4xx: 409; all beside codes, which retriable-status-codes may announce. cancelled, deadline-exceeded, internal, resource-exhausted, unavailable: gRPC statuses. connect-failure, refused-stream, reset and reset-before-request are retried in any case.",
     ),
-  perTryTimeout: notSupported("see timeouts.backendRequest"),
+  perTryTimeout: duration()
+    .optional()
+    .describe("Caps each attempt: another name of timeouts.backendRequest. 0s = none."),
 });
 export type PolicyRetrySpec = z.infer<typeof PolicyRetry>;

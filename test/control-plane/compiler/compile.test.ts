@@ -402,6 +402,38 @@ t.test("of several policies the nearest wins, field by field", async (t) => {
   ]);
 });
 
+t.test("each limit is known by the document that set it", async (t) => {
+  const yaml =
+    route(
+      "r",
+      "parentRefs: [{name: api}], rules: [{name: a, timeouts: {request: 9s}}, {matches: [{method: GET}]}]",
+    ) +
+    policy(
+      "svc",
+      "targetRefs: [{kind: Service, name: api}], timeouts: {request: 5s, backendRequest: 4s, streamIdle: 0s}",
+    ) +
+    policy(
+      "rule",
+      "targetRefs: [{kind: HTTPRoute, name: r, sectionName: a}], retry: {perTryTimeout: 3s}, timeouts: {streamIdle: 10m}",
+    );
+  const limits = hostOf(compile(yaml), "api.default")?.routes.map((each) => [
+    each.match.method,
+    [each.timeoutMs, each.attemptTimeoutMs, each.streamIdleMs],
+    each.limitSources,
+  ]);
+  const [svc, rule] = ["TrafficPolicy/default/svc", "TrafficPolicy/default/rule"];
+  t.same(limits, [
+    ["GET", [5000, 4000, 0], { request: svc, attempt: svc, streamIdle: svc }],
+    [undefined, [9000, 3000, 600_000], { attempt: rule, streamIdle: rule }],
+  ]);
+  const alone = hostOf(
+    compile(policy("p", "targetRefs: [{kind: Service, name: api}], retry: {perTryTimeout: 3s}")),
+    "api.default",
+  )?.routes[0];
+  t.match(alone, { source: "TrafficPolicy/default/p", attemptTimeoutMs: 3000 });
+  t.notOk(alone && "limitSources" in alone);
+});
+
 t.test("retries: the route's word, then the policy's, then the defaults", async (t) => {
   t.equal(compileRetry(undefined, undefined), undefined);
   t.match(compileRetry({}, undefined), { ...retryDefaults, methods: [...retryDefaults.methods].sort() });
@@ -409,6 +441,19 @@ t.test("retries: the route's word, then the policy's, then the defaults", async 
     baseBackoffMs: 1000,
     maxBackoffMs: 1000,
   });
+  t.match(compileRetry(undefined, { backoff: { base: "1s", factor: 3, jitter: "none" } }), {
+    backoffFactor: 3,
+    jitter: "none",
+    baseBackoffMs: 1000,
+    maxBackoffMs: 10_000,
+  });
+  const plain = compileRetry(undefined, { backoff: { factor: 2, jitter: "full" } }) ?? {};
+  t.notOk("backoffFactor" in plain || "jitter" in plain, "defaults take no place");
+  t.equal(compileRetry(undefined, { on: ["5xx"] })?.codes.length, 100);
+  t.same(
+    compileRetry(undefined, { on: ["retriable-status-codes", "reset-before-request"], codes: [429] })?.codes,
+    [429],
+  );
   t.match(compileRetry({ codes: [503, 500, 503] }, { codes: [429] }), { codes: [500, 503] });
 });
 

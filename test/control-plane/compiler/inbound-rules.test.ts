@@ -89,6 +89,16 @@ t.test("a limit of the service: one rule, with its numbers and the defaults", as
   ]);
 });
 
+t.test("the silence that callers' routes allow is allowed at the called side, too", async (t) => {
+  const yaml =
+    routes +
+    policy("svc", "{kind: Service, name: api}", "timeouts: {streamIdle: 10m}") +
+    policy("a", "{kind: HTTPRoute, name: r, sectionName: a}", "timeouts: {streamIdle: 0s}");
+  const idles = inboundOf("api", yaml).rules?.map(({ name, streamIdle }) => [name, streamIdle]);
+  t.match(idles?.[0], ["httproute/default/r/a/1", { idleMs: 0, source: "TrafficPolicy/default/a" }]);
+  t.match(idles?.at(-1), ["default", { idleMs: 600_000, source: "TrafficPolicy/default/svc" }]);
+});
+
 t.test("nothing is said where no policy asks for anything", async (t) => {
   t.notOk(
     "rules" in

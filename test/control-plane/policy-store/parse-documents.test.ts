@@ -422,8 +422,41 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     'f.yaml:6:13: spec.protocol: unknown value "htttp", expected one of http, http2, grpc, tcp; did you mean "http"?',
   ],
   [
-    policy("retry: {on: [5xx]}"),
-    'f.yaml:6:16: spec.retry.on.0: "5xx" is not supported by this version of Remora (it has connect-failure, refused-stream, reset, gateway-error, retriable-4xx, cancelled, deadline-exceeded, resource-exhausted, internal, unavailable)',
+    policy("retry: {on: [envoy-ratelimited]}"),
+    'f.yaml:6:16: spec.retry.on.0: "envoy-ratelimited" is not supported: no sidecar says so of a response; name 429 in codes',
+  ],
+  [
+    policy("retry: {on: [5xx, 4xx]}"),
+    'f.yaml:6:21: spec.retry.on.1: unknown value "4xx", expected one of connect-failure, refused-stream, reset, reset-before-request, gateway-error, 5xx, retriable-4xx, retriable-status-codes, cancelled, deadline-exceeded, resource-exhausted, internal, unavailable; did you mean "5xx"?',
+  ],
+  [
+    policy("retry: {on: [retriable-status-codes]}"),
+    "f.yaml:6:15: spec.retry.on: retriable-status-codes announces statuses, but codes names none",
+  ],
+  [policy("retry: {backoff: {factor: 0.5}}"), "f.yaml:6:29: spec.retry.backoff.factor: must be at least 1"],
+  [
+    policy("retry: {backoff: {base: 2s, max: 1s}}"),
+    "f.yaml:6:27: spec.retry.backoff.base: 2s is longer than max (1s)",
+  ],
+  [
+    policy("retry: {perTryTimeout: 1s}\n  timeouts: {backendRequest: 2s}"),
+    "f.yaml:6:26: spec.retry.perTryTimeout: 1s contradicts timeouts.backendRequest (2s), which is another name of it; write one of them",
+  ],
+  [
+    policy("retry: {perTryTimeout: 2s}\n  timeouts: {request: 2s}"),
+    "f.yaml:6:26: spec.retry.perTryTimeout: 2s is not shorter than timeouts.request (2s), which caps all attempts together",
+  ],
+  [
+    policy("timeouts: {request: 2s, backendRequest: 2s}"),
+    "f.yaml:6:43: spec.timeouts.backendRequest: 2s is as long as request, which caps all attempts together: leave it out, or make it shorter",
+  ],
+  [
+    policy("timeouts: {request: 2s, backendRequest: 3s}"),
+    "f.yaml:6:43: spec.timeouts.backendRequest: 3s is longer than request (2s), which caps all attempts together",
+  ],
+  [
+    policy("timeouts: {idle: 2s}"),
+    'f.yaml:6:14: spec.timeouts: "idle" is not supported by this version of Remora; see timeouts.streamIdle for requests under way, connectionPool.idleTimeout for connections',
   ],
   [
     policy("connectionPool: {tcp: {idleTimout: 1s}}"),
