@@ -3,7 +3,11 @@ const reviews = process.env["REVIEWS_URL"] ?? "";
 const cart = process.env["CART_URL"] ?? "";
 
 /** Which instance answered how often. */
-async function ask(url: string, count: number, headers: Record<string, string> = {}): Promise<Record<string, number>> {
+async function ask(
+  url: string,
+  count: number,
+  headers: Record<string, string> = {},
+): Promise<Record<string, number>> {
   const counts: Record<string, number> = {};
   for (let n = 0; n < count; n++) {
     const name = (await (await fetch(url, { headers })).text()).split(" ")[0] ?? "";

@@ -51,6 +51,7 @@ const rule = fc.record({
       fc.record({
         name: service,
         namespace: optional(namespace),
+        subset: optional(fc.constantFrom("v1", "v2")),
         weight: optional(fc.integer({ min: 0, max: 9 })),
       }),
       { maxLength: 3 },
@@ -230,6 +231,8 @@ const trafficPolicy = fc.record({
         fc.record({
           policy: optional(fc.constantFrom("round_robin", "peak_ewma", "random", "least_request")),
           slowStart: optional(fc.constantFrom("10s", "1m")),
+          subset: optional(fc.constantFrom({ version: "v1" }, { version: "v2", track: "a" })),
+          subsetFallback: optional(fc.constantFrom("none", "any")),
           locality: optional(
             fc.record({
               preferLocal: fc.constant(true),
@@ -245,6 +248,9 @@ const trafficPolicy = fc.record({
           ),
         }),
       ),
+    ),
+    subsets: optional(
+      fc.constantFrom({ v1: { meta: { version: "v1" } } }, { v2: { meta: { version: "v2" } } }),
     ),
     connectionPool: optional(
       fc.record({
