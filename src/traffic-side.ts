@@ -77,6 +77,7 @@ export class TrafficSide implements Traffic {
       clock,
       wheel,
       policyMetrics: new PolicyMetrics(telemetry.metrics),
+      onFaultExpired: (policy) => log("info", "fault injection ended: expired", { policy }),
       cluster: ({ name }) => ({
         clock,
         wheel,

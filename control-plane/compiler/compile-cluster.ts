@@ -6,6 +6,7 @@ import type { TrafficPolicySpec } from "../../src/config/documents/traffic-polic
 import { compileBulkheads } from "./compile-bulkheads.js";
 import { compileBreaker } from "./compile-breaker.js";
 import { compileFailover } from "./compile-failover.js";
+import { compileHedge } from "./compile-hedge.js";
 import { compileLocality } from "./compile-locality.js";
 import { compileLoadBalancer } from "./compile-load-balancer.js";
 import { type MeshIndex, protocolOf } from "./mesh-index.js";
@@ -27,6 +28,7 @@ export function compileCluster(index: MeshIndex, name: string): ClusterConfig {
   const failover = compileFailover(index, key);
   const maxRequests = pool.maxRequests ?? clusterDefaults.maxRequests;
   const bulkheads = compileBulkheads(spec.bulkheads, maxRequests);
+  const hedge = compileHedge(spec.hedge);
   return {
     name,
     service,
@@ -48,6 +50,7 @@ export function compileCluster(index: MeshIndex, name: string): ClusterConfig {
     poolIdleMs: milliseconds(pool.idleTimeout, clusterDefaults.poolIdleMs),
     breaker: compileBreaker(spec.outlierDetection ?? {}, failover.failover !== undefined),
     retryBudget: budgetOf(spec.retryBudget ?? {}),
+    ...(hedge === undefined ? {} : { hedge }),
     source: owner?.id ?? "default",
   };
 }

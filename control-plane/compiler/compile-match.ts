@@ -21,17 +21,23 @@ export function compileHttpMatch(spec: MatchSpec): RouteMatch {
     path:
       spec.path === undefined ? everything.path : { type: pathTypes[spec.path.type], value: spec.path.value },
     ...(spec.method === undefined ? {} : { method: spec.method }),
-    headers: headersOf(spec.headers),
+    headers: compileHeaderMatches(spec.headers),
     query,
   };
 }
 
 /** A match of a GRPCRoute: of gRPC calls alone. */
 export function compileGrpcMatch(spec: GrpcMatchSpec): RouteMatch {
-  return { isGrpc: true, path: grpcPathMatch(spec.method), headers: headersOf(spec.headers), query: [] };
+  return {
+    isGrpc: true,
+    path: grpcPathMatch(spec.method),
+    headers: compileHeaderMatches(spec.headers),
+    query: [],
+  };
 }
 
-function headersOf(headers: readonly HeaderMatch[] | undefined): readonly ValueMatch[] {
+/** Conditions on headers. */
+export function compileHeaderMatches(headers: readonly HeaderMatch[] | undefined): readonly ValueMatch[] {
   return (headers ?? []).map(({ name, type, value }) => ({
     name: name.toLowerCase(),
     type: valueTypes[type],

@@ -1,9 +1,11 @@
 import type { RouteAction, RouteConfig } from "../../src/config/snapshot.js";
 import { compileFallback } from "./compile-fallback.js";
+import { compileFault } from "./compile-fault.js";
 import { compileFilters } from "./compile-filter.js";
 import { compileLimits, type Limits, type OwnLimits } from "./compile-limits.js";
 import { everything } from "./compile-match.js";
 import { compilePriority } from "./compile-priority.js";
+import { compileMirrors } from "./compile-mirrors.js";
 import { ownDomains } from "./hostnames.js";
 import { type MeshIndex, refKey, routesFor, type StoredRoute, takesRequests } from "./mesh-index.js";
 import { type Policies, policiesForRule, policiesForService } from "./policies-for.js";
@@ -85,10 +87,12 @@ function actionOf(
       ...compileFilters(ref.filters).headers,
     };
   });
+  const mirrors = compileMirrors(index, entry.route, rule.filters);
   return {
     type: "forward",
     backends,
     ...(filters.rewrite === undefined ? {} : { rewrite: filters.rewrite }),
+    ...(mirrors.length === 0 ? {} : { mirrors }),
   };
 }
 
@@ -98,12 +102,14 @@ function treatmentOf(
   rule: OwnLimits,
   policies: Policies,
   source: string,
-): Limits & Pick<RouteConfig, "fallback" | "priority"> {
+): Limits & Pick<RouteConfig, "fallback" | "fault" | "priority"> {
   const fallback = compileFallback(index, policies);
   const priority = compilePriority(policies);
+  const fault = compileFault(policies);
   return {
     ...compileLimits(rule, policies, source),
     ...(fallback === undefined ? {} : { fallback }),
     ...(priority === undefined ? {} : { priority }),
+    ...(fault === undefined ? {} : { fault }),
   };
 }

@@ -4,6 +4,7 @@ import { documentId, type Route } from "../../src/config/documents/document.js";
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
 import { targetText } from "../policy-store/policy-target.js";
 import { idOf, type StoredDocument } from "../policy-store/stored-document.js";
+import { mirrorsOf } from "./compile-mirrors.js";
 import { indexMesh, type MeshIndex, parentsOf, protocolOf, refKey, takesRequests } from "./mesh-index.js";
 import type { MeshModel } from "./mesh-model.js";
 import { rulesOf } from "./route-rules.js";
@@ -79,6 +80,12 @@ function opaqueMessage(keys: readonly string[]): string {
 /** Whether every backend is there and speaks what is sent to it. */
 function resolution(index: MeshIndex, route: Route): Condition {
   const refs = route.spec.rules.flatMap((rule) => (rule.backendRefs ?? []).map((ref) => refKey(ref, route)));
+  const mirrors = route.spec.rules.flatMap((rule) =>
+    mirrorsOf(rule.filters).map(({ backendRef }) => refKey(backendRef, route)),
+  );
+  const unmirrored = [...new Set(mirrors)].filter(
+    (key) => !index.services.has(key) || !takesRequests(index, key),
+  );
   const backends = [...new Set(refs)].sort();
   const missing = backends.filter((key) => !index.services.has(key));
   const known = backends.filter((key) => index.services.has(key));
@@ -101,9 +108,12 @@ function resolution(index: MeshIndex, route: Route): Condition {
       ? []
       : [`${speaking(older)} HTTP/1.1, which carries no gRPC: start it with --protocol grpc`]),
   ];
+  if (unmirrored.length > 0)
+    problems.push(`${services(unmirrored)} not in the registry or no HTTP: no request is mirrored there`);
   if (problems.length === 0)
     return condition("ResolvedRefs", "True", "ResolvedRefs", "every backend is in the registry");
-  const reason = missing.length + unnamed.length > 0 ? "BackendNotFound" : "UnsupportedProtocol";
+  const isMissing = missing.length + unnamed.length + unmirrored.length > 0;
+  const reason = isMissing ? "BackendNotFound" : "UnsupportedProtocol";
   return condition("ResolvedRefs", "False", reason, problems.join("; "));
 }
 

@@ -5,6 +5,7 @@ import { createdAnnotation } from "../../src/config/documents/metadata.js";
 import { canonicalJson } from "../../src/config/canonical-json.js";
 import { DocumentError, type DocumentProblem } from "./document-error.js";
 import { failoverLoops } from "./check-failover-loops.js";
+import { faultExpiryProblems } from "./fault-expiry.js";
 import type { ParsedDocument } from "./parse-documents.js";
 import { createdAt, textOf } from "./policy-file.js";
 import { targetText } from "./policy-target.js";
@@ -40,6 +41,8 @@ export function planApply(
   checkTargets(parsed, stored, options.fileName);
   const loops = failoverLoops(parsed, stored);
   if (loops.length > 0) throw new DocumentError(options.fileName, loops);
+  const expired = faultExpiryProblems(parsed, options.nowMs, true);
+  if (expired.length > 0) throw new DocumentError(options.fileName, expired);
   const byId = new Map(stored.map((document) => [idOf(document.document), document]));
   return parsed.map((item): PlannedDocument => {
     const { document } = item;

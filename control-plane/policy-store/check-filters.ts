@@ -9,19 +9,37 @@ const contentFields = {
   ResponseHeaderModifier: "responseHeaderModifier",
   RequestRedirect: "requestRedirect",
   URLRewrite: "urlRewrite",
+  RequestMirror: "requestMirror",
 } as const;
 
 /** Contradictions among the filters of a rule or of one backend. */
 export function checkFilters(filters: readonly RouteFilter[], path: FieldPath, report: Report): void {
   const types: readonly string[] = filters.map((filter) => filter.type);
-  checkUnique(types, (index) => [...path, index, "type"], "filter", report);
+  // Of mirrors there may be several.
+  const once = types.map((type) => (type === "RequestMirror" ? undefined : type));
+  checkUnique(once, (index) => [...path, index, "type"], "filter", report);
   if (types.includes("RequestRedirect") && types.includes("URLRewrite")) {
     report(
       [...path, types.indexOf("URLRewrite"), "type"],
       "a rule has RequestRedirect or URLRewrite, not both",
     );
   }
+  if (types.includes("RequestRedirect") && types.includes("RequestMirror")) {
+    report(
+      [...path, types.indexOf("RequestMirror"), "type"],
+      "a rule with RequestRedirect sends no request that could be mirrored",
+    );
+  }
   filters.forEach((filter, index) => {
+    const { percent, fraction } = filter.requestMirror ?? {};
+    const mirrorPath = [...path, index, "requestMirror"];
+    if (percent !== undefined && fraction !== undefined)
+      report([...mirrorPath, "fraction"], "a mirror has percent or fraction, not both");
+    if (fraction !== undefined && fraction.numerator > fraction.denominator)
+      report(
+        [...mirrorPath, "fraction", "numerator"],
+        `is more than the denominator, ${fraction.denominator}`,
+      );
     const wanted = contentFields[filter.type];
     if (filter[wanted] === undefined)
       report([...path, index], `type ${filter.type} needs the field "${wanted}"`);
@@ -35,6 +53,15 @@ export function checkFilters(filters: readonly RouteFilter[], path: FieldPath, r
     }
     checkPathModifier(filter.urlRewrite?.path, [...path, index, "urlRewrite", "path"], report);
     checkPathModifier(filter.requestRedirect?.path, [...path, index, "requestRedirect", "path"], report);
+  });
+}
+
+/** The filters of one backend: a mirror is for all requests of the rule. */
+export function checkBackendFilters(filters: readonly RouteFilter[], path: FieldPath, report: Report): void {
+  checkFilters(filters, path, report);
+  filters.forEach(({ type }, index) => {
+    if (type === "RequestMirror")
+      report([...path, index, "type"], "a mirror stands in the rule's own filters");
   });
 }
 

@@ -1,7 +1,7 @@
 import { grpcPathMatch } from "../../src/config/documents/grpc-path.js";
 import type { GrpcMethodMatch, GrpcRoute } from "../../src/config/documents/grpc-route.js";
 import { checkAttachment } from "./check-attachment.js";
-import { checkFilters } from "./check-filters.js";
+import { checkBackendFilters, checkFilters } from "./check-filters.js";
 import { checkHeaderMatches, checkRegex, type Report } from "./field-checks.js";
 import type { FieldProblem } from "./schema-problems.js";
 import type { FieldPath } from "./yaml-position.js";
@@ -20,7 +20,7 @@ export function checkGrpcRoute(route: GrpcRoute): readonly FieldProblem[] {
     });
     checkFilters(rule.filters ?? [], [...path, "filters"], report);
     rule.backendRefs?.forEach((ref, index) =>
-      checkFilters(ref.filters ?? [], [...path, "backendRefs", index, "filters"], report),
+      checkBackendFilters(ref.filters ?? [], [...path, "backendRefs", index, "filters"], report),
     );
   });
   return problems;

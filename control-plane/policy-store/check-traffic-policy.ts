@@ -5,6 +5,8 @@ import { checkLoadBalancer } from "./check-load-balancer.js";
 import { checkFallback } from "./check-fallback.js";
 import { checkIdempotency, checkIdempotencyTargets } from "./check-idempotency.js";
 import { checkIsolation } from "./check-isolation.js";
+import { checkFault } from "./check-fault.js";
+import { checkHedge } from "./check-hedge.js";
 import { checkOutlierDetection } from "./check-outlier-detection.js";
 import { checkPolicyRetry } from "./check-policy-retry.js";
 import { checkRateLimit } from "./check-rate-limit.js";
@@ -23,6 +25,8 @@ const sectionChecks: {
   loadBalancer: checkLoadBalancer,
   fallback: checkFallback,
   idempotency: checkIdempotency,
+  fault: checkFault,
+  hedge: checkHedge,
   outlierDetection: checkOutlierDetection,
   rateLimit: checkRateLimit,
   retry: checkPolicyRetry,

@@ -3,6 +3,7 @@ import path from "node:path";
 import type { Document as YamlDocument } from "yaml";
 import { createdAnnotation } from "../../src/config/documents/metadata.js";
 import { DocumentError } from "./document-error.js";
+import { faultExpiryProblems } from "./fault-expiry.js";
 import { maxTextBytes, type ParsedDocument, parseYamlDocuments } from "./parse-documents.js";
 import { idOf, type StoredDocument } from "./stored-document.js";
 
@@ -51,7 +52,10 @@ export async function readPolicyFile(
     if (text.trim() === "" && (previous?.documents.length ?? 0) > 0) {
       return keep([`${name}: is empty; remove the file to remove its documents`]);
     }
-    const documents = parseYamlDocuments(text, name).map((parsed): StoredDocument => {
+    const parsedAll = parseYamlDocuments(text, name);
+    const endless = faultExpiryProblems(parsedAll, Number(info.mtimeMs), false);
+    if (endless.length > 0) throw new DocumentError(name, endless);
+    const documents = parsedAll.map((parsed): StoredDocument => {
       const known = createdBefore.get(idOf(parsed.document));
       const createdAtMs = createdAt(parsed) ?? known ?? Math.floor(Number(info.birthtimeMs));
       return { document: parsed.document, text: textOf(parsed.yaml), file: name, createdAtMs };

@@ -6,6 +6,8 @@ import type { BulkheadsConfig } from "./bulkhead-config.js";
 import type { InboundConfig } from "./inbound-config.js";
 import { clustersOf } from "./clusters-of.js";
 import type { FallbackConfig } from "./fallback-config.js";
+import type { FaultConfig } from "./fault-config.js";
+import type { HedgeConfig } from "./hedge-config.js";
 import { retriableGrpcCodes } from "./grpc-retry-words.js";
 import type { LoadSheddingConfig } from "./load-shedding-config.js";
 import type { ClusterConfig, EndpointConfig, RouteConfig, Snapshot, VirtualHost } from "./snapshot.js";
@@ -139,7 +141,10 @@ function assertRoutes(routes: readonly RouteConfig[], clusters: ReadonlySet<stri
     for (const cluster of clustersOf(route))
       check(cluster === "" || clusters.has(cluster), at, `cluster ${cluster} does not exist`);
     for (const { weight } of route.action.backends) atLeast(weight, 0, `${at}.weight`);
+    for (const { perMillion } of route.action.mirrors ?? [])
+      check(perMillion >= 0 && perMillion <= 1_000_000, `${at}.mirrors`, `${perMillion} is not a share`);
     if (route.fallback !== undefined) assertFallback(route.fallback, `${at}.fallback`);
+    if (route.fault !== undefined) assertFault(route.fault, `${at}.fault`);
   });
 }
 
@@ -152,6 +157,28 @@ function assertFallback({ on, action }: FallbackConfig, place: string): void {
   if (action.type !== "reply") return;
   const { http, grpc } = action.reply;
   check(http !== undefined || grpc !== undefined, `${place}.reply`, "is empty");
+}
+
+function assertFault({ delay, abort, expiresMs }: FaultConfig, place: string): void {
+  check(delay !== undefined || abort !== undefined, place, "is empty");
+  atLeast(expiresMs, 0, `${place}.expiresMs`);
+  if (delay !== undefined) {
+    atLeast(delay.fixedMs, 1, `${place}.delay.fixedMs`);
+    percent(delay.percent, `${place}.delay.percent`);
+  }
+  if (abort === undefined) return;
+  check(abort.status !== undefined || abort.grpcStatus !== undefined, `${place}.abort`, "has no status");
+  percent(abort.percent, `${place}.abort.percent`);
+}
+
+function assertHedge({ after, maxAttempts, budgetPercent }: HedgeConfig, place: string): void {
+  if (after.type === "delay") atLeast(after.delayMs, 1, `${place}.delayMs`);
+  else {
+    percent(after.percentile, `${place}.percentile`);
+    atLeast(after.minDelayMs, 1, `${place}.minDelayMs`);
+  }
+  atLeast(maxAttempts, 1, `${place}.maxAttempts`);
+  percent(budgetPercent, `${place}.budgetPercent`);
 }
 
 function assertCluster(cluster: ClusterConfig, place: string): void {
@@ -171,6 +198,7 @@ function assertCluster(cluster: ClusterConfig, place: string): void {
   if (cluster.bulkheads !== undefined) assertBulkheads(cluster.bulkheads, `${place}.bulkheads`);
   atLeast(cluster.tunnelIdleMs, 0, `${place}.tunnelIdleMs`);
   assertLoadBalancer(loadBalancer, `${place}.loadBalancer`);
+  if (cluster.hedge !== undefined) assertHedge(cluster.hedge, `${place}.hedge`);
   if (cluster.locality !== undefined)
     percent(cluster.locality.spilloverPercent, `${place}.locality.spilloverPercent`);
   atLeast(breaker.consecutiveFailures, 0, `${place}.breaker.consecutiveFailures`);

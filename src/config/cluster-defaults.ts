@@ -61,3 +61,10 @@ export const replyCacheDefaults: ReplyCacheConfig = {
   maxEntries: 1000,
   maxBytes: 10 * 1024 * 1024, // a third of what a sidecar takes by itself
 };
+
+/** What `hedge` has where its document is silent. */
+export const hedgeDefaults = {
+  minDelayMs: 10, // a tick of the timer wheel
+  maxAttempts: 1,
+  budgetPercent: 10, // with a percentile of 95 half of it is needed
+};

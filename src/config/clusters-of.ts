@@ -5,6 +5,7 @@ export function clustersOf({ action, fallback }: RouteConfig): readonly string[]
   if (action.type !== "forward") return [];
   return [
     ...action.backends.map(({ cluster }) => cluster),
+    ...(action.mirrors ?? []).map(({ cluster }) => cluster),
     ...(fallback?.action.type === "service" ? [fallback.action.cluster] : []),
   ];
 }

@@ -1,6 +1,9 @@
 import type { BreakerConfig } from "./breaker-config.js";
 import type { FailoverConfig } from "./failover-config.js";
 import type { BulkheadsConfig } from "./bulkhead-config.js";
+import type { FaultConfig } from "./fault-config.js";
+import type { HedgeConfig } from "./hedge-config.js";
+import type { MirrorConfig } from "./mirror-config.js";
 import type { InboundConfig } from "./inbound-config.js";
 import type { LocalityConfig } from "./locality-config.js";
 import type { FallbackConfig } from "./fallback-config.js";
@@ -67,6 +70,8 @@ export interface RouteConfig {
   readonly fallback?: FallbackConfig;
   /** Absent: all requests are of the class default, and nobody is told. */
   readonly priority?: PriorityConfig;
+  /** Absent: nothing fails on purpose. */
+  readonly fault?: FaultConfig;
 }
 
 /** For error texts. */
@@ -77,7 +82,13 @@ export interface LimitSources {
 }
 
 export type RouteAction =
-  | { readonly type: "forward"; readonly backends: readonly WeightedCluster[]; readonly rewrite?: UrlRewrite }
+  | {
+      readonly type: "forward";
+      readonly backends: readonly WeightedCluster[];
+      readonly rewrite?: UrlRewrite;
+      /** Who gets copies of the requests; at least one. */
+      readonly mirrors?: readonly MirrorConfig[];
+    }
   | { readonly type: "redirect"; readonly redirect: RedirectConfig };
 
 export interface WeightedCluster {
@@ -132,6 +143,8 @@ export interface ClusterConfig {
   readonly locality?: LocalityConfig;
   /** Absent: nobody else can do its work. */
   readonly failover?: FailoverConfig;
+  /** Absent: a request has one attempt at a time. */
+  readonly hedge?: HedgeConfig;
   readonly connectTimeoutMs: number;
   /** Requests under way at once, all endpoints together. */
   readonly maxRequests: number;

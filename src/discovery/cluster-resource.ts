@@ -12,6 +12,7 @@ import {
   encodeLoadBalancer,
 } from "./load-balancer-resource.js";
 import { decodeProtocol, encodeProtocol } from "./protocol.js";
+import { decodeHedge, encodeHedge } from "./hedge-resource.js";
 import { decodeLocality, encodeLocality } from "./locality-resource.js";
 import { packAny, packMetadata, wire } from "./wire.js";
 
@@ -37,6 +38,7 @@ export function encodeCluster(cluster: ClusterConfig): Buffer {
     ...encodeFailover(cluster.failover),
     ...encodeBalancing(cluster),
     bulkheads: encodeBulkheads(cluster.bulkheads ?? {}),
+    ...(cluster.hedge !== undefined && { hedge: encodeHedge(cluster.hedge) }),
   };
   return wire.cluster.encode({
     name,
@@ -76,6 +78,7 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
     loadBalancer: decodeLoadBalancer(cluster, ours),
     ...decodeLocality(ours),
     ...decodeFailover(ours),
+    ...(ours.has("hedge") && { hedge: decodeHedge(ours.message("hedge")) }),
     connectTimeoutMs: cluster.durationMs("connectTimeout"),
     maxRequests: all.wrapped("maxRequests", 0),
     ...(bulkheads !== undefined && { bulkheads }),

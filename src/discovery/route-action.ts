@@ -7,6 +7,7 @@ import type {
 } from "../config/snapshot.js";
 import type { Fields } from "./fields.js";
 import { decodeHeaderModifiers, encodeHeaderModifiers } from "./header-modifier.js";
+import { decodeMirrors, encodeMirrors } from "./mirror-resource.js";
 
 /** Stands for the cluster "": Envoy refuses an empty name. Clusters have a dot in their names, so none is called so. */
 const noBackend = "no-backend";
@@ -21,15 +22,21 @@ const redirectCodes = {
 
 /** The fields of Envoy's RouteAction that say where to; time limits and retries are added by the caller. */
 export function encodeForward(action: Extract<RouteAction, { type: "forward" }>): object {
-  return { ...encodeBackends(action.backends), ...encodeRewrite(action.rewrite) };
+  return {
+    ...encodeBackends(action.backends),
+    ...encodeRewrite(action.rewrite),
+    ...encodeMirrors(action.mirrors),
+  };
 }
 
 export function decodeForward(fields: Fields): RouteAction {
   const rewrite = decodeRewrite(fields);
+  const mirrors = decodeMirrors(fields);
   return {
     type: "forward",
     backends: decodeBackends(fields),
     ...(rewrite !== undefined && { rewrite }),
+    ...(mirrors !== undefined && { mirrors }),
   };
 }
 

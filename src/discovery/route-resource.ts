@@ -1,5 +1,6 @@
 import type { RouteConfig, VirtualHost } from "../config/snapshot.js";
 import { decodeFallback, encodeFallback } from "./fallback-resource.js";
+import { decodeFault, encodeFault } from "./fault-resource.js";
 import { Fields, duration } from "./fields.js";
 import { decodeHeaderModifiers, encodeHeaderModifiers } from "./header-modifier.js";
 import { decodePriority, encodePriority } from "./priority-resource.js";
@@ -32,7 +33,7 @@ export function decodeRoutes(bytes: Buffer): VirtualHost {
 }
 
 function encodeRoute(route: RouteConfig): object {
-  const { name, source, hostnames, action, retry, fallback, priority } = route;
+  const { name, source, hostnames, action, retry, fallback, fault, priority } = route;
   const limits = encodeOurLimits(route);
   const ours = {
     source,
@@ -41,6 +42,7 @@ function encodeRoute(route: RouteConfig): object {
     ...(fallback !== undefined && { fallback: encodeFallback(fallback) }),
     ...(priority !== undefined && { priority: encodePriority(priority) }),
     ...(limits !== undefined && { limits }),
+    ...(fault !== undefined && { fault: encodeFault(fault) }),
   };
   return {
     name,
@@ -94,7 +96,14 @@ function encodeOurLimits({ streamIdleMs, limitSources }: RouteConfig): object | 
 
 type Limits = Pick<
   RouteConfig,
-  "timeoutMs" | "attemptTimeoutMs" | "streamIdleMs" | "limitSources" | "retry" | "fallback" | "priority"
+  | "timeoutMs"
+  | "attemptTimeoutMs"
+  | "streamIdleMs"
+  | "limitSources"
+  | "retry"
+  | "fallback"
+  | "fault"
+  | "priority"
 >;
 
 function decodeLimits(forward: Fields, ours: Fields): Limits {
@@ -104,6 +113,7 @@ function decodeLimits(forward: Fields, ours: Fields): Limits {
   const ourLimits = ours.optionalMessage("limits");
   const fallback = ours.optionalMessage("fallback");
   const priority = ours.optionalMessage("priority");
+  const fault = ours.optionalMessage("fault");
   return {
     ...(timeoutMs > 0 && { timeoutMs }),
     ...(policy.has("perTryTimeout") && { attemptTimeoutMs: policy.durationMs("perTryTimeout") }),
@@ -111,6 +121,7 @@ function decodeLimits(forward: Fields, ours: Fields): Limits {
     ...(ourRetry !== undefined && { retry: decodeRetry(policy, ourRetry) }),
     ...(fallback !== undefined && { fallback: decodeFallback(fallback) }),
     ...(priority !== undefined && { priority: decodePriority(priority) }),
+    ...(fault !== undefined && { fault: decodeFault(fault) }),
   };
 }
 

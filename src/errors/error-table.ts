@@ -139,6 +139,7 @@ export const errorTable = {
   version_not_supported: row("downstream", 505, 12, "DPE", "never", "HTTP version not supported"),
   transfer_coding_not_supported: row("downstream", 501, 12, "DPE", "never", "transfer coding not supported"),
   client_gone: row("downstream", 0, 1, "DC", "never", "client went away"),
+  fault_injected: row("internal", 503, 14, "FI", "never", "fault injected"),
   draining: row("internal", 503, 14, "-", "never", "sidecar is draining"),
   internal: row("internal", 500, 13, "-", "never", "internal error"),
 } as const satisfies Record<string, ErrorRow>;

@@ -37,7 +37,7 @@ class Timeout implements Service, TimeLimit {
   call(request: RequestContext, reply: Reply): Call {
     const { timeoutMs, wheel } = this.#options;
     if (this.#timer === "attempt") request.attemptTimeoutMs = timeoutMs;
-    else request.deadlineMs = Math.min(request.deadlineMs, request.startMs + timeoutMs);
+    else request.deadlineMs = Math.min(request.deadlineMs, request.startMs + request.heldMs + timeoutMs);
     return new TimedCall(this, timeoutMs, wheel, reply).start(this.#inner, request);
   }
 

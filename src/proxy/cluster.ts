@@ -8,6 +8,7 @@ import { EjectionBudget } from "../policy/ejection-budget.js";
 import { EndpointBreaker, type BreakerEvent } from "../policy/endpoint-breaker.js";
 import { endpointLayer } from "../policy/endpoint-layer.js";
 import { hashPolicy } from "../policy/hash-policy.js";
+import { HedgeState } from "../policy/hedge-state.js";
 import { pickEndpoint } from "../policy/pick-endpoint.js";
 import type { RetryMeters } from "../policy/retry.js";
 import { RetryBudget } from "../policy/retry-budget.js";
@@ -52,6 +53,7 @@ export class Cluster {
   #budget: RetryBudget | undefined;
   /** Once there are any: who is under way and who waits outlives every push. */
   #bulkheads: Bulkheads | undefined;
+  #hedging: HedgeState | undefined;
   #service: Service | undefined;
 
   constructor(config: ClusterConfig, endpoints: readonly EndpointConfig[], options: ClusterOptions) {
@@ -83,6 +85,12 @@ export class Cluster {
     return (this.#budget ??= new RetryBudget(this.#config.retryBudget));
   }
 
+  /** undefined when its requests are not hedged. */
+  get hedging(): HedgeState | undefined {
+    const { hedge } = this.#config;
+    return hedge === undefined ? undefined : (this.#hedging ??= new HedgeState(hedge));
+  }
+
   /** One attempt. A new object whenever the configuration changed: routes are composed anew then. */
   get service(): Service {
     return (this.#service ??= this.#compose());
@@ -108,6 +116,8 @@ export class Cluster {
     const known = new Set(this.#endpoints.endpoints);
     this.#config = config;
     if (differs(before.retryBudget, config.retryBudget)) this.#budget = undefined;
+    if (config.hedge === undefined) this.#hedging = undefined;
+    else this.#hedging?.configure(config.hedge);
     this.#ejections.maxEjectionPercent = config.breaker.maxEjectionPercent;
     this.#ejections.hasFailover = config.failover !== undefined;
     this.#endpoints.update(endpoints, config);

@@ -18,6 +18,8 @@ export interface DataPlaneOptions {
   readonly cluster: (config: ClusterConfig) => ClusterOptions;
   /** What policies of routes do is counted here; absent: nowhere. */
   readonly policyMetrics?: PolicyMetrics;
+  /** A fault that a policy injected has come to its end. */
+  readonly onFaultExpired?: (policy: string) => void;
 }
 
 const noEndpoints: readonly EndpointConfig[] = [];
@@ -38,7 +40,10 @@ export class DataPlane {
 
   constructor(options: DataPlaneOptions) {
     this.#options = options;
-    this.#policies = new PolicyStates(options.policyMetrics ?? new PolicyMetrics(new Metrics()));
+    this.#policies = new PolicyStates(
+      options.policyMetrics ?? new PolicyMetrics(new Metrics()),
+      options.onFaultExpired,
+    );
   }
 
   /** undefined until the first snapshot. */

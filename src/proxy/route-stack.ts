@@ -1,6 +1,12 @@
 import { retryDefaults } from "../config/cluster-defaults.js";
 import { fallbackCauses, type FallbackConfig } from "../config/fallback-config.js";
+import type { FaultConfig } from "../config/fault-config.js";
+import type { MirrorConfig } from "../config/mirror-config.js";
 import { fallback, type FallbackAnswer } from "../policy/fallback.js";
+import { fault } from "../policy/fault.js";
+import { hedge } from "../policy/hedge.js";
+import { mirror } from "../policy/mirror.js";
+import { compileMatch } from "../route/matcher.js";
 import { checkHeaderModifier } from "../policy/header-modifier.js";
 import { outboundPriority } from "../policy/priority.js";
 import { redirectFor } from "../policy/redirect.js";
@@ -23,6 +29,9 @@ import { attemptAt } from "./cluster-failover.js";
 import { headerModifiers } from "./header-layers.js";
 import type { PolicyStates } from "./policy-states.js";
 import { weightedBackends } from "./weighted-backends.js";
+
+/** What a copy has where the route has no limit: nobody waits for it, so nobody would end it. */
+const mirrorTimeoutMs = 30_000;
 
 export interface RouteStackOptions {
   readonly clock: Clock;
@@ -56,10 +65,14 @@ export function routeStack(route: RouteConfig, options: RouteStackOptions): Serv
     [
       ...common,
       ...(action.rewrite === undefined ? [] : [rewriter(action.rewrite, route.match.path)]),
+      // Outside of what makes good, and of the route's time: the caller is put to the test.
+      ...(route.fault === undefined ? [] : [faultOf(route.fault, options)]),
       // Outside of time limits and retries: it answers what they could not make good.
       ...(route.fallback === undefined ? [] : [fallbackOf(route, route.fallback, options)]),
       // Once for all attempts: what comes below treats requests by their class.
       ...(priority === undefined ? [] : [outboundPriority(priority)]),
+      // Outside of retries: a request is copied once. Inside of the fallback, whose answers need no copy.
+      ...mirrorsOf(route, action.mirrors ?? [], options),
       // Outside of retry: it caps all attempts and the pauses between them.
       ...(timeoutMs === undefined || timeoutMs === 0
         ? []
@@ -127,6 +140,44 @@ function otherService(
   );
 }
 
+function faultOf(config: FaultConfig, { clock, wheel, policies }: RouteStackOptions): Layer {
+  const { headers, source } = config;
+  const conditions = compileMatch({ path: { type: "prefix", value: "/" }, headers, query: [] }, source);
+  return fault({
+    config,
+    matches: (head) => conditions.every((condition) => condition(head, head.target.length)),
+    ...{ clock, wheel },
+    held: policies.metrics.faultsHeld(),
+    meters: policies.metrics.fault(source),
+    onExpired: () => policies.faultExpired(config),
+  });
+}
+
+/** A copy takes at most as long as the route allows its requests. */
+function mirrorsOf(
+  { name, timeoutMs, source }: RouteConfig,
+  mirrors: readonly MirrorConfig[],
+  { cluster, clock, wheel, policies }: RouteStackOptions,
+): readonly Layer[] {
+  const targets = mirrors.flatMap(({ cluster: target, perMillion }) => {
+    const found = cluster(target);
+    if (found === undefined) return [];
+    const limit = { timeoutMs: timeoutMs ?? mirrorTimeoutMs, source, wheel };
+    const service = stack([routeTimeout(limit), inCluster(target)], found.service);
+    return [{ service, perMillion, meters: policies.metrics.mirror(target) }];
+  });
+  return targets.length === 0 ? [] : [mirror({ targets, routeName: name, clock })];
+}
+
+function hedgeOf(cluster: Cluster, { clock, wheel, policies }: RouteStackOptions): readonly Layer[] {
+  const { hedging, config } = cluster;
+  if (hedging === undefined || config.hedge === undefined) return [];
+  const { budget, latency } = hedging;
+  const meters = policies.metrics.hedge(config.name);
+  const endpoints = (): number => cluster.endpoints.length;
+  return [hedge({ config: config.hedge, budget, latency, endpoints, clock, wheel, meters })];
+}
+
 function checkFallback({ action, source }: FallbackConfig): void {
   if (action.type !== "reply" || action.reply.http === undefined) return;
   checkHeaderModifier({ set: action.reply.http.headers, add: [], remove: [] }, source);
@@ -145,6 +196,8 @@ function backendStack(
     [
       inCluster(backend.cluster),
       ...headerModifiers(backend.requestHeaders, backend.responseHeaders),
+      // Outside of retry: each attempt has its own.
+      ...hedgeOf(cluster, options),
       // The budget is the cluster's: retries of all routes to it share one allowance.
       retry({
         config: route.retry,

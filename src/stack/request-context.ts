@@ -42,6 +42,8 @@ export class RequestContext {
   origin: Origin | null = null;
   /** Monotonic milliseconds at which the whole request is given up: the least of the timers it has met. */
   deadlineMs = Infinity;
+  /** How long it was held back on purpose before its route began: not the route's time. */
+  heldMs = 0;
   /** What each attempt has, milliseconds. */
   attemptTimeoutMs = Infinity;
   /** What keeps this request at one endpoint, in clusters that hash; written anew for each attempt. */
@@ -93,13 +95,18 @@ export class RequestContext {
 
   /**
    * The same request for a call of its own: neither sees what the other notes, or changes in its head. A body has one
-   * consumer, so the copy has the one given here. @param startMs when it begins, for time limits.
+   * consumer, so the copy has the one given here. @param startMs when it begins, for time limits; given, nothing held it back.
    */
-  fork(body: BodySource | null, startMs = this.startMs): RequestContext {
+  fork(body: BodySource | null, startMs?: number): RequestContext {
     const head = { ...this.head, headers: [...this.head.headers] };
-    const copy = new RequestContext(head, body, startMs, this.remoteAddress, this.peerId);
-    const own = { head, body, startMs, tried: [...this.tried], needsFreshConnection: false };
-    return Object.assign(copy, this, own);
+    const copy = new RequestContext(head, body, startMs ?? this.startMs, this.remoteAddress, this.peerId);
+    const own = { head, body, tried: [...this.tried], needsFreshConnection: false };
+    return Object.assign(copy, this, own, startMs === undefined ? {} : this.#from(startMs));
+  }
+
+  /** What is reckoned from the beginning, for one that begins later. */
+  #from(startMs: number): Partial<RequestContext> {
+    return { startMs, heldMs: 0, callerTimeoutMs: this.callerTimeoutMs - (startMs - this.startMs) };
   }
 
   /** Takes over what the copy that made the answer noted, for metrics and the access log. */

@@ -13,7 +13,11 @@ const statusCodes = new Set([
 /** Flags of requests that are not an error of the table (Envoy's RESPONSE_FLAGS). */
 const otherFlags = ["-", "URX", "LR", "DI", "FI", "IH", "SI", "UMSDR", "OM", "DF", "DT"];
 const flags = new Set([...Object.values(errorTable).map((row) => row.flag), ...otherFlags]);
-for (const flag of [...flags]) if (flag !== "-" && flag !== "URX") flags.add(`${flag},URX`);
+for (const flag of [...flags])
+  if (flag !== "-" && flag !== "URX") {
+    flags.add(`${flag},URX`);
+    if (flag !== "DI") flags.add(`${flag},DI`);
+  }
 
 /** Label of a status: 0 (nobody was answered) is "0", an unregistered one its class, for example "4xx". */
 export function responseCodeLabel(status: number): string {

@@ -1,6 +1,7 @@
 import { CounterFamily, GaugeFamily, HistogramFamily, type CellState, type Family } from "./family.js";
 import { IdempotencyMetrics } from "./idempotency-metrics.js";
-import { counter, gauge, StandardMetrics } from "./standard-metrics.js";
+import { PolicyFamilies } from "./policy-families.js";
+import { counter, gauge } from "./standard-metrics.js";
 
 /** Seconds that a request may wait for its turn. */
 const waitBounds = Float64Array.of(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10);
@@ -14,7 +15,7 @@ export type MetricsState = ReadonlyMap<string, readonly CellState[]>;
  * Every metric of the sidecar, declared once. docs/metrics.md is checked against it. Labels come from configuration and
  * from fixed sets, never from a request: the number of series does not depend on what clients send.
  */
-export class Metrics extends StandardMetrics {
+export class Metrics extends PolicyFamilies {
   // Remora's own.
   readonly buildInfo = new GaugeFamily({
     name: "remora_build_info",
@@ -89,16 +90,6 @@ export class Metrics extends StandardMetrics {
     name: "remora_zone_picks_total",
     help: "Attempts of clusters that prefer the own zone, by zone of the endpoint (own, other).",
     labels: ["cluster", "zone"],
-  });
-  readonly fallbacks = new CounterFamily({
-    name: "remora_fallbacks_total",
-    help: "Failures that a fallback answered, by policy, kind of answer (reply, service, stale) and cause.",
-    labels: ["policy", "kind", "cause"],
-  });
-  readonly fallbackMisses = new CounterFamily({
-    name: "remora_fallback_misses_total",
-    help: "Failures that a fallback had no answer to: nothing kept, or a request that must not be sent elsewhere.",
-    labels: ["policy", "kind"],
   });
   readonly errors = new CounterFamily({
     name: "remora_errors_total",

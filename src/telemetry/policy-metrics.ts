@@ -1,4 +1,4 @@
-import type { Counter } from "./cells.js";
+import type { Counter, Gauge } from "./cells.js";
 import type { Metrics } from "./metrics.js";
 
 /** What a fallback answers with. */
@@ -10,6 +10,29 @@ export interface FallbackMetrics<Cause extends string> {
   readonly answered: Readonly<Record<Cause, Counter>>;
   /** Failures that had to be told to the caller. */
   readonly missed: Counter;
+}
+
+/** The cells of one policy's faults. */
+export interface FaultMetrics {
+  readonly delays: Counter;
+  readonly aborts: Counter;
+  readonly crowded: Counter;
+}
+
+/** The cells of one cluster that gets copies of requests. */
+export interface MirrorMetrics {
+  readonly active: Gauge;
+  readonly answered: Counter;
+  readonly failed: Counter;
+  readonly cutOff: Counter;
+  readonly skipped: Counter;
+}
+
+/** The cells of one cluster whose requests are hedged. */
+export interface HedgeMetrics {
+  readonly attempts: Counter;
+  readonly wins: Counter;
+  readonly denied: Counter;
 }
 
 /**
@@ -34,6 +57,40 @@ export class PolicyMetrics {
     return {
       answered: Object.fromEntries(cells) as Record<Cause, Counter>,
       missed: fallbackMisses.cell({ policy, kind }),
+    };
+  }
+
+  fault(policy: string): FaultMetrics {
+    const { faultsInjected, faultDelaysSkipped } = this.#metrics;
+    return {
+      delays: faultsInjected.cell({ policy, type: "delay" }),
+      aborts: faultsInjected.cell({ policy, type: "abort" }),
+      crowded: faultDelaysSkipped.cell({ policy }),
+    };
+  }
+
+  /** Requests that all faults together hold back now. */
+  faultsHeld(): Gauge {
+    return this.#metrics.faultsHeld.cell({});
+  }
+
+  mirror(cluster: string): MirrorMetrics {
+    const { mirrors, mirrorsActive } = this.#metrics;
+    return {
+      active: mirrorsActive.cell({ cluster }),
+      answered: mirrors.cell({ cluster, outcome: "answered" }),
+      failed: mirrors.cell({ cluster, outcome: "failed" }),
+      cutOff: mirrors.cell({ cluster, outcome: "cut_off" }),
+      skipped: mirrors.cell({ cluster, outcome: "skipped" }),
+    };
+  }
+
+  hedge(cluster: string): HedgeMetrics {
+    const { hedges, hedgeWins, hedgeBudgetDenied } = this.#metrics;
+    return {
+      attempts: hedges.cell({ cluster }),
+      wins: hedgeWins.cell({ cluster }),
+      denied: hedgeBudgetDenied.cell({ cluster }),
     };
   }
 }

@@ -5,6 +5,7 @@ import { z } from "zod";
 import {
   backoffDefaults,
   clusterDefaults,
+  hedgeDefaults,
   localityDefaults,
   replyCacheDefaults,
   retryDefaults,
@@ -97,6 +98,9 @@ t.test("the defaults in the table are those of the code", async (t) => {
     "idempotency.maxRequestBytes": `${idempotencyDefaults.maxRequestBytes / 1024}KiB`,
     "idempotency.maxEntries": String(idempotencyDefaults.maxEntries),
     "idempotency.maxStoreBytes": `${idempotencyDefaults.maxStoreBytes / 1024 / 1024}MiB`,
+    "hedge.minDelay": formatDuration(hedgeDefaults.minDelayMs),
+    "hedge.maxAttempts": String(hedgeDefaults.maxAttempts),
+    "hedge.budgetPercent": String(hedgeDefaults.budgetPercent),
     "retryBudget.percent": String(retryBudget.percent),
     "retryBudget.minRetriesPerSecond": String(retryBudget.minRetriesPerSecond),
     "retryBudget.interval": formatDuration(retryBudget.windowMs),

@@ -23,6 +23,30 @@ const examples = new Map([
     },
   ],
   ["isolation", { skip: false, shows: ["critical requests did not suffer, batch went first"] }],
+  [
+    "fault-injection",
+    {
+      skip: false,
+      shows: [
+        "refused: fault must end by itself",
+        "payment customer: 200 - quick",
+        "payment tester: 503 abort quick",
+        "inventory customer: 200 - slow\npayment tester: 200 - quick\ninventory customer: 200 - quick",
+      ],
+    },
+  ],
+  [
+    "mirroring",
+    {
+      skip: false,
+      shows: [
+        "GET: 200 prices-1 /tea",
+        "POST: 200 prices-1 /orders",
+        "the next version saw: GET /tea  mirrored, POST /orders two teas mirrored",
+      ],
+    },
+  ],
+  ["hedging", { skip: false, shows: ["40 answers, the slowest in"] }],
   ["websocket", { skip: false, shows: ["ada heard ada: hello, closed 1000", "grace heard grace: hello"] }],
   [
     "load-balancing",

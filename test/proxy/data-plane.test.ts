@@ -16,6 +16,7 @@ import type { Call } from "../../src/stack/service.js";
 import { Counter, Gauge } from "../../src/telemetry/cells.js";
 import { ClusterMetricsByName } from "../../src/telemetry/cluster-metrics.js";
 import { Metrics } from "../../src/telemetry/metrics.js";
+import { PolicyMetrics } from "../../src/telemetry/policy-metrics.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
 import { retryDefaults } from "../../src/config/cluster-defaults.js";
 import { FakeClock } from "../support/fake-clock.js";
@@ -54,9 +55,12 @@ function setup() {
   }
   const cells = (name: string) => metrics.of(name, name);
   const events: string[] = [];
+  const policyCells = new Metrics();
   const plane = new DataPlane({
     clock,
     wheel,
+    policyMetrics: new PolicyMetrics(policyCells),
+    onFaultExpired: (policy) => events.push(`${policy} expired`),
     cluster: ({ name }) => ({
       clock,
       wheel,
@@ -116,6 +120,96 @@ function withRoutes(snapshot: Snapshot, change: Partial<RouteConfig>): Snapshot 
   }));
   return { ...snapshot, virtualHosts };
 }
+
+t.test("what policies of routes remember outlives a push, and goes with them", async (t) => {
+  const { clock, plane, attempts, events, send } = setup();
+  const source = "TrafficPolicy/default/api";
+  const fallback = (maxEntries: number): Partial<RouteConfig> => ({
+    fallback: {
+      on: ["5xx"],
+      source,
+      action: { type: "cached", cached: { maxAgeMs: 60_000, maxEntries, maxBytes: 10_000 } },
+    },
+  });
+  const first = snapshotTo([1, 2], { version: "1" });
+  plane.apply(withRoutes(first, fallback(10)));
+  send("/a");
+  attempts.at(-1)?.respond(200, ["x-answer", "kept"]);
+  plane.apply(withRoutes({ ...first, version: "2" }, { ...fallback(5), timeoutMs: 1000 }));
+  const broken = () => {
+    const { reply } = send("/a");
+    attempts.at(-1)?.respond(503);
+    return reply;
+  };
+  t.equal(getHeader(broken().headers, "x-answer"), "kept");
+  plane.apply({ ...first, version: "3" });
+  t.equal(broken().status, 503);
+  plane.apply(withRoutes({ ...first, version: "4" }, fallback(5)));
+  t.equal(broken().status, 503, "forgotten with its policy");
+
+  const fault = {
+    fault: { abort: { status: 500, percent: 100 }, headers: [], expiresMs: clock.wallMs() + 1000, source },
+  };
+  plane.apply(withRoutes({ ...first, version: "5" }, fault));
+  t.equal(send().reply.status, 500);
+  clock.advance(1000);
+  const before = attempts.length;
+  send();
+  plane.apply(withRoutes({ ...first, version: "6" }, { ...fault, timeoutMs: 1000 }));
+  send();
+  t.equal(attempts.length, before + 2);
+  t.same(events, [`${source} expired`], "told once");
+});
+
+t.test("a fault stands before the fallback; a hedge and a mirror go to endpoints of their own", async (t) => {
+  const { clock, plane, attempts, send, transports } = setup();
+  const source = "TrafficPolicy/default/api";
+  const first = snapshotTo([1, 2], { version: "1" });
+  const reply = { type: "reply", reply: { http: { status: 202, headers: [], body: "" } } } as const;
+  const expiresMs = clock.wallMs() + 60_000;
+  plane.apply(
+    withRoutes(first, {
+      fallback: { on: ["5xx"], source, action: reply },
+      fault: {
+        abort: { status: 500, percent: 100 },
+        headers: [{ name: "x-user", type: "exact", value: "tester" }],
+        expiresMs,
+        source,
+      },
+    }),
+  );
+  t.equal(send("/", "GET", ["x-user", "tester"]).reply.status, 500);
+  const failed = send();
+  attempts.at(-1)?.respond(500);
+  t.equal(failed.reply.status, 202);
+
+  const hedge = { after: { type: "delay", delayMs: 50 }, maxAttempts: 1, budgetPercent: 100 } as const;
+  const action = {
+    type: "forward",
+    backends: [{ cluster: "api.default", weight: 1 }],
+    mirrors: [{ cluster: "api.default", perMillion: 1_000_000 }],
+  } as const;
+  plane.apply(withCluster({ ...first, version: "2" }, { hedge }));
+  const count = attempts.length;
+  const hedged = send();
+  clock.advance(70);
+  t.equal(attempts.length, count + 2);
+  t.same([...new Set(hedged.request.tried)].length, 1);
+  const used = transports.filter(({ attempts: own }) => own.some((one) => attempts.slice(-2).includes(one)));
+  t.equal(used.length, 2, "on two endpoints");
+  attempts.at(-1)?.respond(204);
+  t.equal(hedged.reply.outcome, "204");
+  t.equal(attempts.at(-2)?.isEnded, true);
+
+  plane.apply(withRoutes({ ...first, version: "3" }, { action }));
+  const mirrored = send();
+  const [original, copy] = attempts.slice(-2);
+  t.equal(getHeader(copy?.request.head.headers ?? [], "x-remora-mirror"), "default");
+  original?.respond(200);
+  t.equal(mirrored.reply.outcome, "200");
+  clock.advance(31_000);
+  t.equal(copy?.cancelledWith?.code, "route_timeout", "nobody else would end it");
+});
 
 t.test("what did not change keeps connections, averages, breakers and counts", async (t) => {
   const { clock, plane, transports, attempts, events, send, endpoints, active } = setup();

@@ -37,6 +37,18 @@ const headerChange = fc.record({
     remove: optional(fc.array(headerName, { maxLength: 2 })),
   }),
 });
+const mirror = fc.record({
+  type: fc.constant("RequestMirror"),
+  requestMirror: fc
+    .tuple(
+      fc.record({ backendRef: fc.record({ name: service, namespace: optional(namespace) }) }),
+      fc.oneof(fc.constant({}), fc.constant({ percent: 10 }), fc.constant({ fraction: { numerator: 1 } })),
+    )
+    .map(([ref, share]) => ({ ...ref, ...share })),
+});
+const filters = fc
+  .tuple(fc.array(headerChange, { maxLength: 1 }), fc.array(mirror, { maxLength: 2 }))
+  .map((both) => both.flat());
 const duration = fc.constantFrom("0s", "1s", "250ms", "1m30s");
 const retry = fc.record({
   codes: optional(fc.array(fc.integer({ min: 400, max: 599 }), { maxLength: 3 })),
@@ -45,7 +57,7 @@ const retry = fc.record({
 });
 const rule = fc.record({
   matches: optional(fc.array(match, { maxLength: 3 })),
-  filters: optional(fc.array(headerChange, { maxLength: 1 })),
+  filters: optional(filters),
   backendRefs: optional(
     fc.array(
       fc.record({
@@ -106,7 +118,7 @@ const grpcRoute = fc.record({
       fc.array(
         fc.record({
           matches: optional(fc.array(grpcMatch, { maxLength: 3 })),
-          filters: optional(fc.array(headerChange, { maxLength: 1 })),
+          filters: optional(filters),
           backendRefs: optional(
             fc.array(fc.record({ name: service, namespace: optional(namespace) }), { maxLength: 3 }),
           ),
@@ -140,6 +152,14 @@ const bulkhead = fc.oneof(
   fc.record({ maxWait: optional(duration) }),
 );
 const routeLevel = {
+  fault: optional(
+    fc.record({
+      delay: fc.record({ fixed: fc.constant("1s"), percent: optional(fc.integer({ min: 0, max: 100 })) }),
+      abort: optional(fc.record({ status: fc.constantFrom(500, 503), grpcStatus: fc.constant("ABORTED") })),
+      match: optional(fc.record({ headers: optional(headerMatches) })),
+      expires: fc.constantFrom("2026-01-02T00:00:00Z", "2020-01-01T00:00:00+01:00"),
+    }),
+  ),
   retry: optional(
     fc.record({
       attempts: optional(fc.integer({ min: 1, max: 10 })),
@@ -271,6 +291,12 @@ const trafficPolicy = fc.record({
     ),
     adaptiveConcurrency: optional(
       fc.record({ minLimit: optional(fc.integer({ min: 1, max: 9 })), window: optional(fc.constant("1s")) }),
+    ),
+    hedge: optional(
+      fc.oneof(
+        fc.record({ delay: fc.constant("50ms"), maxAttempts: optional(fc.integer({ min: 1, max: 3 })) }),
+        fc.record({ percentile: fc.constant(95), budgetPercent: optional(fc.integer({ min: 0, max: 100 })) }),
+      ),
     ),
     mtls: optional(fc.record({ mode: fc.constantFrom("STRICT", "PERMISSIVE", "DISABLE") })),
   }),

@@ -7,6 +7,8 @@ import type { HashPolicy, LoadBalancerConfig } from "../../src/config/load-balan
 import type { BulkheadsConfig } from "../../src/config/bulkhead-config.js";
 import type { LoadSheddingConfig } from "../../src/config/load-shedding-config.js";
 import type { PriorityConfig } from "../../src/config/priority-config.js";
+import type { FaultConfig } from "../../src/config/fault-config.js";
+import type { HedgeConfig } from "../../src/config/hedge-config.js";
 import type { RetryConfig } from "../../src/config/retry-config.js";
 import type {
   ClusterConfig,
@@ -75,9 +77,21 @@ function action(clusters: readonly string[]): fc.Arbitrary<RouteAction> {
     fc.record({ path: pathRewrite }),
     fc.record({ hostname: name, path: pathRewrite }),
   );
+  const mirror = fc.record({
+    cluster: fc.constantFrom(...clusters),
+    perMillion: fc.integer({ min: 0, max: 1_000_000 }),
+  });
+  const mirrors = fc.array(mirror, { minLength: 1, maxLength: 2 });
+  const plain = {
+    type: fc.constant("forward" as const),
+    backends: fc.array(backend, { maxLength: 3 }),
+    rewrite,
+  };
   const forward = fc.record(
-    { type: fc.constant("forward" as const), backends: fc.array(backend, { maxLength: 3 }), rewrite },
-    { requiredKeys: ["type", "backends"] },
+    { ...plain, mirrors },
+    {
+      requiredKeys: ["type", "backends"],
+    },
   );
   const redirect = fc.record(
     {
@@ -200,6 +214,31 @@ function fallback(clusters: readonly string[]): fc.Arbitrary<FallbackConfig> {
   });
 }
 
+const percentShare = ratio.map((value) => value * 100);
+const fault: fc.Arbitrary<FaultConfig> = fc
+  .record(
+    {
+      delay: fc.record({ fixedMs: ms, percent: percentShare }),
+      abort: fc.oneof(
+        fc.record({ status: fc.integer({ min: 400, max: 599 }), percent: percentShare }),
+        fc.record({ grpcStatus: fc.integer({ min: 1, max: 16 }), percent: percentShare }),
+      ),
+      headers: fc.array(valueMatch, { maxLength: 2 }),
+      expiresMs: fc.integer({ min: 0, max: 2 ** 45 }),
+      source: text,
+    },
+    { requiredKeys: ["headers", "expiresMs", "source"] },
+  )
+  .filter(({ delay, abort }) => delay !== undefined || abort !== undefined);
+const hedge: fc.Arbitrary<HedgeConfig> = fc.record({
+  after: fc.oneof(
+    fc.record({ type: fc.constant("delay" as const), delayMs: ms }),
+    fc.record({ type: fc.constant("percentile" as const), percentile: percentShare, minDelayMs: ms }),
+  ),
+  maxAttempts: fc.integer({ min: 1, max: 3 }),
+  budgetPercent: percentShare,
+});
+
 function route(clusters: readonly string[]): fc.Arbitrary<RouteConfig> {
   const shared = {
     name,
@@ -219,6 +258,7 @@ function route(clusters: readonly string[]): fc.Arbitrary<RouteConfig> {
     retry,
     fallback: fallback(clusters),
     priority,
+    fault,
   };
   return fc
     .record(shared, { requiredKeys: ["name", "source", "hostnames", "match", "action"] })
@@ -232,6 +272,7 @@ function route(clusters: readonly string[]): fc.Arbitrary<RouteConfig> {
         "limitSources",
         "retry",
         "fallback",
+        "fault",
         "priority",
       ] as const)
         delete redirecting[field];
@@ -326,6 +367,7 @@ const optionalOfCluster = fc.record(
     failover: fc.record({ clusters: fc.constant<readonly string[]>([]), thresholdPercent: percent }),
     bulkheads,
     subset: text.filter((value) => value !== ""),
+    hedge,
   },
   { requiredKeys: [] },
 );

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { choice, documentName, notSupported } from "./field.js";
 import { HeaderMatch } from "./header-match.js";
 import { HeaderModifierSpec } from "./header-modifier.js";
+import { RequestMirror } from "./request-mirror.js";
 import { Metadata } from "./metadata.js";
 import { attachment, backendRef } from "./service-ref.js";
 
@@ -30,12 +31,14 @@ export type GrpcMatchSpec = z.infer<typeof Match>;
 /** Gateway API GRPCRouteFilter, of a rule or of one backend: `type` names which one of the other fields is set. */
 const GrpcRouteFilter = z.strictObject({
   type: choice(
-    ["RequestHeaderModifier", "ResponseHeaderModifier"],
-    ["RequestMirror", "ExtensionRef"],
+    ["RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror"],
+    ["ExtensionRef"],
   ).describe("Which filter this is; the field of the same name holds it."),
   requestHeaderModifier: HeaderModifierSpec.optional().describe("Changes headers of the request."),
   responseHeaderModifier: HeaderModifierSpec.optional().describe("Changes headers of the response."),
-  requestMirror: notSupported(),
+  requestMirror: RequestMirror.optional().describe(
+    "Sends copies of calls to another service; in the filters of a rule only.",
+  ),
   extensionRef: notSupported(),
 });
 export type GrpcRouteFilter = z.infer<typeof GrpcRouteFilter>;

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { choice, notSupported, port } from "./field.js";
 import { HeaderModifierSpec } from "./header-modifier.js";
+import { RequestMirror, type RequestMirrorSpec } from "./request-mirror.js";
 
 const absolutePath = () =>
   z
@@ -60,12 +61,12 @@ const UrlRewrite = z.strictObject({
 });
 export type UrlRewriteSpec = z.infer<typeof UrlRewrite>;
 
-const laterTypes = ["RequestMirror", "CORS", "ExtensionRef", "ExternalAuth"] as const;
+const laterTypes = ["CORS", "ExtensionRef", "ExternalAuth"] as const;
 
 /** Gateway API HTTPRouteFilter: `type` names which one of the other fields is set. */
 export const HttpRouteFilter = z.strictObject({
   type: choice(
-    ["RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite"],
+    ["RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite", "RequestMirror"],
     laterTypes,
   ).describe("Which filter this is; the field of the same name holds it."),
   requestHeaderModifier: HeaderModifierSpec.optional().describe("Changes headers of the request."),
@@ -74,7 +75,7 @@ export const HttpRouteFilter = z.strictObject({
     "Answers with a redirect; the rule then has no backendRefs.",
   ),
   urlRewrite: UrlRewrite.optional().describe("Changes host or path on the way to the backend."),
-  requestMirror: notSupported(),
+  requestMirror: RequestMirror.optional().describe("Sends copies of requests to another service."),
   cors: notSupported(),
   extensionRef: notSupported(),
   externalAuth: notSupported(),
@@ -85,7 +86,7 @@ export type HttpRouteFilter = z.infer<typeof HttpRouteFilter>;
 export const BackendFilter = z.strictObject({
   type: choice(
     ["RequestHeaderModifier", "ResponseHeaderModifier"],
-    ["RequestRedirect", "URLRewrite", ...laterTypes],
+    ["RequestRedirect", "URLRewrite", "RequestMirror", ...laterTypes],
   ).describe("Which filter this is; the field of the same name holds it."),
   requestHeaderModifier: HeaderModifierSpec.optional().describe(
     "Changes headers of requests to this backend.",
@@ -95,7 +96,7 @@ export const BackendFilter = z.strictObject({
   ),
   requestRedirect: notSupported("a redirect stands in the rule's own filters"),
   urlRewrite: notSupported("a rewrite stands in the rule's own filters"),
-  requestMirror: notSupported(),
+  requestMirror: notSupported("a mirror stands in the rule's own filters"),
   cors: notSupported(),
   extensionRef: notSupported(),
   externalAuth: notSupported(),
@@ -109,4 +110,5 @@ export interface RouteFilter {
   readonly responseHeaderModifier?: HeaderModifierSpec | undefined;
   readonly requestRedirect?: RequestRedirect | undefined;
   readonly urlRewrite?: UrlRewriteSpec | undefined;
+  readonly requestMirror?: RequestMirrorSpec | undefined;
 }

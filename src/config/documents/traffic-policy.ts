@@ -4,7 +4,9 @@ import { Bulkheads } from "./bulkheads.js";
 import { ConnectionPool } from "./connection-pool.js";
 import { Failover } from "./failover.js";
 import { Fallback } from "./fallback.js";
-import { choice, notSupported, percent } from "./field.js";
+import { Fault } from "./fault.js";
+import { choice, percent } from "./field.js";
+import { Hedge } from "./hedge.js";
 import { LoadBalancer } from "./load-balancer.js";
 import { LoadShedding } from "./load-shedding.js";
 import { Metadata } from "./metadata.js";
@@ -67,7 +69,8 @@ export const TrafficPolicy = z.strictObject({
       idempotency: Idempotency.optional().describe(
         "Requests with an Idempotency-Key are executed once, and repeated ones answered from what is kept.",
       ),
-      fault: notSupported(),
+      fault: Fault.optional().describe("Failures on purpose, for a while."),
+      hedge: Hedge.optional().describe("A second attempt elsewhere while the first is without an answer."),
     })
     .describe("What the policy says."),
   status: z.unknown().optional().describe("Written by Remora; ignored on input."),
@@ -85,4 +88,5 @@ export const routeSections = [
   "fallback",
   "idempotency",
   "priority",
+  "fault",
 ] as const satisfies readonly (keyof TrafficPolicySpec)[];

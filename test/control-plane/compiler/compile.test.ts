@@ -147,6 +147,71 @@ t.test("a fallback brings the service along that answers", async (t) => {
   });
 });
 
+t.test("mirrors bring their services along; one that is not there is left out", async (t) => {
+  const filter = (share: string): string => `{type: RequestMirror, requestMirror: {${share}}}`;
+  const documents = route(
+    "m",
+    `parentRefs: [{name: api}], rules: [{backendRefs: [{name: api}], filters: [
+      ${filter("backendRef: {name: api-v2}, percent: 10")},
+      ${filter("backendRef: {name: pay, namespace: shop}, fraction: {numerator: 1, denominator: 3}")},
+      ${filter("backendRef: {name: web}")}, ${filter("backendRef: {name: ghost}")}]}]`,
+  );
+  const snapshot = compile(documents);
+  t.same(clusterNames(snapshot), ["api-v2.default", "api.default", "pay.shop", "web.default"]);
+  t.match(snapshot.virtualHosts[0]?.routes[0]?.action, {
+    mirrors: [
+      { cluster: "api-v2.default", perMillion: 100_000 },
+      { cluster: "pay.shop", perMillion: 333_333 },
+      { cluster: "web.default", perMillion: 1_000_000 },
+    ],
+  });
+  const conditions = conditionsOf({
+    trustDomain: "mesh.local",
+    catalog: catalogOf(three),
+    documents: documentsOf(documents),
+  });
+  t.match(conditions.get("HTTPRoute/default/m")?.[1], {
+    status: "False",
+    reason: "BackendNotFound",
+    message: "service ghost.default is not in the registry or no HTTP: no request is mirrored there",
+  });
+});
+
+t.test("faults are those of the nearest policy, hedging is the service's", async (t) => {
+  const snapshot = compile(
+    route(
+      "r",
+      "parentRefs: [{name: api}], rules: [{name: canary, backendRefs: [{name: api}]}, {name: other, matches: [{path: {value: /b}}]}]",
+    ) +
+      policy(
+        "p",
+        "targetRefs: [{kind: Service, name: api}], fault: {abort: {grpcStatus: ABORTED}, expires: 2026-01-02T00:00:00Z}, hedge: {percentile: 99}",
+      ) +
+      policy(
+        "q",
+        "targetRefs: [{kind: HTTPRoute, name: r, sectionName: canary}], fault: {delay: {fixed: 1s, percent: 5}, match: {headers: [{name: X-A, value: b}]}, expires: 2026-01-02T01:00:00+01:00}",
+      ),
+  );
+  const expiresMs = Date.UTC(2026, 0, 2);
+  t.same(
+    snapshot.virtualHosts[0]?.routes.map(({ fault }) => fault),
+    [
+      { abort: { grpcStatus: 10, percent: 100 }, headers: [], expiresMs, source: "TrafficPolicy/default/p" },
+      {
+        delay: { fixedMs: 1000, percent: 5 },
+        headers: [{ name: "x-a", type: "exact", value: "b" }],
+        expiresMs,
+        source: "TrafficPolicy/default/q",
+      },
+    ],
+  );
+  t.same(snapshot.clusters.find(({ name }) => name === "api.default")?.hedge, {
+    after: { type: "percentile", percentile: 99, minDelayMs: 10 },
+    maxAttempts: 1,
+    budgetPercent: 10,
+  });
+});
+
 t.test("a node gets what it declared, or everything", async (t) => {
   t.same(clusterNames(compile("", everyService)), [
     "api-v2.default",

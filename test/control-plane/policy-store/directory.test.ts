@@ -47,6 +47,35 @@ async function storeIn(t: Test, files: Record<string, string> = {}) {
   return { directory, clock, store, poll, names };
 }
 
+t.test("a fault ends within a week of its apply, and one that has ended is not applied", async (t) => {
+  const { store, clock, directory, poll, names } = await storeIn(t);
+  const faulty = (expires: string): string =>
+    policy("p", "api", `fault: {abort: {status: 503}, expires: ${expires}}`);
+  const at = (ms: number): string => new Date(clock.wallMs() + ms).toISOString();
+  const week = 7 * 86_400_000;
+  await t.rejects(store.apply(faulty(at(week + 1000)), "f.yaml"), {
+    message: `f.yaml:6:42: spec.fault.expires: ${at(week + 1000)} is more than 7 days ahead: a fault must end by itself`,
+  });
+  await t.rejects(store.apply(faulty(at(0)), "f.yaml"), {
+    message: `f.yaml:6:42: spec.fault.expires: ${at(0)} has passed: the fault would never begin`,
+  });
+  t.same(names(), []);
+  await store.apply(faulty(at(week)), "f.yaml");
+  t.same(names(), ["p"]);
+  // By hand: what has ended is read, what would not end is not.
+  const file = path.join(directory, "q.yaml");
+  const byHand = (expires: string): string => faulty(expires).replace("name: p", "name: q");
+  writeFileSync(file, byHand("2020-01-01T00:00:00Z"));
+  await poll();
+  t.same(names(), ["p", "q"]);
+  writeFileSync(file, byHand(new Date(Date.now() + 2 * week).toISOString()));
+  await poll();
+  t.match(
+    store.problems.get()[0]?.message,
+    /^q\.yaml:6:42: spec\.fault\.expires: .* is more than 7 days ahead/,
+  );
+});
+
 t.test("apply creates, configures, and leaves alone what has not changed", async (t) => {
   const { directory, clock, store } = await storeIn(t);
   const text = `${policy("p", "api")}---\n${route("r", 1)}`;

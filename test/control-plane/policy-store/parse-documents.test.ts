@@ -156,8 +156,22 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     "f.yaml:7:56: spec.rules.0.matches.0.headers.1.name: header x-a is named twice",
   ],
   [
-    filter("{type: RequestMirror, requestMirror: {}}"),
-    'f.yaml:7:22: spec.rules.0.filters.0.type: "RequestMirror" is not supported by this version of Remora (it has RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite)\nf.yaml:7:37: spec.rules.0.filters.0: "requestMirror" is not supported by this version of Remora',
+    filter("{type: CORS, cors: {}}"),
+    'f.yaml:7:22: spec.rules.0.filters.0.type: "CORS" is not supported by this version of Remora (it has RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite, RequestMirror)\nf.yaml:7:28: spec.rules.0.filters.0: "cors" is not supported by this version of Remora',
+  ],
+  [
+    filter("{type: RequestMirror}"),
+    'f.yaml:7:15: spec.rules.0.filters.0: type RequestMirror needs the field "requestMirror"',
+  ],
+  [
+    filter(
+      "{type: RequestMirror, requestMirror: {backendRef: {name: b}, percent: 1, fraction: {numerator: 1}}}",
+    ),
+    "f.yaml:7:98: spec.rules.0.filters.0.requestMirror.fraction: a mirror has percent or fraction, not both",
+  ],
+  [
+    filter("{type: RequestMirror, requestMirror: {backendRef: {name: b}, fraction: {numerator: 101}}}"),
+    "f.yaml:7:98: spec.rules.0.filters.0.requestMirror.fraction.numerator: is more than the denominator, 100",
   ],
   [
     filter("{type: URLRewrite}"),
@@ -323,6 +337,29 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     'f.yaml:6:16: spec.mtls.mode: unknown value "strict", expected one of STRICT, PERMISSIVE, DISABLE; did you mean "STRICT"?',
   ],
   [policy("mtls: {}"), 'f.yaml:6:9: spec.mtls: required field "mode" is missing'],
+  [policy("fault: {delay: {fixed: 1s}}"), 'f.yaml:6:10: spec.fault: required field "expires" is missing'],
+  [
+    policy("fault: {delay: {fixed: 1s}, expires: tomorrow}"),
+    'f.yaml:6:40: spec.fault.expires: "tomorrow" is not a time like 2026-01-31T12:00:00Z',
+  ],
+  [
+    policy("fault: {expires: 2026-01-31T12:00:00Z}"),
+    'f.yaml:6:10: spec.fault: needs the field "delay", "abort", or both',
+  ],
+  [
+    policy("fault: {abort: {percent: 1}, expires: 2026-01-31T12:00:00Z}"),
+    'f.yaml:6:18: spec.fault.abort: needs the field "status", for gRPC calls "grpcStatus", or both',
+  ],
+  [
+    policy("fault: {delay: {fixed: 6m}, expires: 2026-01-31T12:00:00Z}"),
+    "f.yaml:6:26: spec.fault.delay.fixed: 6m is over the limit of 5m",
+  ],
+  [policy("hedge: {}"), 'f.yaml:6:10: spec.hedge: needs the field "delay" or "percentile"'],
+  [
+    policy("hedge: {delay: 1s, percentile: 95}"),
+    "f.yaml:6:34: spec.hedge.percentile: a hedge has delay or percentile, not both",
+  ],
+  [policy("hedge: {delay: 1s, maxAttempts: 4}"), "f.yaml:6:35: spec.hedge.maxAttempts: must be at most 3"],
   [
     policy("fallback: {on: [5xx]}"),
     "f.yaml:6:13: spec.fallback: needs one of the fields reply, service, cached",
@@ -398,12 +435,18 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
   ],
   [call("matches: [{path: {value: /a}}]"), 'f.yaml:7:16: spec.rules.0.matches.0: unknown field "path"'],
   [
-    call("filters: [{type: RequestMirror}]"),
-    'f.yaml:7:22: spec.rules.0.filters.0.type: "RequestMirror" is not supported by this version of Remora (it has RequestHeaderModifier, ResponseHeaderModifier)',
+    call("filters: [{type: ExtensionRef}]"),
+    'f.yaml:7:22: spec.rules.0.filters.0.type: "ExtensionRef" is not supported by this version of Remora (it has RequestHeaderModifier, ResponseHeaderModifier, RequestMirror)',
+  ],
+  [
+    call(
+      "backendRefs: [{name: a, filters: [{type: RequestMirror, requestMirror: {backendRef: {name: b}}}]}]",
+    ),
+    "f.yaml:7:46: spec.rules.0.backendRefs.0.filters.0.type: a mirror stands in the rule's own filters",
   ],
   [
     call("filters: [{type: URLRewrite}]"),
-    'f.yaml:7:22: spec.rules.0.filters.0.type: unknown value "URLRewrite", expected one of RequestHeaderModifier, ResponseHeaderModifier',
+    'f.yaml:7:22: spec.rules.0.filters.0.type: unknown value "URLRewrite", expected one of RequestHeaderModifier, ResponseHeaderModifier, RequestMirror',
   ],
   [
     call("backendRefs: [{name: api, filters: [{type: RequestHeaderModifier}]}]"),
