@@ -235,6 +235,17 @@ t.test("bulkheads: a push changes the rules, not who is under way or waits", asy
   t.equal(send("batch").reply.outcome, "concurrency_limit");
   walls.configure({ maxRequests: 10, bulkheads: {}, source });
   t.equal(of("batch").pending.value, 0);
+  sendMany("default", 7);
+  walls.configure({
+    maxRequests: 10,
+    bulkheads: { critical: { maxRequests: 5, maxPending: 0, maxWaitMs: 0 } },
+    source,
+  });
+  t.equal(
+    send("critical").reply.outcome,
+    "concurrency_limit",
+    "the whole holds while others have its places",
+  );
   for (const attempt of running()) attempt.respond(200);
   t.equal(active.value, 0);
 });
@@ -370,9 +381,11 @@ t.test(
     round(20, () => upstream.last.respond(200));
     const { baselineMs, limit } = shedder;
     t.ok(Math.abs(baselineMs - 20) < 1, `${baselineMs}`);
-    round(1, () => upstream.last.respond(500));
-    round(1, () => upstream.last.respond(200, ["grpc-status", "14"]));
-    round(1, () => upstream.last.fail("connect_failed"));
+    for (let i = 0; i < 3; i++) {
+      round(5, () => upstream.last.respond(500));
+      round(5, () => upstream.last.respond(200, ["grpc-status", "14"]));
+      round(5, () => upstream.last.fail("connect_failed"));
+    }
     t.equal(shedder.baselineMs, baselineMs, "a quick failure is not a quick answer");
     round(200, () => upstream.last.cancel(gone));
     t.ok(shedder.limit < limit, `callers give up: ${shedder.limit} instead of ${limit}`);
