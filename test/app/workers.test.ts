@@ -314,6 +314,23 @@ t.test("limits of the service are divided, and the parts make the whole", async 
       );
     }
   }
+  const bulkheads = {
+    critical: { maxRequests: 9, maxPending: 0, maxWaitMs: 0 },
+    batch: { maxPending: 4, maxWaitMs: 5 },
+  };
+  const adaptive = { minLimit: 4, maxLimit: 10, tolerance: 1.5, windowMs: 250 };
+  const shedding = { defaultSharePercent: 85, batchSharePercent: 60, adaptive, source: "" };
+  const classes = {
+    ...snapshot,
+    clusters: snapshot.clusters.map((cluster) => ({ ...cluster, bulkheads })),
+    inbound: { ...snapshot.inbound, shedding },
+  };
+  const part = shareOf(classes, { worker: 1, count: 4 });
+  t.match(part.inbound.shedding?.adaptive, { minLimit: 1, maxLimit: 3, tolerance: 1.5 });
+  t.same(part.clusters[0]?.bulkheads, {
+    critical: { maxRequests: 3, maxPending: 0, maxWaitMs: 0 },
+    batch: { maxPending: 1, maxWaitMs: 5 },
+  });
   const unlimited = { ...snapshot, inbound: { ...snapshot.inbound, maxRequests: 0 } };
   t.equal(shareOf(unlimited, { worker: 1, count: 4 }).inbound.maxRequests, 0, "0 = no limit stays so");
   const [inbound] = fc

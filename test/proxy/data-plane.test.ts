@@ -608,3 +608,49 @@ t.test("what is made by its first call keeps what it was told before", async (t)
     t.equal(made[0]?.ended, end === "retire" ? "retired" : "closed");
   }
 });
+
+t.test(
+  "classes: a push keeps who waits; who was shed goes elsewhere, and no endpoint is judged by it",
+  async (t) => {
+    const { clock, plane, transports, attempts, events, send, active } = setup();
+    const bulkheads = { batch: { maxRequests: 1, maxPending: 5, maxWaitMs: 1000 } };
+    const first = withRoutes(withCluster(snapshotTo([1, 2], { version: "1" }), { bulkheads }), {
+      priority: { type: "header", name: "x-class" },
+    });
+    plane.apply(first);
+    const post = (name: string) => send("/", "POST", ["X-Class", name]);
+    const [running, waiting, critical] = [post("batch"), post("batch"), post("critical")];
+    t.same(
+      attempts.map(({ request }) => getHeader(request.head.headers, "x-remora-priority")),
+      ["batch", "critical"],
+    );
+    plane.apply(withCluster({ ...first, version: "2" }, { bulkheads, connectTimeoutMs: 50 }));
+    plane.apply(withCluster({ ...first, version: "3" }, { bulkheads, maxRequests: 500 }));
+    t.equal(waiting.reply.outcome, "pending");
+    const later = post("batch");
+    attempts[0]?.respond(200);
+    t.equal(running.reply.outcome, "200");
+    t.equal(attempts.length, 3, "the place of the one is that of the next");
+
+    const portOf = (attempt: ScriptedAttempt | undefined): number | undefined =>
+      transports.find((each) => attempt !== undefined && each.attempts.includes(attempt))?.port;
+    const shed = ["x-remora-error", "overloaded", "retry-after", "1"];
+    attempts[1]?.respond(503, [...shed]);
+    clock.advance(300);
+    t.not(portOf(attempts[3]), portOf(attempts[1]), "at the other endpoint, although it is a POST");
+    attempts[3]?.respond(200);
+    t.equal(critical.reply.outcome, "200");
+    attempts[2]?.respond(503, [...shed]);
+    t.equal(waiting.reply.outcome, "503", "batch does not spend what others may need");
+    attempts[4]?.respond(200);
+    t.equal(later.reply.outcome, "200", "those who came after the push stand in the same queue");
+    for (let i = 0; i < 40; i++) {
+      post("default");
+      attempts.at(-1)?.respond(503, [...shed]);
+      clock.advance(300);
+      attempts.at(-1)?.respond(503, [...shed]);
+    }
+    t.same(events, [], "an endpoint that has enough is not ejected");
+    t.equal(active(), 0);
+  },
+);
