@@ -47,6 +47,7 @@ const examples = new Map([
     },
   ],
   ["hedging", { skip: false, shows: ["40 answers, the slowest in"] }],
+  ["retries", { skip: false, shows: ["the chain held"] }],
   ["websocket", { skip: false, shows: ["ada heard ada: hello, closed 1000", "grace heard grace: hello"] }],
   [
     "load-balancing",
