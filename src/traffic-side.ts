@@ -11,7 +11,7 @@ import { OutboundSide } from "./outbound-side.js";
 import type { BreakerEvent } from "./policy/endpoint-breaker.js";
 import { Idempotencies } from "./policy/idempotencies.js";
 import { MemoryStores } from "./policy/idempotency-memories.js";
-import type { IdempotencyStores } from "./policy/idempotency-store.js";
+import { SharedStores } from "./policy/idempotency-stores.js";
 import { inboundPriorities } from "./policy/priority.js";
 import { RateLimits } from "./policy/rate-limits.js";
 import { RequestMemory } from "./policy/request-memory.js";
@@ -43,8 +43,6 @@ export interface TrafficSideOptions {
   readonly listen: Listen;
   readonly clock: Clock;
   readonly log: Log;
-  /** Where outcomes of requests with a key are kept; absent: in this process. */
-  readonly idempotencyStores?: IdempotencyStores;
 }
 
 /** The traffic of a sidecar in one process: data plane, inbound and outbound side, and what they count. */
@@ -102,7 +100,12 @@ export class TrafficSide implements Traffic {
       // Outside of what may repeat or turn away: only what became of the whole request is kept.
       new Idempotencies({
         service: identity,
-        stores: options.idempotencyStores ?? new MemoryStores(telemetry.metrics.idempotency, clock),
+        stores: new SharedStores({
+          memory: new MemoryStores(telemetry.metrics.idempotency, clock),
+          ...{ shared: this.#redis, mesh: trustDomain, metrics: telemetry.metrics.idempotency, wheel },
+          onUnshared: ({ name, source, onUnavailable }) =>
+            log("warn", "idempotency with store redis without --redis-url", { name, source, onUnavailable }),
+        }),
         ...{ metrics: telemetry.metrics.idempotency, wheel, clock },
       }),
       {

@@ -26,5 +26,7 @@ export function compileIdempotency(policies: Policies): IdempotencyConfig | unde
     maxRequestBytes: size(spec.maxRequestBytes, maxRequestBytes),
     maxEntries: spec.maxEntries ?? maxEntries,
     maxStoreBytes: size(spec.maxStoreBytes, maxStoreBytes),
+    store: spec.store ?? idempotencyDefaults.store,
+    onUnavailable: spec.onUnavailable ?? idempotencyDefaults.onUnavailable,
   };
 }

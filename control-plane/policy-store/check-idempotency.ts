@@ -24,6 +24,8 @@ export function checkIdempotencyTargets({ spec }: TrafficPolicy, report: Report)
 /** Sizes out of range, and a store that cannot hold a single reply. */
 export function checkIdempotency(spec: IdempotencySpec, path: FieldPath, report: Report): void {
   checkUnique(spec.methods ?? [], (index) => [...path, "methods", index], "method", report);
+  if (spec.onUnavailable !== undefined && spec.store !== "redis")
+    report([...path, "onUnavailable"], "is only for store: redis; memory is always there");
   const size = (field: "maxBodyBytes" | "maxRequestBytes" | "maxStoreBytes"): number => {
     const text = spec[field];
     return text === undefined ? idempotencyDefaults[field] : parseByteSize(text);

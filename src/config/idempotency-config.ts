@@ -18,4 +18,8 @@ export interface IdempotencyConfig {
   readonly maxEntries: number;
   /** Bytes of the replies kept in the memory of one instance. */
   readonly maxStoreBytes: number;
+  /** memory: each instance remembers for itself. redis: all instances together. */
+  readonly store: "memory" | "redis";
+  /** With store redis, while it cannot be asked: local: the memory takes its place; closed: requests with a key are refused. */
+  readonly onUnavailable: "local" | "closed";
 }

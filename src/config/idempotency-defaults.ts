@@ -12,6 +12,8 @@ export const idempotencyDefaults = {
   maxRequestBytes: 64 * kib,
   maxEntries: 10_000,
   maxStoreBytes: 16 * mib, // a third of what a sidecar needs besides
+  store: "memory",
+  onUnavailable: "local", // a key that is remembered by one instance is better than none, and than an outage
 } as const satisfies Partial<IdempotencyConfig>;
 
 /** Requests with a key under way at once, for each policy: each may hold a response of `maxBodyBytes` that is being kept. */

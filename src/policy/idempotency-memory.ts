@@ -73,7 +73,8 @@ export class MemoryStore implements IdempotencyStore {
     this.#bytes = 0;
   }
 
-  #find(id: string, operation: string): Found {
+  /** What is known of a key, without a claim to it. */
+  peek(id: string): Found | undefined {
     const entry = this.#done.get(id);
     if (entry !== undefined) {
       this.#drop(id, entry);
@@ -83,7 +84,12 @@ export class MemoryStore implements IdempotencyStore {
       }
     }
     const running = this.#running.get(id);
-    if (running !== undefined) return { state: "running", operation: running };
+    return running === undefined ? undefined : { state: "running", operation: running };
+  }
+
+  #find(id: string, operation: string): Found {
+    const known = this.peek(id);
+    if (known !== undefined) return known;
     const { maxExecutions } = this.#limits;
     if (this.#running.size >= maxExecutions) return { state: "full", limit: maxExecutions };
     this.#running.set(id, operation);

@@ -124,7 +124,14 @@ class KeyedCall implements Call, Reply, BodyKeeper, TimerTarget {
   begin(inner: Service, key: string): this {
     const { config, service, store } = this.#options;
     const id = entryId({ service, name: config.name, caller: this.#request.peerId }, key);
-    store.claim(id, this.#operation, (found) => this.#found(inner, found));
+    store.claim(id, this.#operation, (found) => {
+      try {
+        this.#found(inner, found);
+      } catch (cause) {
+        // The answer may come when nobody is left above who would catch it.
+        this.end(new ProxyError("internal", "unexpected failure, see the sidecar's log", { cause }));
+      }
+    });
     return this;
   }
 

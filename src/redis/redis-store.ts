@@ -19,8 +19,14 @@ export interface SharedStore {
   /**
    * Runs a Lua script, atomically. Rejects with StoreUnavailable, within a bounded time, when the store did not answer: the
    * script may have run then. Numbers of the reply are integers.
+   * @param timeoutMs longest wait; the store's own when it is absent.
    */
-  eval(script: string, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown>;
+  eval(
+    script: string,
+    keys: readonly string[],
+    args: readonly (string | number)[],
+    timeoutMs?: number,
+  ): Promise<unknown>;
 }
 
 /** The store did not do what it was asked, or did not say so in time. */
@@ -83,7 +89,12 @@ export class RedisStore implements SharedStore {
     void this.#connect();
   }
 
-  eval(script: string, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+  eval(
+    script: string,
+    keys: readonly string[],
+    args: readonly (string | number)[],
+    timeoutMs = this.#timeoutMs,
+  ): Promise<unknown> {
     const connection = this.#connection;
     if (connection === undefined) return Promise.reject(this.#failed("down", "Redis is not connected"));
     const rest = [`${keys.length}`, ...keys, ...args.map(String)];
@@ -93,8 +104,8 @@ export class RedisStore implements SharedStore {
       return connection.send(["EVAL", script, ...rest]);
     });
     return new Promise((resolve, reject) => {
-      const timer = this.#options.wheel.add(this.#timeoutMs, {
-        onTimer: () => reject(this.#timedOut(connection)),
+      const timer = this.#options.wheel.add(timeoutMs, {
+        onTimer: () => reject(this.#timedOut(connection, timeoutMs)),
       });
       answer.then(
         (value) => {
@@ -140,11 +151,11 @@ export class RedisStore implements SharedStore {
     }
   }
 
-  #timedOut(connection: RedisConnection): StoreUnavailable {
+  #timedOut(connection: RedisConnection, timeoutMs: number): StoreUnavailable {
     if (++this.#timeouts >= maxTimeouts) {
-      this.#lost(connection, `${maxTimeouts} scripts in a row had no answer within ${this.#timeoutMs} ms`);
+      this.#lost(connection, `${maxTimeouts} scripts in a row had no answer within ${timeoutMs} ms`);
     }
-    return this.#failed("timeout", `Redis did not answer within ${this.#timeoutMs} ms`);
+    return this.#failed("timeout", `Redis did not answer within ${timeoutMs} ms`);
   }
 
   #lost(connection: RedisConnection, reason: string): void {

@@ -27,6 +27,11 @@ export class IdempotencyMetrics {
     help: "Replies dropped before their time because the store was full.",
     labels: ["policy"],
   });
+  readonly unavailable = new CounterFamily({
+    name: "remora_idempotency_unavailable_total",
+    help: "Times that Redis could not be asked or told of a request with an idempotency key.",
+    labels: ["policy"],
+  });
 
   /** All families, in the order of their declaration. */
   families(): readonly Family<string, unknown>[] {

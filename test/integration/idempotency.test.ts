@@ -3,6 +3,8 @@ import http from "node:http";
 import { readFile } from "node:fs/promises";
 import t from "tap";
 import { metric, startMesh, type CliMesh } from "../support/cli-mesh.js";
+import { skipWithout, startRedis } from "../support/brokers.js";
+import { freePort } from "../support/sidecar-kit.js";
 import { until } from "../support/until.js";
 
 interface Outcome {
@@ -139,5 +141,77 @@ t.test("one instance", async (t) => {
       return status === 400;
     });
     t.equal((await post(port, { key: "at-once", path: "/?ms=150" })).isReplayed, true);
+  });
+});
+
+t.test("two instances and one Redis", { skip: skipWithout("redis-server") }, async (t) => {
+  const redisPort = await freePort();
+  await startRedis(t, redisPort);
+  const mesh = await startMesh(t);
+  const flags = ["--redis-url", `redis://127.0.0.1:${redisPort}`];
+  const [web, ...apis] = await Promise.all([
+    mesh.join({ name: "web", service: "web", upstreams: ["api"] }),
+    mesh.join({ name: "api-1", service: "api", flags }),
+    mesh.join({ name: "api-2", service: "api", flags }),
+  ]);
+  const port = web.upstreams.get("api") ?? 0;
+  await mesh.untilKnown(web, "api", apis);
+  await mesh.apply(
+    policy(", store: redis, onUnavailable: closed").replace(
+      "spec:",
+      "spec:\n  loadBalancer: {policy: round_robin}",
+    ),
+  );
+  await until("the policy is in force at both", async () => {
+    const answers = [await isRefused(port), await isRefused(port)];
+    const up = await Promise.all(apis.map(({ admin }) => metric(admin, "remora_redis_up")));
+    return answers.every((is) => is) && up.every((value) => value === 1);
+  });
+  const sum = async (result: string): Promise<number> => {
+    const counts = await Promise.all(
+      apis.map(({ admin }) => metric(admin, "remora_idempotency_requests_total", { result })),
+    );
+    return counts.reduce((all, count) => all + count, 0);
+  };
+
+  const outcomes = await Promise.all(
+    Array.from({ length: 100 }, () => post(port, { key: "shared", path: "/?ms=300" })),
+  );
+  t.equal(outcomes.filter(({ status, isReplayed }) => status === 200 && !isReplayed).length, 1);
+  const expected = new Set(["", "idempotency_conflict", "idempotency_store_unavailable"]);
+  t.same(
+    outcomes.filter(({ code }) => !expected.has(code)),
+    [],
+  );
+  t.equal(await executions(mesh, "shared"), 1);
+  t.equal(await sum("executed"), 1);
+  for (const { admin } of apis)
+    t.ok(
+      (await metric(admin, "remora_idempotency_requests_total", { result: "conflict" })) > 10,
+      "both were asked",
+    );
+
+  const bodies = new Set<string>();
+  await until("both instances answer from Redis", async () => {
+    const { isReplayed, body } = await post(port, { key: "shared", path: "/?ms=300" });
+    if (isReplayed) bodies.add(body);
+    const replayed = await Promise.all(
+      apis.map(({ admin }) => metric(admin, "remora_idempotency_requests_total", { result: "replayed" })),
+    );
+    return replayed.every((count) => count > 0);
+  });
+  t.equal(bodies.size, 1, "the instance that executed stands in all of them");
+  t.equal(await executions(mesh, "shared"), 1);
+
+  await t.test("an instance that dies takes nothing along", async (t) => {
+    const first = await post(port, { key: "dies" });
+    const { instance } = JSON.parse(first.body) as { readonly instance: string };
+    const dead = apis.find(({ name }) => name === instance);
+    await dead?.process.kill();
+    await until("the other one answers", async () => {
+      const again = await post(port, { key: "dies" });
+      return again.isReplayed && again.body === first.body;
+    });
+    t.equal(await executions(mesh, "dies"), 1);
   });
 });

@@ -33,6 +33,8 @@ const config: IdempotencyConfig = {
   maxRequestBytes: 8,
   maxEntries: 100,
   maxStoreBytes: 100_000,
+  store: "memory",
+  onUnavailable: "local",
 };
 const gone = new ProxyError("client_gone", "test");
 
@@ -773,10 +775,10 @@ t.test(
         for (const each of sent) if (each.reply.ends !== 1) throw new Error(`${each.reply.ends} ends`);
         if (memory.executions > 0) throw new Error(`${memory.executions} claims are left`);
       }),
-      { numRuns: 400 },
+      { numRuns: 200 },
     );
     t.comment(`${executed} executions, ${replayed} replays`);
-    t.ok(executed > 500);
+    t.ok(executed > 300);
     t.ok(replayed > 50);
   },
 );

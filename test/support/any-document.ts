@@ -144,7 +144,7 @@ const idempotency = fc.record({
   maxRequestBytes: optional(fc.constantFrom("1KiB", "16MiB")),
   maxEntries: optional(fc.integer({ min: 1, max: 9 })),
   maxStoreBytes: optional(fc.constantFrom("1MiB", "1024MiB")),
-  store: optional(fc.constant("memory")),
+  store: optional(fc.constantFrom("memory", "redis")),
 });
 /** Without places of its own: whether these fit depends on the whole. */
 const bulkhead = fc.oneof(

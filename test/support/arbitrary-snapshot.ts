@@ -159,6 +159,8 @@ const idempotency: fc.Arbitrary<IdempotencyConfig> = fc.record({
   maxRequestBytes: fc.integer({ min: 0, max: 2 ** 24 }),
   maxEntries: count,
   maxStoreBytes: fc.integer({ min: 2 ** 20, max: 2 ** 30 }),
+  store: fc.constantFrom("memory" as const, "redis" as const),
+  onUnavailable: fc.constantFrom("local" as const, "closed" as const),
 });
 const priority: fc.Arbitrary<PriorityConfig> = fc.oneof(
   fc.record({ type: fc.constant("class" as const), class: fc.constantFrom("critical", "default", "batch") }),

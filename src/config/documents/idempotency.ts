@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { choice, limit, notSupported, positiveDuration } from "./field.js";
+import { choice, limit, positiveDuration } from "./field.js";
 
 const size = () => z.string().regex(/^[0-9]{1,6}(B|KiB|MiB)$/, { error: "must be a size like 64KiB" });
 
@@ -24,9 +24,15 @@ export const Idempotency = z.strictObject({
     ),
   maxEntries: limit().optional().describe("Replies kept by each instance."),
   maxStoreBytes: size().optional().describe("Bytes of the replies kept by each instance, 1MiB to 1024MiB."),
-  store: choice(["memory"], ["redis"])
+  store: choice(["memory", "redis"])
     .optional()
-    .describe("Where replies are kept. memory: in the sidecar of the instance that executed."),
-  onUnavailable: notSupported(),
+    .describe(
+      "Where replies are kept. memory: in the sidecar of the instance that executed; redis: for all instances together.",
+    ),
+  onUnavailable: choice(["local", "closed"])
+    .optional()
+    .describe(
+      "With store redis, while it cannot be asked. local: each instance remembers for itself; closed: requests with a key are refused.",
+    ),
 });
 export type IdempotencySpec = z.infer<typeof Idempotency>;

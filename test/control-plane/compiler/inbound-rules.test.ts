@@ -179,13 +179,13 @@ t.test("idempotency: the defaults, and a route's own in place of the service's",
     policy(
       "pay",
       "{kind: HTTPRoute, name: r, sectionName: pay}",
-      "idempotency: {methods: [PUT], ttl: 90s, required: true, maxBodyBytes: 2KiB, maxRequestBytes: 1MiB, maxEntries: 7, maxStoreBytes: 2MiB, store: memory}",
+      "idempotency: {methods: [PUT], ttl: 90s, required: true, maxBodyBytes: 2KiB, maxRequestBytes: 1MiB, maxEntries: 7, maxStoreBytes: 2MiB, store: redis, onUnavailable: closed}",
     );
   const rules = inboundOf("api", yaml).rules ?? [];
   const ofRoute = {
     ...{ name: "HTTPRoute/default/r rule pay", source: "TrafficPolicy/default/pay", methods: ["PUT"] },
     ...{ ttlMs: 90_000, isRequired: true, maxBodyBytes: 2048, maxRequestBytes: 1024 * 1024 },
-    ...{ maxEntries: 7, maxStoreBytes: 2 * 1024 * 1024 },
+    ...{ maxEntries: 7, maxStoreBytes: 2 * 1024 * 1024, store: "redis", onUnavailable: "closed" },
   };
   t.same(
     rules.map(({ match, idempotency }) => [match.path.value, idempotency]),

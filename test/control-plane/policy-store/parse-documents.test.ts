@@ -313,6 +313,10 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     "f.yaml:6:31: spec.idempotency.maxBodyBytes: must be at most 1MiB\nf.yaml:6:54: spec.idempotency.maxRequestBytes: must be at most 16MiB\nf.yaml:6:76: spec.idempotency.maxStoreBytes: must be within 1MiB and 1024MiB",
   ],
   [
+    policy("idempotency: {onUnavailable: closed}"),
+    "f.yaml:6:32: spec.idempotency.onUnavailable: is only for store: redis; memory is always there",
+  ],
+  [
     policy("idempotency: {maxBodyBytes: 1MiB, maxStoreBytes: 1MiB}"),
     "f.yaml:6:52: spec.idempotency.maxStoreBytes: must have room for two responses of maxBodyBytes",
   ],
