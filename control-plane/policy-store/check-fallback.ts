@@ -1,4 +1,5 @@
 import { parseByteSize } from "../../src/config/byte-size.js";
+import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
 import type { FallbackSpec } from "../../src/config/documents/fallback.js";
 import { checkReplyHeaders } from "./check-reply-headers.js";
 import { checkUnique, type Report } from "./field-checks.js";
@@ -21,6 +22,14 @@ export function checkFallback(spec: FallbackSpec, path: FieldPath, report: Repor
   if (bytes === 0) report([...path, "cached", "maxBytes"], "must be more than nothing");
   if (bytes > maxCacheBytes)
     report([...path, "cached", "maxBytes"], `${maxBytes} is over the limit of 256MiB`);
+}
+
+/** The service itself cannot stand in for itself: what failed there would only be sent once more. */
+export function checkFallbackTargets({ spec, metadata }: TrafficPolicy, report: Report): void {
+  const { service } = spec.fallback ?? {};
+  if (service === undefined || (service.namespace ?? metadata.namespace) !== metadata.namespace) return;
+  if (!spec.targetRefs.some(({ kind, name }) => kind === "Service" && name === service.name)) return;
+  report(["spec", "fallback", "service", "name"], `${service.name} is the service that the policy holds for`);
 }
 
 function checkReply(reply: NonNullable<FallbackSpec["reply"]>, path: FieldPath, report: Report): void {

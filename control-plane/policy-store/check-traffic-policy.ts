@@ -2,7 +2,7 @@ import type { TrafficPolicy, TrafficPolicySpec } from "../../src/config/document
 import { checkFailover } from "./check-failover.js";
 import { checkAttemptTime } from "./check-attempt-time.js";
 import { checkLoadBalancer } from "./check-load-balancer.js";
-import { checkFallback } from "./check-fallback.js";
+import { checkFallback, checkFallbackTargets } from "./check-fallback.js";
 import { checkIdempotency, checkIdempotencyTargets } from "./check-idempotency.js";
 import { checkIsolation } from "./check-isolation.js";
 import { checkFault } from "./check-fault.js";
@@ -39,6 +39,7 @@ export function checkTrafficPolicy(policy: TrafficPolicy): readonly FieldProblem
   const problems: FieldProblem[] = [];
   const report: Report = (path, message) => problems.push({ path, message });
   checkTargetRefs(policy, report);
+  checkFallbackTargets(policy, report);
   checkFailover(policy, report);
   checkIdempotencyTargets(policy, report);
   checkIsolation(spec, report);

@@ -30,6 +30,9 @@ const ownWords: ReadonlyMap<string, FallbackCause> = new Map([
 const refusals: ReadonlySet<string> = new Set([
   "circuit_open",
   "concurrency_limit",
+  "queue_timeout",
+  "idempotency_store_full",
+  "idempotency_store_unavailable",
   "no_healthy_endpoint",
   "plaintext_refused",
   "no_backend",

@@ -98,6 +98,7 @@ t.test("another service gets what is idempotent, and what nobody can have worked
     [status, "POST", 1, false, false],
     [status, "GET", 3, false, true],
     [refused, "POST", 1, true, true],
+    [failureOfError("queue_timeout") as Failure, "POST", 0, false, true],
     // The first of the two attempts may have been worked on.
     [refused, "POST", 2, true, false],
   ];

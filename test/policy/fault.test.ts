@@ -2,6 +2,7 @@
 import t from "tap";
 import type { FaultConfig } from "../../src/config/fault-config.js";
 import { fault, maxHeldRequests } from "../../src/policy/fault.js";
+import { routeTimeout } from "../../src/policy/timeouts.js";
 import { Gauge } from "../../src/telemetry/cells.js";
 import { Metrics } from "../../src/telemetry/metrics.js";
 import { PolicyMetrics } from "../../src/telemetry/policy-metrics.js";
@@ -98,6 +99,17 @@ t.test("a request that is held back can be cancelled, and is sent after its time
   first.call.cancel(scriptedError);
   t.equal(first.reply.ends, 1);
   t.equal(clock.pendingTimers, 0);
+});
+
+t.test("the time that a request is held back is not the route's", async (t) => {
+  const { clock, send, upstream } = setup({ delay: { fixedMs: 500, percent: 100 } });
+  const { request } = send();
+  clock.advance(520);
+  t.equal(upstream.attempts.length, 1);
+  const wheel = new TimerWheel(clock);
+  const inner = new ScriptedService();
+  routeTimeout({ timeoutMs: 100, source: "s", wheel })(inner).call(request, new RecordedReply());
+  t.equal(request.deadlineMs, 600);
 });
 
 t.test("no more than so many are held back at once", async (t) => {

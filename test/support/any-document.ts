@@ -307,10 +307,23 @@ export const anyDocument: fc.Arbitrary<unknown> = fc
   .oneof(
     httpRoute,
     grpcRoute,
-    trafficPolicy.map(withoutVoidIdempotency),
+    trafficPolicy.filter(isNotItsOwnFallback).map(withoutVoidIdempotency),
     routePolicy.map(withoutVoidIdempotency),
   )
   .map(withoutUndefined);
+
+/** A service cannot stand in for itself. */
+function isNotItsOwnFallback({
+  metadata,
+  spec,
+}: {
+  readonly metadata: { readonly namespace: string };
+  readonly spec: { readonly targetRefs: readonly { readonly name: string }[]; readonly fallback?: unknown };
+}): boolean {
+  const { service: other } = (spec.fallback ?? {}) as { service?: { name: string; namespace?: string } };
+  if (other === undefined || (other.namespace ?? metadata.namespace) !== metadata.namespace) return true;
+  return spec.targetRefs.every(({ name }) => name !== other.name);
+}
 
 function withoutUndefined(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value)) as unknown;

@@ -365,6 +365,10 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
   ],
   [policy("hedge: {delay: 1s, maxAttempts: 4}"), "f.yaml:6:35: spec.hedge.maxAttempts: must be at most 3"],
   [
+    policy("fallback: {service: {name: api}}"),
+    "f.yaml:6:30: spec.fallback.service.name: api is the service that the policy holds for",
+  ],
+  [
     policy("fallback: {on: [5xx]}"),
     "f.yaml:6:13: spec.fallback: needs one of the fields reply, service, cached",
   ],
