@@ -4,7 +4,7 @@ import http from "node:http";
 const rates = { critical: 40, default: 160, batch: 400 };
 type Class = keyof typeof rates;
 const classes = Object.keys(rates) as Class[];
-const seconds = Number(process.env["SECONDS"] ?? 4);
+const seconds = Number(process.env["SECONDS"] ?? 3);
 /** Not counted: the limit is being found. */
 const warmUpSeconds = 1.5;
 const agent = new http.Agent({ keepAlive: true });
