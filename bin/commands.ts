@@ -1,5 +1,6 @@
 /** Every command of `remora`, in the order of its help. */
 import { command, type CommandDeclaration } from "./command.js";
+import * as breaker from "./settings/breaker-settings.js";
 import {
   caInitSettings,
   certInspectSettings,
@@ -17,6 +18,8 @@ const kind = {
   help: "HTTPRoute, GRPCRoute or TrafficPolicy",
   choices: ["httproute", "grpcroute", "trafficpolicy"],
 };
+
+const service = { form: "<service>", help: "service of the sidecar's upstreams: NAME or NAME.NAMESPACE" };
 
 export const commands: readonly CommandDeclaration[] = [
   command({
@@ -78,6 +81,40 @@ export const commands: readonly CommandDeclaration[] = [
     summary: "check that everything is well, and say what to do where it is not",
     settings: client.checkSettings,
     load: async () => (await import("./commands/check.js")).check,
+  }),
+  command({
+    name: "breaker list",
+    summary: "show the breakers of a sidecar's upstreams: state, reason, figures",
+    settings: breaker.breakerListSettings,
+    load: async () => (await import("./commands/breaker-list.js")).breakerList,
+  }),
+  command({
+    name: "breaker open",
+    summary: "hold the breaker of a service open: its callers get circuit_open at once",
+    settings: breaker.breakerOpenSettings,
+    operands: [service],
+    load: async () => (await import("./commands/breaker-drive.js")).breakerOpen,
+  }),
+  command({
+    name: "breaker close",
+    summary: "hold the breakers of a service closed, and bring its ejected endpoints back",
+    settings: breaker.breakerCloseSettings,
+    operands: [service],
+    load: async () => (await import("./commands/breaker-drive.js")).breakerClose,
+  }),
+  command({
+    name: "breaker isolate",
+    summary: "send no request to one endpoint of a service",
+    settings: breaker.breakerIsolateSettings,
+    operands: [service],
+    load: async () => (await import("./commands/breaker-drive.js")).breakerIsolate,
+  }),
+  command({
+    name: "breaker reset",
+    summary: "end what was held, and have the breakers begin anew",
+    settings: breaker.breakerResetSettings,
+    operands: [{ form: "[service]", help: "one service; without it, all of the sidecar's upstreams" }],
+    load: async () => (await import("./commands/breaker-drive.js")).breakerReset,
   }),
   command({
     name: "ca init",

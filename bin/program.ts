@@ -8,6 +8,7 @@ import { environmentOf, flagOf, type Setting } from "./settings/setting.js";
 import type { Terminal } from "./terminal.js";
 
 const groups: Readonly<Record<string, string>> = {
+  breaker: "breakers of a sidecar's upstreams",
   ca: "certificate authority",
   cert: "certificates",
   token: "join tokens for new sidecars",

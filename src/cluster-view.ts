@@ -1,9 +1,11 @@
-import type { ClusterView, EndpointView } from "./admin/admin-view.js";
+import type { BreakerView, ClusterView, EndpointView } from "./admin/admin-view.js";
+import type { ClusterEndpoint } from "./policy/cluster-endpoint.js";
 import type { Cluster } from "./proxy/cluster.js";
 
 /** A cluster as the admin API shows it. @param nowMs monotonic milliseconds. */
 export function clusterView(cluster: Cluster, nowMs: number): ClusterView {
-  const { config, endpoints } = cluster;
+  const { config, endpoints, breakers } = cluster;
+  const service = breakers.service?.describe();
   return {
     name: config.name,
     settings: {
@@ -12,15 +14,18 @@ export function clusterView(cluster: Cluster, nowMs: number): ClusterView {
       max_connections: config.maxConnections,
       mtls_mode: config.mtlsMode,
       source: config.source,
+      ...(service !== undefined && { breaker: service.state }),
     },
+    ...(service !== undefined && { breaker: { ...service, reason: service.reason ?? "" } }),
     endpoints: endpoints.map((endpoint): EndpointView => {
       const breaker = endpoint.gate.describe();
-      const isHealthy = endpoint.gate.isOpen(nowMs);
+      const isolatedForMs = breakers.isolatedForMs(endpoint.key);
+      const isHealthy = isolatedForMs === undefined && endpoint.gate.isOpen(nowMs);
       return {
         address: endpoint.config.address,
         port: endpoint.config.port,
         isHealthy,
-        healthFlags: breaker.state === "closed" ? "healthy" : `/failed_outlier_check (${breaker.state})`,
+        healthFlags: healthFlags(breaker.state, isolatedForMs !== undefined),
         weight: endpoint.config.weight,
         zone: endpoint.config.zone,
         stats: {
@@ -31,7 +36,27 @@ export function clusterView(cluster: Cluster, nowMs: number): ClusterView {
           ejected_for_ms: Math.round(breaker.remainingMs),
           latency_ms: Math.round(endpoint.latencyMs * 100) / 100,
         },
+        breaker: endpointBreakerView(endpoint, isolatedForMs),
       };
     }),
   };
+}
+
+function healthFlags(state: BreakerView["state"], isIsolated: boolean): string {
+  if (isIsolated) return "/isolated_by_operator";
+  return state === "closed" ? "healthy" : `/failed_outlier_check (${state})`;
+}
+
+function endpointBreakerView({ gate }: ClusterEndpoint, isolatedForMs: number | undefined): BreakerView {
+  const { state, reason, sinceMs, remainingMs, ejections, ...window } = gate.describe();
+  const common = {
+    requests: window.requestsInWindow,
+    failures: window.failuresInWindow,
+    slow: window.slowInWindow,
+    openings: ejections,
+    sinceMs,
+  };
+  if (isolatedForMs !== undefined)
+    return { ...common, state: "isolated", reason: "operator", remainingMs: isolatedForMs, share: 0 };
+  return { ...common, state, reason: reason ?? "", remainingMs, share: state === "closed" ? 1 : 0 };
 }

@@ -3,6 +3,7 @@ import type { AdminView, ListenerView } from "./admin/admin-view.js";
 import type { Bootstrap } from "./config/bootstrap.js";
 import type { CertificateSource } from "./identity/svid.js";
 import type { LatestValue } from "./lifecycle/latest-value.js";
+import { qualifiedService } from "./qualified-service.js";
 import type { Missing } from "./sidecar.js";
 import type { Clock } from "./time/clock.js";
 import type { Traffic } from "./traffic.js";
@@ -65,6 +66,11 @@ export function adminView(state: SidecarState): AdminView {
     logLevel: () => state.logLevel.get(),
     setLogLevel: (level) => state.logLevel.set(level),
     setHealthcheckFailing: (failing) => void (isFailing = failing),
+    drive: ({ service, ...command }) =>
+      traffic.drive({
+        ...command,
+        service: service === undefined ? undefined : qualifiedService(service, bootstrap.namespace),
+      }),
     drain: state.drain,
     quit: state.quit,
   };

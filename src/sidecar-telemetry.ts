@@ -1,9 +1,11 @@
+import { isPanic } from "./balance/panic.js";
 import type { Bootstrap } from "./config/bootstrap.js";
 import type { ErrorCode } from "./errors/error-table.js";
 import type { LimitMeter } from "./http2/limits.js";
 import type { LoadShedder, SheddingMeters } from "./policy/load-shedding.js";
 import type { RetryMeters } from "./policy/retry.js";
 import type { BreakerEvent } from "./policy/endpoint-breaker.js";
+import type { ServiceBreakerEvent } from "./policy/service-breaker.js";
 import type { ClusterMeters } from "./proxy/cluster.js";
 import type { Cluster } from "./proxy/cluster.js";
 import { observe } from "./proxy/observe.js";
@@ -13,6 +15,7 @@ import type { RequestContext } from "./stack/request-context.js";
 import type { Layer } from "./stack/service.js";
 import type { Log } from "./sidecar.js";
 import { openAccessLog, type AccessLog } from "./telemetry/access-log.js";
+import { BreakerMetrics, breakerStateValue } from "./telemetry/breaker-metrics.js";
 import { Counter, Gauge } from "./telemetry/cells.js";
 import { ClusterMetricsByName, type ClusterMetrics } from "./telemetry/cluster-metrics.js";
 import { ListenerMetrics } from "./telemetry/listener-metrics.js";
@@ -41,6 +44,8 @@ export class SidecarTelemetry {
   readonly #trustDomain: string;
   readonly #self: Party;
   readonly #clusters: ClusterMetricsByName;
+  /** Service breakers, and slow calls of both kinds. */
+  readonly breakers = new BreakerMetrics(this.metrics);
   /** Names of the clusters that the operator named: they have series before the first request. */
   readonly #declared: ReadonlySet<string>;
   readonly #inbound: MetricsByPeer<RequestMetrics>;
@@ -193,6 +198,12 @@ export class SidecarTelemetry {
     this.cluster(cluster).breakerTransitions[to].value++;
   }
 
+  serviceBreakerChanged(cluster: string, { to }: ServiceBreakerEvent): void {
+    const cells = this.breakers.service(cluster);
+    cells.state.value = breakerStateValue[to];
+    cells.transitions[to === "half-open" ? "half_open" : to].value++;
+  }
+
   /** Counts what peers do that HTTP/2 has bounds for. */
   limitMeter(side: "downstream" | "upstream"): LimitMeter {
     return (limit) => void this.metrics.http2Limits.cell({ limit, side }).value++;
@@ -222,15 +233,17 @@ export class SidecarTelemetry {
       const cells = this.#declared.has(name) ? this.cluster(name) : this.#clusters.known(name);
       if (cells === undefined) continue;
       const total = cluster.endpoints.length;
-      const open = cluster.endpoints.filter((endpoint) => endpoint.gate.isOpen(nowMs)).length;
+      const { balanced } = cluster;
+      const open = balanced.filter((endpoint) => endpoint.gate.isOpen(nowMs)).length;
       cells.membershipTotal.value = total;
       cells.membershipHealthy.value = open;
       cells.ejectionsActive.value = cluster.endpoints.filter((endpoint) => endpoint.gate.isEjected).length;
-      cells.panic.value = total > 0 && open * 100 < total * loadBalancer.panicThresholdPercent ? 1 : 0;
+      cells.panic.value = isPanic(open, balanced.length, loadBalancer.panicThresholdPercent) ? 1 : 0;
       cells.requestsOpen.value = cells.requestsActive.value >= maxRequests ? 1 : 0;
       cells.retryBudgetSpent.value = cells.retries.value;
     }
     this.#clusters.keepOnly(names);
+    this.breakers.keepOnly(names);
     for (const [name, metrics] of this.#outbound) {
       if (name === "" || names.has(name)) continue;
       metrics.forget();

@@ -1,18 +1,20 @@
 import { parseSpiffeId } from "../certs/spiffe-id.js";
 import type { ClusterView, WorkerView } from "./admin/admin-view.js";
+import { driveBreakers } from "./breaker-commands.js";
+import { breakerHooks, endpointBreakerChanged } from "./breaker-log.js";
 import { clusterView } from "./cluster-view.js";
 import type { Bootstrap } from "./config/bootstrap.js";
-import type { EndpointConfig, Snapshot } from "./config/snapshot.js";
+import type { Snapshot } from "./config/snapshot.js";
 import type { ServedCheck } from "./identity/served-check.js";
 import type { CertificateSource, Svid } from "./identity/svid.js";
 import { InboundSide } from "./inbound-side.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
 import { OutboundSide } from "./outbound-side.js";
-import type { BreakerEvent } from "./policy/endpoint-breaker.js";
 import { Idempotencies } from "./policy/idempotencies.js";
 import { MemoryStores } from "./policy/idempotency-memories.js";
 import { SharedStores } from "./policy/idempotency-stores.js";
 import { inboundPriorities } from "./policy/priority.js";
+import type { BreakerAnswer, ServiceCommand } from "./policy/breaker-command.js";
 import { RateLimits } from "./policy/rate-limits.js";
 import { RequestMemory } from "./policy/request-memory.js";
 import { SharedCounts } from "./policy/shared-counts.js";
@@ -83,7 +85,9 @@ export class TrafficSide implements Traffic {
         metrics: () => telemetry.cluster(name),
         zone: bootstrap.zone,
         transport: (cluster, endpoint) => upstreamTransport(cluster, endpoint, transport),
-        onBreaker: (cluster, endpoint, event) => this.#breakerChanged(cluster, endpoint, event),
+        onBreaker: (cluster, endpoint, event) =>
+          endpointBreakerChanged(cluster, endpoint, event, { telemetry, log }),
+        breakers: breakerHooks(name, telemetry, log),
       }),
     });
     telemetry.exposeClusters(() => this.#plane.clusters());
@@ -171,6 +175,15 @@ export class TrafficSide implements Traffic {
     return Promise.resolve(this.clusterViews());
   }
 
+  /** As `drive`, at once. */
+  driveBreakers(command: ServiceCommand): BreakerAnswer {
+    return driveBreakers(this.#plane, command);
+  }
+
+  drive(command: ServiceCommand): Promise<BreakerAnswer> {
+    return Promise.resolve(this.driveBreakers(command));
+  }
+
   workers(): readonly WorkerView[] {
     return [];
   }
@@ -190,17 +203,6 @@ export class TrafficSide implements Traffic {
     this.#plane.close();
     this.#redis?.close();
     await this.#telemetry.close();
-  }
-
-  #breakerChanged(cluster: string, { address, port }: EndpointConfig, event: BreakerEvent): void {
-    this.#telemetry.breakerChanged(cluster, event);
-    const { state, reason, forMs } = event;
-    this.#options.log(state === "open" ? "warn" : "info", `breaker ${state}`, {
-      cluster,
-      endpoint: `${address}:${port}`,
-      reason,
-      forMs: Math.round(forMs),
-    });
   }
 }
 

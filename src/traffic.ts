@@ -3,6 +3,7 @@ import type { ConfigTarget } from "./control-plane-link.js";
 import type { ServedCheck } from "./identity/served-check.js";
 import type { Svid } from "./identity/svid.js";
 import type { LatestValue } from "./lifecycle/latest-value.js";
+import type { BreakerAnswer, ServiceCommand } from "./policy/breaker-command.js";
 import type { Missing, SidecarPorts } from "./sidecar.js";
 import type { Metrics } from "./telemetry/metrics.js";
 import type { MetricsRegistry } from "./telemetry/registry.js";
@@ -19,6 +20,8 @@ export interface Traffic extends ConfigTarget {
   /** Opens the ports. Rejects with ConfigError when it cannot. */
   open(): Promise<void>;
   clusters(): Promise<readonly ClusterView[]>;
+  /** Carries out what an operator tells the breakers, in all processes. */
+  drive(command: ServiceCommand): Promise<BreakerAnswer>;
   /** Empty when this process carries the traffic. */
   workers(): readonly WorkerView[];
   /** Does the inbound listener show this certificate? */

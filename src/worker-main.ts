@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import { messageOf } from "./errors/message-of.js";
 import type { Svid } from "./identity/svid.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
+import type { ServiceCommand } from "./policy/breaker-command.js";
 import { MetricsRegistry } from "./telemetry/registry.js";
 import { systemClock } from "./time/clock.js";
 import { TrafficSide } from "./traffic-side.js";
@@ -30,7 +31,7 @@ class Worker {
         this.#send({ kind: "taken", id: message.id });
         return this.#sockets.take(message.at, socket, message.allowsHalfOpen);
       case "ask":
-        return void this.#answer(message.id, message.question);
+        return void this.#answer(message);
     }
   }
 
@@ -42,7 +43,7 @@ class Worker {
     this.#send({ kind: "crashed", error: text, families }, () => process.exit(1));
   }
 
-  async #start({ worker, bootstrap, nodeId, svid, snapshot }: WorkerStart): Promise<void> {
+  async #start({ worker, bootstrap, nodeId, svid, snapshot, overrides }: WorkerStart): Promise<void> {
     try {
       this.#certificates.set(svid);
       const traffic = new TrafficSide({
@@ -56,6 +57,7 @@ class Worker {
       this.#traffic = traffic;
       this.#processMetrics = new MetricsRegistry(traffic.metrics, { worker: String(worker) });
       if (snapshot !== undefined) traffic.apply(snapshot);
+      for (const command of overrides) traffic.driveBreakers(command);
       await traffic.open();
       this.#send({ kind: "ready" });
     } catch (error) {
@@ -73,14 +75,14 @@ class Worker {
     this.#send({ kind: "applied", version: snapshot.version, error: refusal });
   }
 
-  async #answer(id: number, question: Question): Promise<void> {
-    const value = await this.#valueOf(question);
+  async #answer({ id, question, command }: ToWorker & { readonly kind: "ask" }): Promise<void> {
+    const value = await this.#valueOf(question, command);
     this.#send({ kind: "answer", id, value }, () => {
       if (question === "close") process.exit(0);
     });
   }
 
-  async #valueOf(question: Question): Promise<Answers[Question]> {
+  async #valueOf(question: Question, command: ServiceCommand | undefined): Promise<Answers[Question]> {
     const traffic = this.#traffic;
     switch (question) {
       case "metrics": {
@@ -90,6 +92,9 @@ class Worker {
       }
       case "clusters":
         return traffic?.clusterViews() ?? [];
+      case "drive":
+        if (traffic === undefined || command === undefined) return { isDone: false, text: "not started yet" };
+        return traffic.driveBreakers(command);
       case "drain":
         await traffic?.drainInbound();
         return true;

@@ -1,11 +1,13 @@
 import type { ClusterView, WorkerView } from "./admin/admin-view.js";
 import { mergeClusters } from "./admin/merge-clusters.js";
+import { BreakerOverrides } from "./breaker-overrides.js";
 import type { Bootstrap } from "./config/bootstrap.js";
 import type { Snapshot } from "./config/snapshot.js";
 import { checkServed, type ServedCheck } from "./identity/served-check.js";
 import type { CertificateSource, Svid } from "./identity/svid.js";
 import { loopbackOf } from "./inbound-side.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
+import type { BreakerAnswer, ServiceCommand } from "./policy/breaker-command.js";
 import type { ConnectionLimit } from "./proxy/connection-limit.js";
 import { checkSnapshot } from "./proxy/data-plane.js";
 import { prepareRules } from "./proxy/inbound-rules.js";
@@ -55,6 +57,7 @@ export class WorkerTraffic implements Traffic {
   readonly #upstreams = new Map<string, Listener>();
   readonly #stopFollowing: () => void;
   readonly #silent = new Set<WorkerProcess>();
+  readonly #overrides: BreakerOverrides;
   #inbound: Listener | undefined;
   #outbound: Listener | undefined;
   #snapshot: Snapshot | undefined;
@@ -65,6 +68,7 @@ export class WorkerTraffic implements Traffic {
     const { certificates, clock, workers, limit, log } = options;
     this.#options = options;
     this.#wheel = new TimerWheel(clock);
+    this.#overrides = new BreakerOverrides(clock);
     this.registry = new WorkerMetrics(this.metrics, () => this.#ask("metrics"));
     this.#set = new WorkerSet({
       program: new URL("./worker-main.js", import.meta.url),
@@ -134,6 +138,18 @@ export class WorkerTraffic implements Traffic {
     });
   }
 
+  async drive(command: ServiceCommand): Promise<BreakerAnswer> {
+    const answers = await this.#set.ask("drive", answerTimeoutMs, command);
+    const told = answers.map(([, answer]) => answer).filter((answer) => answer !== undefined);
+    const done = told.filter(({ isDone }) => isDone);
+    const { workers } = this.#options;
+    // Whoever begins later is told too, unless nobody could carry it out.
+    if (done.length > 0) this.#overrides.add(command);
+    const answer = done[0] ?? told[0] ?? { isDone: false, text: "no worker process answers" };
+    const isWhole = told.length === workers && (done.length === workers || done.length === 0);
+    return isWhole ? answer : { ...answer, text: `${answer.text} (in ${done.length} of ${workers} workers)` };
+  }
+
   workers(): readonly WorkerView[] {
     const now = new Map(this.#set.workers.map((worker) => [worker.place.worker, worker.view]));
     return Array.from({ length: this.#options.workers }, (_, index) => {
@@ -194,6 +210,7 @@ export class WorkerTraffic implements Traffic {
       nodeId,
       svid,
       snapshot: this.#snapshot,
+      overrides: this.#overrides.present(),
     };
   }
 

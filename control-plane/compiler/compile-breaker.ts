@@ -1,6 +1,7 @@
 import { clusterDefaults } from "../../src/config/cluster-defaults.js";
 import type { OutlierDetectionSpec } from "../../src/config/documents/outlier-detection.js";
 import type { BreakerConfig } from "../../src/config/breaker-config.js";
+import { slowCallsOf } from "./compile-service-breaker.js";
 import { milliseconds } from "./milliseconds.js";
 
 /**
@@ -22,6 +23,7 @@ export function compileBreaker(spec: OutlierDetectionSpec, hasFailover = false):
     baseEjectionMs,
     maxEjectionMs: milliseconds(max, Math.max(defaults.maxEjectionMs, baseEjectionMs)),
     jitterRatio: defaults.jitterRatio,
+    ...slowCallsOf(spec.slowCalls),
     maxEjectionPercent: spec.maxEjectionPercent ?? (hasFailover ? 100 : defaults.maxEjectionPercent),
   };
 }

@@ -9,6 +9,7 @@ import { compileFailover } from "./compile-failover.js";
 import { compileHedge } from "./compile-hedge.js";
 import { compileLocality } from "./compile-locality.js";
 import { compileLoadBalancer } from "./compile-load-balancer.js";
+import { compileServiceBreaker } from "./compile-service-breaker.js";
 import { type MeshIndex, protocolOf } from "./mesh-index.js";
 import { milliseconds } from "./milliseconds.js";
 import { splitServiceKey } from "./service-name.js";
@@ -49,6 +50,9 @@ export function compileCluster(index: MeshIndex, name: string): ClusterConfig {
     tunnelIdleMs: milliseconds(pool.tcp?.idleTimeout, clusterDefaults.tunnelIdleMs),
     poolIdleMs: milliseconds(pool.idleTimeout, clusterDefaults.poolIdleMs),
     breaker: compileBreaker(spec.outlierDetection ?? {}, failover.failover !== undefined),
+    ...(spec.circuitBreaker !== undefined && {
+      serviceBreaker: compileServiceBreaker(spec.circuitBreaker),
+    }),
     retryBudget: budgetOf(spec.retryBudget ?? {}),
     ...(hedge === undefined ? {} : { hedge }),
     source: owner?.id ?? "default",

@@ -7,7 +7,8 @@ import { checkIdempotency, checkIdempotencyTargets } from "./check-idempotency.j
 import { checkIsolation } from "./check-isolation.js";
 import { checkFault } from "./check-fault.js";
 import { checkHedge } from "./check-hedge.js";
-import { checkOutlierDetection } from "./check-outlier-detection.js";
+import { checkCircuitBreaker } from "./check-circuit-breaker.js";
+import { checkLastEndpoint, checkOutlierDetection } from "./check-outlier-detection.js";
 import { checkPolicyRetry } from "./check-policy-retry.js";
 import { checkRateLimit } from "./check-rate-limit.js";
 import { checkTargetRefs } from "./check-target-refs.js";
@@ -27,6 +28,7 @@ const sectionChecks: {
   idempotency: checkIdempotency,
   fault: checkFault,
   hedge: checkHedge,
+  circuitBreaker: checkCircuitBreaker,
   outlierDetection: checkOutlierDetection,
   rateLimit: checkRateLimit,
   retry: checkPolicyRetry,
@@ -47,6 +49,7 @@ export function checkTrafficPolicy(policy: TrafficPolicy): readonly FieldProblem
     checkSection(spec, section, report);
   }
   checkAttemptTime(spec, report);
+  checkLastEndpoint(spec, report);
   return problems;
 }
 

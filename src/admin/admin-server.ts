@@ -5,6 +5,7 @@ import type { MetricsRegistry } from "../telemetry/registry.js";
 import type { Clock } from "../time/clock.js";
 import type { AdminView } from "./admin-view.js";
 import { refusal } from "./local-caller.js";
+import type { Mutation } from "./mutation.js";
 import { mutations } from "./mutations.js";
 import { pages, textPage, type Page } from "./pages.js";
 
@@ -104,9 +105,7 @@ function answer(
     if (page !== undefined) return sendPage(request, response, page(view, query, clock.wallMs()));
     const mutation = request.method === "POST" ? mutations.get(path) : undefined;
     if (mutation !== undefined) {
-      const { page: done, after } = mutation(view, query);
-      if (after !== undefined) response.once("close", after);
-      return send(request, response, done);
+      return sendMutation(request, response, mutation(view, query));
     }
     send(request, response, notServed(path, response));
   } catch {
@@ -123,6 +122,20 @@ function sendPage(request: IncomingMessage, response: ServerResponse, page: Page
     (ready) => send(request, response, ready),
     () => send(request, response, brokenPage()),
   );
+}
+
+function sendMutation(
+  request: IncomingMessage,
+  response: ServerResponse,
+  mutation: Mutation | Promise<Mutation>,
+): void {
+  if (mutation instanceof Promise)
+    return void mutation.then(
+      (done) => sendMutation(request, response, done),
+      () => send(request, response, brokenPage()),
+    );
+  if (mutation.after !== undefined) response.once("close", mutation.after);
+  send(request, response, mutation.page);
 }
 
 function notServed(path: string, response: ServerResponse): Page {

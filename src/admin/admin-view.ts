@@ -1,3 +1,5 @@
+import type { BreakerAnswer, ServiceCommand } from "../policy/breaker-command.js";
+
 /** What the admin API shows and does, as plain functions: it knows nothing of the proxy's insides. */
 export interface AdminView {
   readiness(): Readiness;
@@ -12,6 +14,8 @@ export interface AdminView {
   setLogLevel(level: string): boolean;
   /** Makes /ready answer 503, or as it is again. */
   setHealthcheckFailing(isFailing: boolean): void;
+  /** An operator's word to breakers. */
+  drive(command: ServiceCommand): Promise<BreakerAnswer>;
   /** Begins to drain; returns at once. */
   drain(): void;
   /** Ends the process in good order; called when the answer is on its way. */
@@ -57,6 +61,43 @@ export interface ClusterView {
   /** Limits and the like, shown as `name::key::value`. */
   readonly settings: Readonly<Record<string, string | number>>;
   readonly endpoints: readonly EndpointView[];
+  /** The service breaker; absent: there is none. */
+  readonly breaker?: BreakerView;
+}
+
+/** A breaker, of a service or of an endpoint. */
+export interface BreakerView {
+  readonly state: "closed" | "half-open" | "open" | "isolated";
+  /** Why it is in that state; "" where it speaks for itself. */
+  readonly reason: string;
+  /** How long it has been in that state, milliseconds. */
+  readonly sinceMs: number;
+  /** Until it changes by itself, milliseconds; 0 = it does not, or with the next request. */
+  readonly remainingMs: number;
+  /** What it is judged by: of the window, or (open) what it was opened by. */
+  readonly requests: number;
+  readonly failures: number;
+  readonly slow: number;
+  /** Openings in a row. */
+  readonly openings: number;
+  /** Share of the requests that it lets through, 0..1. */
+  readonly share: number;
+}
+
+/** What GET /breakers answers. */
+export interface BreakerReport {
+  readonly services: readonly {
+    readonly service: string;
+    /** The document that set the breakers, or `default`. */
+    readonly source: string | number;
+    /** null: the service has none. */
+    readonly breaker: BreakerView | null;
+    readonly endpoints: readonly {
+      /** address:port */
+      readonly endpoint: string;
+      readonly breaker: BreakerView | null;
+    }[];
+  }[];
 }
 
 export interface EndpointView {
@@ -70,6 +111,7 @@ export interface EndpointView {
   readonly zone: string;
   /** Counters and gauges, for example rq_total, rq_active, cx_active. */
   readonly stats: Readonly<Record<string, number>>;
+  readonly breaker?: BreakerView;
 }
 
 export interface ListenerView {

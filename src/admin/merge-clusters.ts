@@ -1,4 +1,4 @@
-import type { ClusterView, EndpointView } from "./admin-view.js";
+import type { BreakerView, ClusterView, EndpointView } from "./admin-view.js";
 
 /** What is no number of requests: several workers' values do not add up. */
 const worstOf: ReadonlySet<string> = new Set(["ejected_for_ms", "latency_ms"]);
@@ -19,10 +19,16 @@ function mergeTwo(one: ClusterView, other: ClusterView): ClusterView {
     const known = endpoints.get(keyOf(endpoint));
     endpoints.set(keyOf(endpoint), known === undefined ? endpoint : mergeEndpoints(known, endpoint));
   }
-  return { ...one, endpoints: [...endpoints.values()] };
+  const breaker = mergeBreakers(one.breaker, other.breaker);
+  return {
+    ...one,
+    ...(breaker !== undefined && { breaker, settings: { ...one.settings, breaker: breaker.state } }),
+    endpoints: [...endpoints.values()],
+  };
 }
 
 function mergeEndpoints(one: EndpointView, other: EndpointView): EndpointView {
+  const breaker = mergeBreakers(one.breaker, other.breaker);
   const isOneWorse = one.healthFlags !== "healthy" && (!one.isHealthy || other.isHealthy);
   const stats = { ...one.stats };
   for (const [name, value] of Object.entries(other.stats)) {
@@ -34,6 +40,26 @@ function mergeEndpoints(one: EndpointView, other: EndpointView): EndpointView {
     isHealthy: one.isHealthy && other.isHealthy,
     healthFlags: isOneWorse ? one.healthFlags : other.healthFlags,
     stats,
+    ...(breaker !== undefined && { breaker }),
+  };
+}
+
+const badness = ["closed", "half-open", "open", "isolated"] as const satisfies BreakerView["state"][];
+
+/** The worse state with its reason and times; what they have counted adds up. */
+function mergeBreakers(
+  one: BreakerView | undefined,
+  other: BreakerView | undefined,
+): BreakerView | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  const worse = badness.indexOf(other.state) > badness.indexOf(one.state) ? other : one;
+  return {
+    ...worse,
+    requests: one.requests + other.requests,
+    failures: one.failures + other.failures,
+    slow: one.slow + other.slow,
+    openings: Math.max(one.openings, other.openings),
+    share: (one.share + other.share) / 2,
   };
 }
 

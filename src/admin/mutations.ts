@@ -1,19 +1,16 @@
 import type { AdminView } from "./admin-view.js";
-import { textPage, type Page } from "./pages.js";
-
-/** What a POST does. `after` runs when the answer is on its way. */
-export interface Mutation {
-  readonly page: Page;
-  readonly after?: () => void;
-}
+import { breakerMutations } from "./breaker-mutations.js";
+import type { Mutation, MutationOf } from "./mutation.js";
+import { textPage } from "./pages.js";
 
 /** POST paths. A GET must never change anything: browsers, crawlers and link previews send those by themselves. */
-export const mutations: ReadonlyMap<string, (view: AdminView, query: URLSearchParams) => Mutation> = new Map([
+export const mutations: ReadonlyMap<string, MutationOf> = new Map<string, MutationOf>([
   ["/healthcheck/fail", (view: AdminView) => done(() => view.setHealthcheckFailing(true))],
   ["/healthcheck/ok", (view: AdminView) => done(() => view.setHealthcheckFailing(false))],
   ["/drain_listeners", (view: AdminView) => done(() => view.drain())],
   ["/quitquitquit", (view: AdminView) => ({ page: textPage("OK"), after: () => view.quit() })],
   ["/logging", setLevel],
+  ...breakerMutations,
 ]);
 
 function done(act: () => void): Mutation {

@@ -1,4 +1,11 @@
-import type { AdminView, CertificateView, ClusterView, WorkerView } from "./admin-view.js";
+import type {
+  AdminView,
+  BreakerReport,
+  BreakerView,
+  CertificateView,
+  ClusterView,
+  WorkerView,
+} from "./admin-view.js";
 import { redact } from "./redact.js";
 
 /** What one path answers. */
@@ -25,6 +32,7 @@ export const pages: ReadonlyMap<string, PageOf> = new Map<string, PageOf>([
   ["/healthz/ready", readyPage],
   ["/live", () => textPage("LIVE")],
   ["/clusters", clustersPage],
+  ["/breakers", breakersPage],
   ["/config_dump", (view: AdminView) => jsonPage({ configs: redact(view.configDump()) })],
   ["/certs", certsPage],
   ["/server_info", serverInfoPage],
@@ -65,6 +73,30 @@ function clusterStatus({ name, settings, endpoints }: ClusterView): unknown {
       weight,
       locality: { zone },
     })),
+  };
+}
+
+/** Breakers of services and endpoints, as `remora breaker list` shows them. */
+async function breakersPage(view: AdminView): Promise<Page> {
+  const services = (await view.clusters()).map(({ name, settings, breaker, endpoints }) => ({
+    service: name,
+    source: settings["source"] ?? "",
+    breaker: breaker === undefined ? null : breakerEntry(breaker),
+    endpoints: endpoints.map((endpoint) => ({
+      endpoint: `${endpoint.address.includes(":") ? `[${endpoint.address}]` : endpoint.address}:${endpoint.port}`,
+      breaker: endpoint.breaker === undefined ? null : breakerEntry(endpoint.breaker),
+    })),
+  }));
+  return jsonPage({ services } satisfies BreakerReport);
+}
+
+function breakerEntry(view: BreakerView): BreakerView {
+  const { sinceMs, remainingMs, share } = view;
+  return {
+    ...view,
+    sinceMs: Math.round(sinceMs),
+    remainingMs: Math.ceil(remainingMs),
+    share: Math.round(share * 1000) / 1000,
   };
 }
 

@@ -37,6 +37,9 @@ export class EndpointSet<E extends Endpoint> {
   #balance: BalanceConfig;
   #endpoints: readonly E[] = [];
   readonly #openShare = new OpenShare();
+  #balanced: readonly E[] = [];
+  /** Keys of endpoints that an operator has taken out. */
+  #isolated: ReadonlySet<string> = new Set();
   #refused = 0;
   /** Instances that are down, by zone. */
   #down: ReadonlyMap<string, number> = new Map();
@@ -51,6 +54,11 @@ export class EndpointSet<E extends Endpoint> {
   /** Replaced as a whole by each update; the array is never changed. */
   get endpoints(): readonly E[] {
     return this.#endpoints;
+  }
+
+  /** Those that the picker chooses from: all but the isolated ones. */
+  get balanced(): readonly E[] {
+    return this.#balanced;
   }
 
   get picker(): Picker<E> {
@@ -79,12 +87,13 @@ export class EndpointSet<E extends Endpoint> {
   usablePercent(nowMs: number): number {
     let missing = 0;
     for (const count of this.#down.values()) missing += count;
-    return this.#openShare.percent(this.#endpoints, missing, nowMs);
+    missing += this.#endpoints.length - this.#balanced.length;
+    return this.#openShare.percent(this.#balanced, missing, nowMs);
   }
 
   /** Is there an endpoint that may get traffic now and is not among `tried`? */
   hasUsable(tried: readonly Upstream[], nowMs: number): boolean {
-    return nextUsable(this.#endpoints, 0, openGate | untried, tried, nowMs) >= 0;
+    return nextUsable(this.#balanced, 0, openGate | untried, tried, nowMs) >= 0;
   }
 
   /** Takes the newest state of the cluster. True when the choice of endpoints changed. */
@@ -123,10 +132,19 @@ export class EndpointSet<E extends Endpoint> {
     this.#down = down;
     if (!isChanged) return false;
     this.#endpoints = [...next.values()];
-    this.#picker = undefined;
+    this.#rebalance();
     // Last: whatever a transport does when it retires, nobody can pick it any more.
     for (const endpoint of leaving.values()) endpoint.transport.retire();
     return true;
+  }
+
+  /**
+   * Takes the endpoints with these keys out of the balancing, and nobody else. They keep their place in the set, and
+   * neither panic nor anything else brings traffic to them.
+   */
+  isolate(keys: ReadonlySet<string>): void {
+    this.#isolated = keys;
+    this.#rebalance();
   }
 
   /** The cluster is gone: running requests finish, and what they still retry finds an endpoint. */
@@ -148,6 +166,13 @@ export class EndpointSet<E extends Endpoint> {
     return made;
   }
 
+  #rebalance(): void {
+    const isolated = this.#isolated;
+    this.#balanced =
+      isolated.size === 0 ? this.#endpoints : this.#endpoints.filter(({ key }) => !isolated.has(key));
+    this.#picker = undefined;
+  }
+
   #buildPicker(): Picker<E> {
     const { loadBalancer, locality } = this.#balance;
     const { panics, clock, zone = "", zonePicks } = this.#options;
@@ -156,10 +181,10 @@ export class EndpointSet<E extends Endpoint> {
     const build = (endpoints: readonly E[], thresholdPercent: number): Picker<E> =>
       makePicker(endpoints, { loadBalancer, panic: { thresholdPercent, panics }, random });
     if (locality === undefined || zone === "" || zonePicks === undefined)
-      return build(this.#endpoints, panicThresholdPercent);
+      return build(this.#balanced, panicThresholdPercent);
     const { spilloverPercent } = locality;
     const limits = { zone, spilloverPercent, panicThresholdPercent, down: this.#down };
-    return zoneAware(this.#endpoints, { ...limits, build, picks: zonePicks(), random });
+    return zoneAware(this.#balanced, { ...limits, build, picks: zonePicks(), random });
   }
 }
 

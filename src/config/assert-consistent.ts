@@ -10,6 +10,8 @@ import type { FaultConfig } from "./fault-config.js";
 import type { HedgeConfig } from "./hedge-config.js";
 import { retriableGrpcCodes } from "./grpc-retry-words.js";
 import type { LoadSheddingConfig } from "./load-shedding-config.js";
+import type { ServiceBreakerConfig } from "./service-breaker-config.js";
+import type { SlowCallsConfig } from "./slow-calls-config.js";
 import type { ClusterConfig, EndpointConfig, RouteConfig, Snapshot, VirtualHost } from "./snapshot.js";
 
 /**
@@ -209,9 +211,30 @@ function assertCluster(cluster: ClusterConfig, place: string): void {
   atLeast(breaker.maxEjectionMs, breaker.baseEjectionMs, `${place}.breaker.maxEjectionMs`);
   ratio(breaker.jitterRatio, `${place}.breaker.jitterRatio`);
   percent(breaker.maxEjectionPercent, `${place}.breaker.maxEjectionPercent`);
+  if (breaker.slowCalls !== undefined) assertSlowCalls(breaker.slowCalls, `${place}.breaker.slowCalls`);
+  if (cluster.serviceBreaker !== undefined)
+    assertServiceBreaker(cluster.serviceBreaker, `${place}.serviceBreaker`);
   percent(retryBudget.percent, `${place}.retryBudget.percent`);
   atLeast(retryBudget.minRetriesPerSecond, 0, `${place}.retryBudget.minRetriesPerSecond`);
   atLeast(retryBudget.windowMs, 1, `${place}.retryBudget.windowMs`);
+}
+
+function assertServiceBreaker(breaker: ServiceBreakerConfig, place: string): void {
+  ratio(breaker.failureRatio, `${place}.failureRatio`);
+  if (breaker.slowCalls !== undefined) assertSlowCalls(breaker.slowCalls, `${place}.slowCalls`);
+  atLeast(breaker.windowMs, 1, `${place}.windowMs`);
+  atLeast(breaker.minRequests, 1, `${place}.minRequests`);
+  atLeast(breaker.openMs, 1, `${place}.openMs`);
+  atLeast(breaker.maxOpenMs, breaker.openMs, `${place}.maxOpenMs`);
+  ratio(breaker.jitterRatio, `${place}.jitterRatio`);
+  atLeast(breaker.halfOpenRequests, 1, `${place}.halfOpenRequests`);
+  atLeast(breaker.rampMs, 0, `${place}.rampMs`);
+}
+
+function assertSlowCalls(slowCalls: SlowCallsConfig, place: string): void {
+  atLeast(slowCalls.thresholdMs, 1, `${place}.thresholdMs`);
+  ratio(slowCalls.ratio, `${place}.ratio`);
+  check(slowCalls.ratio > 0, `${place}.ratio`, "0 would open it at once");
 }
 
 function assertEndpoint(endpoint: EndpointConfig, place: string): void {

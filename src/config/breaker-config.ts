@@ -1,11 +1,15 @@
-/** Endpoint breaker. Opens on consecutive failures, or on the success rate over a window. */
+import type { SlowCallsConfig } from "./slow-calls-config.js";
+
+/** Endpoint breaker. Opens on consecutive failures, or on success rate or slow calls over a window. */
 export interface BreakerConfig {
   /** 0 = off. */
   readonly consecutiveFailures: number;
   /** 0..1; 0 = off. */
   readonly minSuccessRatio: number;
+  /** Absent: time does not count. */
+  readonly slowCalls?: SlowCallsConfig;
   readonly windowMs: number;
-  /** Requests in the window below which the ratio is not judged. */
+  /** Requests in the window below which neither ratio is judged. */
   readonly minRequests: number;
   readonly baseEjectionMs: number;
   readonly maxEjectionMs: number;

@@ -1,6 +1,7 @@
 import type { LocalityConfig } from "./locality-config.js";
 import type { FallbackCause, ReplyCacheConfig } from "./fallback-config.js";
 import type { RetryConfig } from "./retry-config.js";
+import type { ServiceBreakerConfig } from "./service-breaker-config.js";
 import type { ClusterConfig } from "./snapshot.js";
 
 /** What a cluster has unless a TrafficPolicy says otherwise. Each value's reason stands beside it. */
@@ -33,6 +34,21 @@ export const localityDefaults: LocalityConfig = {
 
 /** How waits between attempts grow unless a document says otherwise: Envoy RetryBackOff doubles, with full jitter. */
 export const backoffDefaults = { factor: 2, jitter: "full" } as const;
+
+/** What `slowCalls` of either breaker has where its document is silent. */
+export const slowCallsDefaults = { ratio: 0.5 } as const;
+
+/** What a service breaker has where its document is silent. Without `circuitBreaker` there is none. */
+export const serviceBreakerDefaults = {
+  failureRatio: 0.5, // Hystrix and Resilience4j: half of the requests
+  minRequests: 20, // Hystrix requestVolumeThreshold
+  windowMs: 10_000, // as the endpoint breaker; Hystrix rolling statistics
+  openMs: 5000, // Hystrix sleepWindow
+  maxOpenMs: 60_000, // as the endpoint breaker
+  jitterRatio: 0.2, // callers that opened together must not probe together
+  halfOpenRequests: 5,
+  rampMs: 10_000, // a window: what comes back is judged before it has everything
+} as const satisfies ServiceBreakerConfig;
 
 /** What a route's retry has where its document is silent. */
 export const retryDefaults: RetryConfig = {

@@ -13,6 +13,7 @@ import type { RetryBudgetConfig } from "./retry-budget-config.js";
 import type { RetryConfig } from "./retry-config.js";
 import type { MtlsMode, Protocol } from "./protocol.js";
 import type { RouteMatch } from "./route-match.js";
+import type { ServiceBreakerConfig } from "./service-breaker-config.js";
 
 export type { MtlsMode, Protocol } from "./protocol.js";
 export type { PathMatch, RouteMatch, ValueMatch } from "./route-match.js";
@@ -161,6 +162,8 @@ export interface ClusterConfig {
   /** Longest silence in both directions of a TCP connection or an upgraded one (WebSocket). 0 = no limit. */
   readonly tunnelIdleMs: number;
   readonly breaker: BreakerConfig;
+  /** Absent: the service has none. */
+  readonly serviceBreaker?: ServiceBreakerConfig;
   readonly retryBudget: RetryBudgetConfig;
   /** The document that set these, for error texts: `TrafficPolicy/default/api`, or `default`. */
   readonly source: string;

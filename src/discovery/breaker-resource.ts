@@ -1,5 +1,6 @@
 import type { BreakerConfig } from "../config/breaker-config.js";
 import { duration, type Fields } from "./fields.js";
+import { decodeSlowCalls } from "./service-breaker-resource.js";
 
 /** The endpoint breaker as Envoy's OutlierDetection. */
 export function encodeBreaker(breaker: BreakerConfig): object {
@@ -28,6 +29,7 @@ export function decodeBreaker(outlier: Fields, ours: Fields): BreakerConfig {
     baseEjectionMs: outlier.durationMs("baseEjectionTime"),
     maxEjectionMs: outlier.durationMs("maxEjectionTime"),
     jitterRatio: ours.number("ejectionJitterRatio", 0, 1),
+    ...decodeSlowCalls(ours),
     maxEjectionPercent: outlier.wrapped("maxEjectionPercent", 0, 100),
   };
 }

@@ -14,6 +14,7 @@ import {
 import { decodeProtocol, encodeProtocol } from "./protocol.js";
 import { decodeHedge, encodeHedge } from "./hedge-resource.js";
 import { decodeLocality, encodeLocality } from "./locality-resource.js";
+import { decodeServiceBreaker, encodeServiceBreaker, encodeSlowCalls } from "./service-breaker-resource.js";
 import { packAny, packMetadata, wire } from "./wire.js";
 
 const maxInteger = 2 ** 32 - 1;
@@ -34,6 +35,10 @@ export function encodeCluster(cluster: ClusterConfig): Buffer {
     retryBudgetWindowMs: retryBudget.windowMs,
     tunnelIdle: duration(cluster.tunnelIdleMs),
     maxConcurrentStreams: cluster.maxConcurrentStreams,
+    ...(breaker.slowCalls !== undefined && { slowCalls: encodeSlowCalls(breaker.slowCalls) }),
+    ...(cluster.serviceBreaker !== undefined && {
+      serviceBreaker: encodeServiceBreaker(cluster.serviceBreaker),
+    }),
     ...encodeLocality(cluster.locality),
     ...encodeFailover(cluster.failover),
     ...encodeBalancing(cluster),
@@ -62,6 +67,7 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
   cluster.oneOf("type", ["EDS"]);
   const ours = cluster.metadata(wire.remoraCluster);
   const mtlsMode = ours.oneOf("mtlsMode", ["STRICT", "PERMISSIVE", "DISABLE"]);
+  const serviceBreaker = ours.optionalMessage("serviceBreaker");
   const breakers = cluster.message("circuitBreakers");
   const all = breakers.onlyMessage("thresholds");
   const each = breakers.onlyMessage("perHostThresholds");
@@ -88,6 +94,7 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
     maxConcurrentStreams: ours.number("maxConcurrentStreams", 1, maxInteger),
     poolIdleMs: http.message("commonHttpProtocolOptions").durationMs("idleTimeout"),
     breaker: decodeBreaker(cluster.message("outlierDetection"), ours),
+    ...(serviceBreaker !== undefined && { serviceBreaker: decodeServiceBreaker(serviceBreaker) }),
     retryBudget: {
       percent: all.message("retryBudget").message("budgetPercent").number("value", 0, Number.MAX_VALUE),
       minRetriesPerSecond: ours.number("minRetriesPerSecond", 0, Number.MAX_VALUE),

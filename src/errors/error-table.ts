@@ -85,6 +85,7 @@ export const errorTable = {
   concurrency_limit: row("upstream", 503, 14, "UO", "never", "concurrency limit reached"),
   queue_timeout: row("upstream", 503, 14, "UO", "never", "no place in time"),
   overloaded: row("upstream", 503, 14, "UO", "always", "application overloaded"),
+  circuit_open: row("upstream", 503, 14, "UO", "never", "circuit open"),
   attempt_timeout: row("upstream", 504, 4, "UT", "if-idempotent", "upstream request timeout (attempt)"),
   route_timeout: row("upstream", 504, 4, "UT", "never", "upstream request timeout (route)"),
   stream_idle_timeout: row("upstream", 504, 4, "SI", "never", "stream idle timeout"),

@@ -1,4 +1,5 @@
 import type { BreakerConfig } from "../config/breaker-config.js";
+import { spreadBackoffMs } from "../time/backoff.js";
 
 /**
  * The life of an endpoint breaker. `ejections` counts the openings in a row without a success between: it makes the next
@@ -14,7 +15,8 @@ export type BreakerState =
     }
   | { readonly state: "half-open"; readonly isProbing: boolean; readonly ejections: number };
 
-export type TripReason = "consecutive-failures" | "success-ratio" | "probe-failed";
+export type TripReason =
+  "consecutive-failures" | "success-ratio" | "slow-calls" | "probe-failed" | "probe-slow";
 
 export type BreakerInput =
   | { readonly type: "success" }
@@ -30,9 +32,16 @@ export type BreakerInput =
   | { readonly type: "look"; readonly nowMs: number }
   | { readonly type: "probe-sent" }
   | { readonly type: "probe-succeeded" }
-  | { readonly type: "probe-failed"; readonly nowMs: number; readonly chance: number }
+  | {
+      readonly type: "probe-failed";
+      readonly reason: TripReason;
+      readonly nowMs: number;
+      readonly chance: number;
+    }
   /** The probe ended without a verdict, for example because its client went away. */
-  | { readonly type: "probe-dropped" };
+  | { readonly type: "probe-dropped" }
+  /** An operator ends the ejection. */
+  | { readonly type: "lift" };
 
 /** A fresh endpoint is trusted. */
 export const closedBreaker: BreakerState = { state: "closed", consecutiveFailures: 0 };
@@ -43,6 +52,7 @@ export function nextBreakerState(
   input: BreakerInput,
   config: BreakerConfig,
 ): BreakerState {
+  if (input.type === "lift") return from.state === "closed" ? from : closedBreaker;
   switch (from.state) {
     case "closed":
       if (input.type === "success") return closedBreaker;
@@ -59,7 +69,7 @@ export function nextBreakerState(
       if (input.type === "probe-sent") return { ...from, isProbing: true };
       if (input.type === "probe-dropped") return { ...from, isProbing: false };
       if (input.type === "probe-succeeded") return closedBreaker;
-      if (input.type === "probe-failed") return opened(from.ejections, "probe-failed", input, config);
+      if (input.type === "probe-failed") return opened(from.ejections, input.reason, input, config);
       return from;
   }
 }
@@ -70,19 +80,22 @@ export function tripReason(
   consecutiveFailures: number,
   requestsInWindow: number,
   failuresInWindow: number,
+  slowInWindow: number,
 ): TripReason | undefined {
   if (config.consecutiveFailures > 0 && consecutiveFailures >= config.consecutiveFailures)
     return "consecutive-failures";
-  const isJudged = config.minSuccessRatio > 0 && requestsInWindow >= Math.max(1, config.minRequests);
-  if (isJudged && (requestsInWindow - failuresInWindow) / requestsInWindow < config.minSuccessRatio)
+  if (requestsInWindow < Math.max(1, config.minRequests)) return undefined;
+  if ((requestsInWindow - failuresInWindow) / requestsInWindow < config.minSuccessRatio)
     return "success-ratio";
+  const { slowCalls } = config;
+  if (slowCalls !== undefined && slowInWindow / requestsInWindow >= slowCalls.ratio) return "slow-calls";
   return undefined;
 }
 
-/** base * 2^n, spread by the jitter so that a fleet of sidecars does not probe at one moment, and never above the maximum. */
+/** How long the ejection after `ejections` others in a row lasts. */
 export function ejectionMs(config: BreakerConfig, ejections: number, chance: number): number {
-  const plainMs = Math.min(config.maxEjectionMs, config.baseEjectionMs * 2 ** Math.min(ejections, 30));
-  return Math.min(config.maxEjectionMs, plainMs * (1 + config.jitterRatio * (2 * chance - 1)));
+  const { baseEjectionMs: baseMs, maxEjectionMs: maxMs, jitterRatio } = config;
+  return spreadBackoffMs({ baseMs, maxMs, jitterRatio }, ejections, chance);
 }
 
 function opened(

@@ -23,9 +23,11 @@ export class EjectionBudget {
   maxEjectionPercent: number;
   /** Does another cluster take over when none is left? Replaced with the configuration, too. */
   hasFailover = false;
+  /** An operator holds the breakers closed: nothing is ejected. */
+  isHeld = false;
   readonly #endpoints: () => readonly Ejectable[];
 
-  /** @param endpoints the endpoints of the cluster at the time of the call. */
+  /** @param endpoints those of the cluster that take part in its balancing at the time of the call. */
   constructor(maxEjectionPercent: number, endpoints: () => readonly Ejectable[]) {
     this.maxEjectionPercent = maxEjectionPercent;
     this.#endpoints = endpoints;
@@ -33,6 +35,7 @@ export class EjectionBudget {
 
   /** May one more endpoint be ejected? */
   mayEject(): boolean {
+    if (this.isHeld) return false;
     const endpoints = this.#endpoints();
     let ejected = 0;
     for (const endpoint of endpoints) if (endpoint.gate.isEjected) ejected++;

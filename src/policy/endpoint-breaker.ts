@@ -14,11 +14,16 @@ import { SlidingCount } from "./sliding-count.js";
 
 /** A change of state, for metrics and the log. */
 export interface BreakerEvent {
+  readonly from: BreakerState["state"];
   readonly state: BreakerState["state"];
-  /** Why it opened; undefined for the other states. */
-  readonly reason: TripReason | undefined;
+  /** Why it opened, or that an operator closed it; undefined where the change speaks for itself. */
+  readonly reason: TripReason | "operator" | undefined;
   /** How long it stays open, milliseconds; 0 for the other states. */
   readonly forMs: number;
+  /** What the window held when it changed. */
+  readonly requests: number;
+  readonly failures: number;
+  readonly slow: number;
 }
 
 export interface EndpointBreakerOptions {
@@ -27,6 +32,8 @@ export interface EndpointBreakerOptions {
   readonly clock: Clock;
   /** Called synchronously, after the change. */
   readonly onEvent: (event: BreakerEvent) => void;
+  /** An attempt was slow, where the configuration has a measure for that. */
+  readonly onSlow?: () => void;
 }
 
 /** The present of a breaker, for the admin API. */
@@ -35,6 +42,11 @@ export interface BreakerDescription {
   readonly consecutiveFailures: number;
   readonly requestsInWindow: number;
   readonly failuresInWindow: number;
+  readonly slowInWindow: number;
+  /** Why it is open; undefined for the other states. */
+  readonly reason: TripReason | undefined;
+  /** How long it has been in its state, milliseconds. */
+  readonly sinceMs: number;
   /** Openings in a row. */
   readonly ejections: number;
   /** Until the next probe, milliseconds; 0 unless open. */
@@ -47,24 +59,33 @@ const failure: BreakerInput = { type: "failure" };
 const probeSent: BreakerInput = { type: "probe-sent" };
 const probeSucceeded: BreakerInput = { type: "probe-succeeded" };
 const probeDropped: BreakerInput = { type: "probe-dropped" };
+const lift: BreakerInput = { type: "lift" };
 
 /**
- * Takes one endpoint out of the balancing while it fails: opens on failures in a row or on a bad success ratio, lets a
- * single probe through when the ejection has run out, and closes on the probe's success.
+ * Takes one endpoint out of the balancing while it fails: opens on failures in a row, on a bad success ratio or on too many
+ * slow calls, lets a single probe through when the ejection has run out, and closes on the probe's success.
  * The words are the breaker's: "open" means ejected; the gate is then shut (`isOpen()` false).
  */
 export class EndpointBreaker implements EndpointGate {
+  /** An operator holds it closed: it counts, and does not open. */
+  isHeld = false;
   readonly #options: EndpointBreakerOptions;
   #config: BreakerConfig;
   #state: BreakerState = closedBreaker;
   #requests: SlidingCount;
   #failures: SlidingCount;
+  /** Only where the configuration asks for it: there may be thousands of endpoints. */
+  #slow: SlidingCount | undefined;
+  /** When its state began, monotonic milliseconds. */
+  #sinceMs: number;
 
   constructor(options: EndpointBreakerOptions) {
     this.#options = options;
     this.#config = options.config;
     this.#requests = new SlidingCount(this.#config.windowMs / buckets, buckets);
     this.#failures = new SlidingCount(this.#config.windowMs / buckets, buckets);
+    this.#slow = slowCountFor(this.#config);
+    this.#sinceMs = options.clock.monotonicMs();
   }
 
   /** Another configuration, for the same endpoint: the state stays, the window starts empty if its length changed. */
@@ -72,7 +93,9 @@ export class EndpointBreaker implements EndpointGate {
     if (config.windowMs !== this.#config.windowMs) {
       this.#requests = new SlidingCount(config.windowMs / buckets, buckets);
       this.#failures = new SlidingCount(config.windowMs / buckets, buckets);
+      this.#slow = undefined;
     }
+    this.#slow = config.slowCalls === undefined ? undefined : (this.#slow ?? slowCountFor(config));
     this.#config = config;
   }
 
@@ -94,27 +117,35 @@ export class EndpointBreaker implements EndpointGate {
     return true;
   }
 
-  /** The verdict on an attempt. @param isProbe what `admit` said about it. */
-  record(isSuccess: boolean, isProbe: boolean, nowMs: number): void {
-    if (isProbe) {
-      if (isSuccess) this.#apply(probeSucceeded);
-      else this.#apply({ type: "probe-failed", nowMs, chance: this.#options.clock.random() });
-      return;
-    }
-    if (this.#state.state !== "closed") return;
-    this.#requests.add(nowMs);
-    if (isSuccess) {
-      if (this.#state.consecutiveFailures > 0) this.#apply(success);
-      return;
-    }
-    this.#failures.add(nowMs);
-    this.#apply(failure);
-    this.#tripIfDue(this.#state.consecutiveFailures, nowMs);
+  /**
+   * The verdict on an attempt.
+   *
+   * @param isProbe what `admit` said about it. @param latencyMs until its response head, or until it ended without one.
+   */
+  record(isSuccess: boolean, isProbe: boolean, nowMs: number, latencyMs = 0): void {
+    const isSlow = this.#isSlow(latencyMs);
+    if (isProbe) this.#recordProbe(isSuccess, isSlow, nowMs);
+    else if (this.#state.state === "closed") this.#recordClosed(isSuccess, isSlow, nowMs);
+  }
+
+  /**
+   * The caller gave up `latencyMs` after the attempt began, without a response head. It says nothing about the endpoint,
+   * unless that was long enough to be slow: of an endpoint that hangs nothing else is ever heard.
+   */
+  abandon(isProbe: boolean, nowMs: number, latencyMs: number): void {
+    if (this.#isSlow(latencyMs)) this.record(true, isProbe, nowMs, latencyMs);
+    else if (isProbe) this.dropProbe();
   }
 
   /** The probe ended and says nothing about the endpoint. */
   dropProbe(): void {
     this.#apply(probeDropped);
+  }
+
+  /** An operator ends the ejection; the window begins anew. */
+  lift(): void {
+    this.#apply(lift);
+    this.#forget();
   }
 
   describe(): BreakerDescription {
@@ -125,17 +156,49 @@ export class EndpointBreaker implements EndpointGate {
       consecutiveFailures: state.state === "closed" ? state.consecutiveFailures : 0,
       requestsInWindow: this.#requests.total(nowMs),
       failuresInWindow: this.#failures.total(nowMs),
+      slowInWindow: this.#slow?.total(nowMs) ?? 0,
+      reason: state.state === "open" ? state.reason : undefined,
+      sinceMs: nowMs - this.#sinceMs,
       ejections: state.state === "closed" ? 0 : state.ejections,
       remainingMs: state.state === "open" ? Math.max(0, state.untilMs - nowMs) : 0,
     };
   }
 
-  #tripIfDue(consecutiveFailures: number, nowMs: number): void {
+  #isSlow(latencyMs: number): boolean {
+    const { slowCalls } = this.#config;
+    return slowCalls !== undefined && latencyMs >= slowCalls.thresholdMs;
+  }
+
+  #recordProbe(isSuccess: boolean, isSlow: boolean, nowMs: number): void {
+    if (isSlow) this.#options.onSlow?.();
+    if (isSuccess && !isSlow) return this.#apply(probeSucceeded);
+    const reason = isSuccess ? "probe-slow" : "probe-failed";
+    this.#apply({ type: "probe-failed", reason, nowMs, chance: this.#options.clock.random() });
+  }
+
+  #recordClosed(isSuccess: boolean, isSlow: boolean, nowMs: number): void {
+    this.#requests.add(nowMs);
+    if (isSlow) {
+      this.#options.onSlow?.();
+      this.#slow?.add(nowMs);
+    }
+    if (!isSuccess) {
+      this.#failures.add(nowMs);
+      this.#apply(failure);
+    } else if (this.#state.state === "closed" && this.#state.consecutiveFailures > 0) {
+      this.#apply(success);
+    }
+    if (!isSuccess || isSlow) this.#tripIfDue(nowMs);
+  }
+
+  #tripIfDue(nowMs: number): void {
+    if (this.isHeld || this.#state.state !== "closed") return;
     const reason = tripReason(
       this.#config,
-      consecutiveFailures,
+      this.#state.consecutiveFailures,
       this.#requests.total(nowMs),
       this.#failures.total(nowMs),
+      this.#slow?.total(nowMs) ?? 0,
     );
     // Without budget the endpoint stays; its next failure asks again.
     if (reason === undefined || !this.#options.budget.mayEject()) return;
@@ -147,15 +210,31 @@ export class EndpointBreaker implements EndpointGate {
     const after = nextBreakerState(before, input, this.#config);
     this.#state = after;
     if (after.state === before.state) return;
-    if (after.state === "closed") {
-      this.#requests.reset();
-      this.#failures.reset();
-    }
-    const nowMs = "nowMs" in input ? input.nowMs : 0;
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#sinceMs = nowMs;
+    const figures = {
+      requests: this.#requests.total(nowMs),
+      failures: this.#failures.total(nowMs),
+      slow: this.#slow?.total(nowMs) ?? 0,
+    };
+    if (after.state === "closed") this.#forget();
+    const { state } = after;
     this.#options.onEvent({
-      state: after.state,
-      reason: after.state === "open" ? after.reason : undefined,
-      forMs: after.state === "open" ? after.untilMs - nowMs : 0,
+      from: before.state,
+      state,
+      reason: state === "open" ? after.reason : input.type === "lift" ? "operator" : undefined,
+      forMs: state === "open" ? after.untilMs - ("nowMs" in input ? input.nowMs : nowMs) : 0,
+      ...figures,
     });
   }
+
+  #forget(): void {
+    this.#requests.reset();
+    this.#failures.reset();
+    this.#slow?.reset();
+  }
+}
+
+function slowCountFor({ slowCalls, windowMs }: BreakerConfig): SlidingCount | undefined {
+  return slowCalls === undefined ? undefined : new SlidingCount(windowMs / buckets, buckets);
 }

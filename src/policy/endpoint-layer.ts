@@ -1,4 +1,3 @@
-import type { ErrorCode } from "../errors/error-table.js";
 import type { ProxyError } from "../errors/proxy-error.js";
 import type { Endpoint } from "../stack/endpoint.js";
 import type { RequestContext } from "../stack/request-context.js";
@@ -12,6 +11,7 @@ import type { ResponseHead } from "../traffic/message.js";
 import type { ClusterEndpoint } from "./cluster-endpoint.js";
 import { tellUpstream } from "./deadline.js";
 import { parseRetryAfterMs, parseRetryPushbackMs } from "./retry-after.js";
+import { speaksAgainstEndpoint } from "./upstream-faults.js";
 
 /** Keeps the latency estimate that pickers compare; balance/peak-ewma.ts has one. */
 export interface LatencyEstimator {
@@ -40,38 +40,6 @@ const grpcResourceExhausted = 8;
 const grpcUnavailable = 14;
 /** An endpoint whose sidecar sheds load is avoided for so long: about as long as its limit takes to follow. */
 const shedPenaltyMs = 250;
-
-/**
- * Errors that speak against the endpoint. Not among them: the client going away, limits of our own, and a kept-alive
- * connection that was closed unread (every server does that).
- */
-const endpointFaults: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  "connect_failed",
-  "connect_timeout",
-  "upstream_tls_failed",
-  "upstream_identity_mismatch",
-  "upstream_reset",
-  "upstream_closed",
-  "upstream_truncated",
-  "upstream_protocol_error",
-  "upstream_headers_too_large",
-  "attempt_timeout",
-  "route_timeout",
-  "stream_idle_timeout",
-]);
-
-/** Connecting failed for want of descriptors, ports or memory here: ejecting endpoints would turn that into an outage. */
-const ownShortages: ReadonlySet<unknown> = new Set([
-  "EMFILE",
-  "ENFILE",
-  "EADDRNOTAVAIL",
-  "ENOBUFS",
-  "ENOMEM",
-]);
-
-function isEndpointFault({ code, cause }: ProxyError): boolean {
-  return endpointFaults.has(code) && !ownShortages.has((cause as NodeJS.ErrnoException | undefined)?.code);
-}
 
 /**
  * The innermost layer, around an endpoint's transport: counts the attempts under way, measures the time to the response
@@ -105,6 +73,8 @@ class Attempt implements Reply, GrpcResponseListener {
   readonly #startMs: number;
   readonly #isProbe: boolean;
   #hasHead = false;
+  /** Until the response head, or the end without one. */
+  #latencyMs = 0;
   /** The breaker has its verdict, and a probe its release. Errors after it still count. */
   #isJudged = false;
 
@@ -123,6 +93,7 @@ class Attempt implements Reply, GrpcResponseListener {
     const { request, clock, reply } = this.#parts;
     const nowMs = clock.monotonicMs();
     // Any other status is no gRPC answer: something on the way gave it.
+    this.#latencyMs = nowMs - this.#startMs;
     if (request.isGrpc && head.status === 200) {
       request.grpcStatus = grpcStatusOf(head.headers) ?? -1;
       if (request.grpcStatus < 0 && body !== null) {
@@ -187,7 +158,9 @@ class Attempt implements Reply, GrpcResponseListener {
   /** Once; a failure that comes later counts as one more. */
   #judge(isSuccess: boolean, nowMs: number): void {
     if (this.#isJudged && isSuccess) return;
-    this.#parts.endpoint.gate.record(isSuccess, this.#isProbe && !this.#isJudged, nowMs);
+    // Slowness is told once, with the first verdict.
+    const latencyMs = this.#isJudged ? 0 : this.#latencyMs;
+    this.#parts.endpoint.gate.record(isSuccess, this.#isProbe && !this.#isJudged, nowMs, latencyMs);
     this.#isJudged = true;
   }
 
@@ -201,13 +174,13 @@ class Attempt implements Reply, GrpcResponseListener {
   #fail(error: ProxyError): void {
     const { endpoint, request, clock, latency } = this.#parts;
     const nowMs = clock.monotonicMs();
-    if (!this.#hasHead) latency.observeAtLeast(endpoint, nowMs - this.#startMs, nowMs);
-    const { upgrade } = request.head;
-    // Both ends of a tunnel may have nothing to say.
-    const isSilence = error.code === "stream_idle_timeout" && upgrade !== "";
-    // Servers of raw TCP reset whom they are done with; what speaks against one is that it cannot be connected to (Envoy too).
-    const isFarewell = this.#hasHead && upgrade === "tcp";
-    if (isEndpointFault(error) && !isSilence && !isFarewell) this.#judge(false, nowMs);
+    if (!this.#hasHead) {
+      this.#latencyMs = nowMs - this.#startMs;
+      latency.observeAtLeast(endpoint, this.#latencyMs, nowMs);
+    }
+    if (speaksAgainstEndpoint(error, request.head.upgrade, this.#hasHead)) this.#judge(false, nowMs);
+    else if (!this.#hasHead && error.code === "client_gone")
+      endpoint.gate.abandon(this.#isProbe, nowMs, this.#latencyMs);
     else if (this.#isProbe && !this.#isJudged) endpoint.gate.dropProbe();
   }
 

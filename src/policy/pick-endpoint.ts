@@ -10,6 +10,8 @@ import type { EndpointDispatch } from "./endpoint-layer.js";
 export interface EndpointSource<E extends Endpoint> {
   readonly picker: Picker<E>;
   readonly endpoints: readonly E[];
+  /** Those of `endpoints` that no operator has taken out. */
+  readonly balanced: readonly E[];
   /** Instances left out because they have no sidecar and the mode is STRICT. */
   readonly refused: number;
   readonly mtlsMode: MtlsMode;
@@ -45,13 +47,15 @@ export function pickEndpoint<E extends Endpoint>(options: PickEndpointOptions<E>
 }
 
 function noEndpoint<E extends Endpoint>(options: PickEndpointOptions<E>, nowMs: number): ProxyError {
-  const { endpoints, refused, mtlsMode } = options.endpoints;
+  const { endpoints, balanced, refused, mtlsMode } = options.endpoints;
   const cluster = `cluster ${options.cluster}`;
   if (endpoints.length > 0) {
-    const ejected = endpoints.filter((endpoint) => !endpoint.gate.isOpen(nowMs)).length;
+    const ejected = balanced.filter((endpoint) => !endpoint.gate.isOpen(nowMs)).length;
+    const isolated = endpoints.length - balanced.length;
+    const byHand = isolated === 0 ? "" : `, ${isolated} isolated by an operator`;
     return new ProxyError(
       "no_healthy_endpoint",
-      `${cluster}: no endpoint available, ${ejected} of ${endpoints.length} ejected`,
+      `${cluster}: no endpoint available, ${ejected} of ${endpoints.length} ejected${byHand}`,
     );
   }
   if (refused > 0) {

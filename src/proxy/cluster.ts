@@ -1,6 +1,7 @@
 import { EndpointSet } from "../balance/endpoint-set.js";
 import { forget, peakEwmaLatency } from "../balance/peak-ewma.js";
 import type { ClusterConfig, EndpointConfig } from "../config/snapshot.js";
+import type { BreakerAnswer, BreakerCommand } from "../policy/breaker-command.js";
 import { ClusterEndpoint } from "../policy/cluster-endpoint.js";
 import { Bulkheads, type BulkheadsSettings } from "../policy/bulkheads.js";
 import { concurrencyLimit } from "../policy/concurrency-limit.js";
@@ -22,6 +23,7 @@ import type { ClusterMetrics } from "../telemetry/cluster-metrics.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
 import { attemptMetrics } from "./attempt-metrics.js";
+import { ClusterBreakers, type BreakerHooks } from "./cluster-breakers.js";
 
 /** The cells of one cluster, resolved when it appears. */
 export interface ClusterMeters extends RetryMeters {
@@ -41,6 +43,7 @@ export interface ClusterOptions {
   /** The sidecar's own zone; absent or "": not known. */
   readonly zone?: string;
   readonly onBreaker: (cluster: string, endpoint: EndpointConfig, event: BreakerEvent) => void;
+  readonly breakers: BreakerHooks;
 }
 
 /** A named upstream at run time. Endpoints, averages, breakers and the budget outlive changes that do not concern them. */
@@ -50,6 +53,7 @@ export class Cluster {
   #config: ClusterConfig;
   readonly #endpoints: EndpointSet<ClusterEndpoint>;
   readonly #ejections: EjectionBudget;
+  readonly #breakers: ClusterBreakers;
   #budget: RetryBudget | undefined;
   /** Once there are any: who is under way and who waits outlives every push. */
   #bulkheads: Bulkheads | undefined;
@@ -59,9 +63,16 @@ export class Cluster {
   constructor(config: ClusterConfig, endpoints: readonly EndpointConfig[], options: ClusterOptions) {
     this.#options = options;
     this.#config = config;
-    this.#ejections = new EjectionBudget(config.breaker.maxEjectionPercent, () => this.#endpoints.endpoints);
+    this.#ejections = new EjectionBudget(config.breaker.maxEjectionPercent, () => this.#endpoints.balanced);
     this.#ejections.hasFailover = config.failover !== undefined;
     this.#endpoints = this.#newEndpoints();
+    this.#breakers = new ClusterBreakers(config, {
+      clock: options.clock,
+      wheel: options.wheel,
+      hooks: options.breakers,
+      endpoints: this.#endpoints,
+      ejections: this.#ejections,
+    });
     this.#endpoints.update(endpoints);
   }
 
@@ -71,6 +82,11 @@ export class Cluster {
 
   get endpoints(): readonly ClusterEndpoint[] {
     return this.#endpoints.endpoints;
+  }
+
+  /** Those that take part in the balancing: all but the ones that an operator has isolated. */
+  get balanced(): readonly ClusterEndpoint[] {
+    return this.#endpoints.balanced;
   }
 
   get meters(): ClusterMeters {
@@ -106,6 +122,22 @@ export class Cluster {
     return this.#endpoints.usablePercent(nowMs);
   }
 
+  get breakers(): ClusterBreakers {
+    return this.#breakers;
+  }
+
+  /** What a whole request to the cluster passes first, retries inside of it; undefined: nothing. */
+  get guard(): Layer | undefined {
+    return this.#breakers.guard;
+  }
+
+  /** True: routes have to be composed anew, because there is a guard now that was not there before. */
+  drive(command: BreakerCommand): { readonly answer: BreakerAnswer; readonly isGuardNew: boolean } {
+    const before = this.guard;
+    const answer = this.#breakers.drive(command);
+    return { answer, isGuardNew: this.guard !== before };
+  }
+
   updateEndpoints(endpoints: readonly EndpointConfig[]): void {
     this.#endpoints.update(endpoints);
   }
@@ -118,6 +150,7 @@ export class Cluster {
     if (differs(before.retryBudget, config.retryBudget)) this.#budget = undefined;
     if (config.hedge === undefined) this.#hedging = undefined;
     else this.#hedging?.configure(config.hedge);
+    this.#breakers.configure(config);
     this.#ejections.maxEjectionPercent = config.breaker.maxEjectionPercent;
     this.#ejections.hasFailover = config.failover !== undefined;
     this.#endpoints.update(endpoints, config);
@@ -134,15 +167,17 @@ export class Cluster {
 
   /** No new request comes here any more: those under way finish, retries included, and connections close as they fall idle. */
   retire(): void {
+    this.#breakers.close();
     this.#endpoints.retire();
   }
 
   close(): void {
+    this.#breakers.close();
     this.#endpoints.close();
   }
 
   #newEndpoints(): EndpointSet<ClusterEndpoint> {
-    const { clock, onBreaker, metrics, zone = "" } = this.#options;
+    const { clock, onBreaker, breakers, metrics, zone = "" } = this.#options;
     const panics = (): Counter => this.meters.panics;
     return new EndpointSet<ClusterEndpoint>(this.#config, {
       clock,
@@ -162,7 +197,10 @@ export class Cluster {
             if (event.state === "closed") made.warmingSinceMs = clock.monotonicMs();
             onBreaker(this.#config.name, made.config, event);
           },
+          onSlow: breakers.onSlowAttempt,
         });
+        // Nothing is held while the first endpoints are made.
+        breaker.isHeld = this.#breakers.isHeld(key);
         const made = new ClusterEndpoint(key, endpoint, breaker, this.#transportTo(endpoint));
         return made;
       },

@@ -1,6 +1,7 @@
 import type { ClusterConfig, EndpointConfig, Snapshot } from "../config/snapshot.js";
 import { RouteTable } from "../route/route-table.js";
 import { DeferredService } from "../stack/deferred.js";
+import type { BreakerAnswer, BreakerCommand } from "../policy/breaker-command.js";
 import type { Service } from "../stack/service.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
@@ -93,6 +94,18 @@ export class DataPlane {
       this.#clusters.delete(name);
       cluster.retire();
     }
+  }
+
+  /** An operator's word to the breakers of a cluster; undefined: there is no such cluster. */
+  driveBreakers(name: string, command: BreakerCommand): BreakerAnswer | undefined {
+    const cluster = this.#clusters.get(name);
+    if (cluster === undefined || this.#snapshot === undefined) return undefined;
+    const { answer, isGuardNew } = cluster.drive(command);
+    if (isGuardNew) {
+      this.#table = this.#buildTable(this.#snapshot);
+      this.#tunnels = this.#buildTunnels();
+    }
+    return answer;
   }
 
   close(): void {

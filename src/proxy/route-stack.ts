@@ -196,6 +196,8 @@ function backendStack(
     [
       inCluster(backend.cluster),
       ...headerModifiers(backend.requestHeaders, backend.responseHeaders),
+      // Outside of hedge and retry: a request with all its attempts is one call of the service.
+      ...(cluster.guard === undefined ? [] : [cluster.guard]),
       // Outside of retry: each attempt has its own.
       ...hedgeOf(cluster, options),
       // The budget is the cluster's: retries of all routes to it share one allowance.

@@ -15,6 +15,8 @@ export function tunnelStack(
   return stack(
     [
       inCluster(config.name),
+      // As for HTTP; what counts is whether a connection comes about.
+      ...(cluster.guard === undefined ? [] : [cluster.guard]),
       // Another endpoint when a connection does not come about: no byte of the client was sent by then.
       retry({ config: undefined, budget, wheel, clock, meters }),
     ],

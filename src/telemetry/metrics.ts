@@ -75,6 +75,27 @@ export class Metrics extends PolicyFamilies {
     help: "State changes of endpoint breakers, by new state (open, half_open, closed).",
     labels: ["cluster", "to"],
   });
+  readonly serviceBreakerState = new GaugeFamily({
+    name: "remora_service_breaker_state",
+    help: "State of a service breaker: 0 closed, 1 half-open, 2 open. Several workers: the worst of theirs.",
+    labels: ["cluster"],
+    merge: "max",
+  });
+  readonly serviceBreakerTransitions = new CounterFamily({
+    name: "remora_service_breaker_transitions_total",
+    help: "State changes of service breakers, by new state (open, half_open, closed).",
+    labels: ["cluster", "to"],
+  });
+  readonly serviceBreakerRejected = new CounterFamily({
+    name: "remora_service_breaker_rejected_total",
+    help: "Requests that a service breaker ended with circuit_open.",
+    labels: ["cluster"],
+  });
+  readonly slowCalls = new CounterFamily({
+    name: "remora_slow_calls_total",
+    help: "Calls slower than slowCalls.threshold, by breaker (endpoint: attempts, service: requests).",
+    labels: ["cluster", "breaker"],
+  });
   readonly panic = new GaugeFamily({
     name: "remora_panic",
     help: "1 while too few endpoints are usable and ejection is ignored.",

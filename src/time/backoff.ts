@@ -48,3 +48,17 @@ export function growingBackoffMs(config: GrowingBackoff, attempt: number, random
 function ceilingMs({ baseMs, maxMs }: BackoffConfig, attempt: number, factor: number): number {
   return Math.min(maxMs, baseMs * factor ** Math.min(attempt, 30));
 }
+
+/**
+ * base * 2^attempt, spread by the jitter so that many who began together do not end together, and never above the maximum.
+ *
+ * @param attempt 0 for the first. @param chance uniform in [0, 1). @param jitterRatio 0..1: added or taken at most.
+ */
+export function spreadBackoffMs(
+  config: BackoffConfig & { readonly jitterRatio: number },
+  attempt: number,
+  chance: number,
+): number {
+  const plainMs = Math.min(config.maxMs, config.baseMs * 2 ** Math.min(attempt, 30));
+  return Math.min(config.maxMs, plainMs * (1 + config.jitterRatio * (2 * chance - 1)));
+}

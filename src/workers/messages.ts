@@ -1,6 +1,7 @@
 import type { ClusterView } from "../admin/admin-view.js";
 import type { Bootstrap } from "../config/bootstrap.js";
 import type { Snapshot } from "../config/snapshot.js";
+import type { BreakerAnswer, ServiceCommand } from "../policy/breaker-command.js";
 import type { Svid } from "../identity/svid.js";
 import type { MetricsState } from "../telemetry/metrics.js";
 import type { ProcessMetrics } from "../telemetry/registry.js";
@@ -16,10 +17,15 @@ export interface WorkerStart {
   readonly svid: Svid;
   /** undefined: there is none yet. */
   readonly snapshot: Snapshot | undefined;
+  /** What operators have told the breakers and still holds. */
+  readonly overrides: readonly ServiceCommand[];
 }
 
-/** What a worker is asked: what it has counted, what it knows of the upstreams, to drain, to end. */
-export type Question = "metrics" | "clusters" | "drain" | "close";
+/**
+ * What a worker is asked: what it has counted, what it knows of the upstreams, to carry out a command to breakers, to drain,
+ * to end.
+ */
+export type Question = "metrics" | "clusters" | "drive" | "drain" | "close";
 
 /** From the primary to a worker, in this order: `start`, then anything. Private keys travel here and nowhere else. */
 export type ToWorker =
@@ -33,7 +39,13 @@ export type ToWorker =
       readonly at: string;
       readonly allowsHalfOpen: boolean;
     }
-  | { readonly kind: "ask"; readonly id: number; readonly question: Question };
+  | {
+      readonly kind: "ask";
+      readonly id: number;
+      readonly question: Question;
+      /** Of `drive`. */
+      readonly command: ServiceCommand | undefined;
+    };
 
 export interface MetricsReport {
   readonly families: MetricsState;
@@ -43,6 +55,7 @@ export interface MetricsReport {
 export interface Answers {
   readonly metrics: MetricsReport;
   readonly clusters: readonly ClusterView[];
+  readonly drive: BreakerAnswer;
   readonly drain: true;
   readonly close: true;
 }

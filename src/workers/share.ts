@@ -54,7 +54,7 @@ function ruleShare(rule: InboundRule, place: Place): InboundRule {
 }
 
 function clusterShare(cluster: ClusterConfig, place: Place): ClusterConfig {
-  const { maxRequests, bulkheads, maxConnections, maxPendingRequests, retryBudget } = cluster;
+  const { maxRequests, bulkheads, maxConnections, maxPendingRequests, retryBudget, serviceBreaker } = cluster;
   return {
     ...cluster,
     maxRequests: partOf(maxRequests, place),
@@ -62,6 +62,12 @@ function clusterShare(cluster: ClusterConfig, place: Place): ClusterConfig {
     maxConnections: partOf(maxConnections, place),
     maxPendingRequests: maxPendingRequests === 0 ? 0 : partOf(maxPendingRequests, place),
     retryBudget: { ...retryBudget, minRetriesPerSecond: retryBudget.minRetriesPerSecond / place.count },
+    ...(serviceBreaker !== undefined && {
+      serviceBreaker: {
+        ...serviceBreaker,
+        halfOpenRequests: partOf(serviceBreaker.halfOpenRequests, place),
+      },
+    }),
   };
 }
 

@@ -2,6 +2,7 @@ import { fork, type ChildProcess } from "node:child_process";
 import type { Socket } from "node:net";
 import type { WorkerView } from "../admin/admin-view.js";
 import type { Snapshot } from "../config/snapshot.js";
+import type { ServiceCommand } from "../policy/breaker-command.js";
 import type { Svid } from "../identity/svid.js";
 import type { Clock } from "../time/clock.js";
 import type { Answers, FromWorker, Question, ToWorker, WorkerStart } from "./messages.js";
@@ -134,14 +135,23 @@ export class WorkerProcess {
     this.#child.send(message, socket, { keepOpen: true }, () => undefined);
   }
 
-  /** undefined when it does not answer within `timeoutMs` or is gone. While it owes an answer, it is not asked again. */
-  ask<Q extends Question>(question: Q, timeoutMs: number): Promise<Answers[Q] | undefined> {
+  /**
+   * undefined when it does not answer within `timeoutMs` or is gone. While it owes an answer, it is not asked again;
+   * commands are different each time.
+   */
+  ask<Q extends Question>(
+    question: Q,
+    timeoutMs: number,
+    command?: ServiceCommand,
+  ): Promise<Answers[Q] | undefined> {
     return new Promise((resolve) => {
-      const isOwing = [...this.#asked.values()].some((each) => each.question === question);
+      const isOwing =
+        command === undefined && [...this.#asked.values()].some((each) => each.question === question);
       if (this.#state === "gone" || isOwing) return resolve(undefined);
       const id = ++this.#lastId;
       const timer = this.#options.clock.timer(timeoutMs, () => {
         if (this.#state === "ready") this.#state = "silent";
+        if (command !== undefined) this.#asked.delete(id);
         resolve(undefined);
       });
       const done = (value: unknown): void => {
@@ -149,7 +159,7 @@ export class WorkerProcess {
         resolve(value as Answers[Q] | undefined);
       };
       this.#asked.set(id, { question, done });
-      this.#send({ kind: "ask", id, question });
+      this.#send({ kind: "ask", id, question, command });
     });
   }
 

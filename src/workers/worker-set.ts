@@ -1,6 +1,7 @@
 import { messageOf } from "../errors/message-of.js";
 import { ConfigError } from "../errors/config-error.js";
 import type { Snapshot } from "../config/snapshot.js";
+import type { ServiceCommand } from "../policy/breaker-command.js";
 import type { Svid } from "../identity/svid.js";
 import { sleep, type Clock, type Timer } from "../time/clock.js";
 import type { Answers, FromWorker, Question, WorkerLogLevel } from "./messages.js";
@@ -87,9 +88,10 @@ export class WorkerSet {
   ask<Q extends Question>(
     question: Q,
     timeoutMs: number,
+    command?: ServiceCommand,
   ): Promise<readonly (readonly [WorkerProcess, Answers[Q] | undefined])[]> {
     return Promise.all(
-      this.ready.map(async (worker) => [worker, await worker.ask(question, timeoutMs)] as const),
+      this.ready.map(async (worker) => [worker, await worker.ask(question, timeoutMs, command)] as const),
     );
   }
 

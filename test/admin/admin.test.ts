@@ -3,8 +3,9 @@ import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import t, { type Test } from "tap";
 import { startAdminServer, type AdminServer } from "../../src/admin/admin-server.js";
-import type { AdminView, Readiness } from "../../src/admin/admin-view.js";
+import type { AdminView, BreakerView, Readiness } from "../../src/admin/admin-view.js";
 import { redact } from "../../src/admin/redact.js";
+import type { BreakerAnswer, ServiceCommand } from "../../src/policy/breaker-command.js";
 import { Metrics } from "../../src/telemetry/metrics.js";
 import { MetricsRegistry } from "../../src/telemetry/registry.js";
 import { systemClock } from "../../src/time/clock.js";
@@ -80,6 +81,11 @@ class View implements AdminView {
     return true;
   };
   setHealthcheckFailing = (isFailing: boolean): void => void this.calls.push(`failing ${isFailing}`);
+  drive = async (command: ServiceCommand): Promise<BreakerAnswer> => {
+    const { action, service = "all", endpoint = "all", forMs, isForced } = command;
+    this.calls.push([action, service, endpoint, forMs, isForced].join(" "));
+    return { isDone: service !== "ghost", text: `${action} ${service}` };
+  };
   drain = (): void => void this.calls.push("drain");
   quit = (): void => void this.calls.push("quit");
 }
@@ -368,4 +374,42 @@ t.test("redaction finds secrets wherever they are", async (t) => {
       nothing: null,
     },
   );
+});
+
+t.test("breakers: seen, and driven by POST alone", async (t) => {
+  const view = new View();
+  const server = await start(t, view);
+  const breaker: BreakerView = {
+    ...{ state: "open", reason: "failure-ratio", sinceMs: 1234.5, remainingMs: 3765.5, openings: 1 },
+    ...{ requests: 20, failures: 14, slow: 0, share: 0 },
+  };
+  const [first] = await view.clusters();
+  view.clusters = async () => (first === undefined ? [] : [{ ...first, breaker }]);
+  const { body } = await ask(server, "GET", "/breakers");
+  t.match(JSON.parse(body), {
+    services: [
+      {
+        service: "api.default",
+        breaker: { state: "open", reason: "failure-ratio", failures: 14, remainingMs: 3766 },
+        endpoints: [{ endpoint: "10.0.0.2:20000" }, { endpoint: "[fd00::1]:20001" }],
+      },
+    ],
+  });
+  t.match(await ask(server, "GET", "/breakers/open?service=api"), { status: 405 });
+  t.same(view.calls, []);
+  const post = (path: string) => ask(server, "POST", `/breakers/${path}`);
+  t.match(await post("open?service=api"), { status: 200, body: "open api\n" });
+  t.match(await post("isolate?service=api&endpoint=10.0.0.2:20000&for=1h30m&force=true"), { status: 200 });
+  t.match(await post("reset"), { status: 200 });
+  t.match(await post("close?service=ghost"), { status: 409, body: "close ghost\n" });
+  t.match(await post("open"), { status: 400, body: /which service/ });
+  t.match(await post("reset?endpoint=10.0.0.2:20000"), { status: 400 });
+  for (const time of ["0s", "25h", "soon", "999ms"])
+    t.match(await post(`open?service=api&for=${time}`), { status: 400, body: /give 1s to 24h/ });
+  t.same(view.calls, [
+    "open api all 300000 false",
+    "isolate api 10.0.0.2:20000 5400000 true",
+    "reset all all 300000 false",
+    "close ghost all 300000 false",
+  ]);
 });

@@ -9,6 +9,8 @@ import {
   localityDefaults,
   replyCacheDefaults,
   retryDefaults,
+  serviceBreakerDefaults,
+  slowCallsDefaults,
 } from "../../src/config/cluster-defaults.js";
 import { idempotencyDefaults } from "../../src/config/idempotency-defaults.js";
 import { grpcWordsOf } from "../../src/config/grpc-retry-words.js";
@@ -77,6 +79,14 @@ t.test("the defaults in the table are those of the code", async (t) => {
     "outlierDetection.maxEjectionPercent": String(breaker.maxEjectionPercent),
     "outlierDetection.successRate.minimumRatio": String(breaker.minSuccessRatio),
     "outlierDetection.successRate.requestVolume": String(breaker.minRequests),
+    "outlierDetection.slowCalls.ratio": String(slowCallsDefaults.ratio),
+    "circuitBreaker.failureRatio": String(serviceBreakerDefaults.failureRatio),
+    "circuitBreaker.minimumRequests": String(serviceBreakerDefaults.minRequests),
+    "circuitBreaker.window": formatDuration(serviceBreakerDefaults.windowMs),
+    "circuitBreaker.openFor": formatDuration(serviceBreakerDefaults.openMs),
+    "circuitBreaker.maxOpenFor": `${serviceBreakerDefaults.maxOpenMs / 1000}s`,
+    "circuitBreaker.halfOpenRequests": String(serviceBreakerDefaults.halfOpenRequests),
+    "circuitBreaker.ramp": formatDuration(serviceBreakerDefaults.rampMs),
     "retry.codes": retryDefaults.codes.join(", "),
     "retry.on": grpcWordsOf(retryDefaults.grpcCodes)
       .map((word) => `\`${word}\``)

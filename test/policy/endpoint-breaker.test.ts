@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import t from "tap";
+import { isPanic } from "../../src/balance/panic.js";
 import { clusterDefaults } from "../../src/config/cluster-defaults.js";
 import type { BreakerConfig } from "../../src/config/breaker-config.js";
 import type { MtlsMode } from "../../src/config/snapshot.js";
@@ -37,8 +38,9 @@ function record(breaker: EndpointBreaker, nowMs: number, verdicts: string): void
   for (const verdict of verdicts) breaker.record(verdict === "+", false, nowMs);
 }
 
-t.test("trips by failures in a row or by success ratio: table", async (t) => {
-  const cases: [Partial<BreakerConfig>, number, number, number, string | undefined][] = [
+t.test("trips by failures in a row, by success ratio or by slow calls: table", async (t) => {
+  const slowCalls = { thresholdMs: 1000, ratio: 0.5 };
+  const cases: [Partial<BreakerConfig>, number, number, number, string | undefined, slow?: number][] = [
     [{}, 6, 6, 0, undefined],
     [{}, 7, 7, 7, "consecutive-failures"],
     [{}, 7, 100, 7, "consecutive-failures"],
@@ -49,9 +51,17 @@ t.test("trips by failures in a row or by success ratio: table", async (t) => {
     [{}, 1, 100, 20, undefined],
     [{}, 1, 100, 21, "success-ratio"],
     [{ minSuccessRatio: 0 }, 1, 100, 100, undefined],
+    [{}, 0, 100, 0, undefined, 100],
+    [{ slowCalls }, 0, 4, 0, undefined, 4],
+    [{ slowCalls }, 0, 5, 0, "slow-calls", 3],
+    [{ slowCalls }, 0, 6, 0, "slow-calls", 3],
+    [{ slowCalls }, 0, 7, 0, undefined, 3],
+    [{ slowCalls }, 1, 10, 3, "success-ratio", 9],
+    [{ slowCalls: { ...slowCalls, ratio: 1 } }, 0, 10, 0, undefined, 9],
+    [{ slowCalls: { ...slowCalls, ratio: 1 } }, 0, 10, 0, "slow-calls", 10],
   ];
-  for (const [change, consecutive, requests, failures, expected] of cases)
-    t.equal(tripReason({ ...config, ...change }, consecutive, requests, failures), expected);
+  for (const [change, consecutive, requests, failures, expected, slow = 0] of cases)
+    t.equal(tripReason({ ...config, ...change }, consecutive, requests, failures, slow), expected);
 });
 
 t.test("ejection doubles up to its maximum, within the jitter", async (t) => {
@@ -94,6 +104,86 @@ t.test("every endpoint fails: 1, 2, 3 and 10 endpoints lose 0, 1, 1 and 5", asyn
     for (let round = 0; round < 10; round++) for (const breaker of breakers) record(breaker, 0, "-");
     t.equal(breakers.filter((breaker) => breaker.isEjected).length, expected, `${count} endpoints`);
   }
+});
+
+t.test(
+  "slow attempts: a share of them ejects, one that was given up on counts, a slow probe fails",
+  async (t) => {
+    const slow = { ...config, slowCalls: { thresholdMs: 1000, ratio: 0.5 } };
+    const { breaker, events } = cluster(2, slow);
+    const attempts = (...latencies: number[]): void =>
+      latencies.forEach((latencyMs) => breaker.record(true, false, 0, latencyMs));
+    attempts(5, 999, 1000, 2000);
+    t.notOk(breaker.isEjected, "four are too few");
+    breaker.abandon(false, 0, 999);
+    t.match(
+      breaker.describe(),
+      { requestsInWindow: 4, slowInWindow: 2 },
+      "a client that goes early says nothing",
+    );
+    breaker.abandon(false, 0, 1000);
+    t.match(events, ["0 open slow-calls 1000"]);
+    t.ok(breaker.admit(1000));
+    breaker.record(true, true, 2500, 1500);
+    t.equal(events.at(-1), "0 open probe-slow 2000");
+    t.ok(breaker.admit(4500));
+    breaker.abandon(true, 4600, 100);
+    t.ok(breaker.admit(4600), "released without a verdict");
+    breaker.record(true, true, 4700, 100);
+    t.match(breaker.describe(), { state: "closed", slowInWindow: 0 });
+    const without = cluster(2);
+    for (let i = 0; i < 100; i++) without.breaker.record(true, false, 0, 60_000);
+    t.notOk(without.breaker.isEjected, "off unless configured");
+  },
+);
+
+t.test("every endpoint fails, by each of the three signs: who stays, and what then is panic", async (t) => {
+  const slowCalls = { thresholdMs: 1000, ratio: 0.5 };
+  const ways: Record<string, (breaker: EndpointBreaker) => void> = {
+    "in a row": (breaker) => record(breaker, 0, "-"),
+    "by ratio": (breaker) => record(breaker, 0, "-+"),
+    slowly: (breaker) => breaker.record(true, false, 0, 1000),
+  };
+  // maxEjectionPercent, endpoints -> ejected, panic at the default threshold.
+  const cases: [percent: number, count: number, ejected: number, panic: boolean][] = [
+    [50, 1, 0, false],
+    [50, 2, 1, false],
+    [50, 3, 1, false],
+    [50, 10, 5, false],
+    [10, 2, 1, false],
+    [10, 3, 1, false],
+    [10, 10, 1, false],
+    [99, 1, 0, false],
+    [99, 2, 1, false],
+    [99, 3, 2, true],
+    [99, 10, 9, true],
+    [0, 10, 0, false],
+  ];
+  for (const [name, fail] of Object.entries(ways))
+    for (const [maxEjectionPercent, count, ejected, panic] of cases) {
+      const { breakers } = cluster(count, { ...config, slowCalls, maxEjectionPercent });
+      for (let round = 0; round < 20; round++) breakers.forEach(fail);
+      const open = breakers.filter((breaker) => breaker.isOpen(0)).length;
+      const what = `${name}: ${count} endpoints at ${maxEjectionPercent} %`;
+      t.equal(count - open, ejected, what);
+      t.equal(isPanic(open, count, clusterDefaults.loadBalancer.panicThresholdPercent), panic, what);
+    }
+});
+
+t.test("held closed it counts and does not open; lifted it begins anew", async (t) => {
+  const { breaker, breakers, events } = cluster(2);
+  breaker.isHeld = true;
+  record(breaker, 0, "----------");
+  t.same(events, []);
+  breaker.isHeld = false;
+  record(breaker, 0, "-");
+  t.equal(events.length, 1);
+  breaker.lift();
+  t.match(breaker.describe(), { state: "closed", requestsInWindow: 0, consecutiveFailures: 0 });
+  t.equal(events.at(-1), "0 closed operator 0");
+  record(breaker, 0, "------");
+  record(breakers[1] as EndpointBreaker, 0, "-");
+  t.equal(events.length, 3, "five of six failed: the ratio alone is enough");
 });
 
 t.test("opens, lets a single probe through, closes on its success", async (t) => {
@@ -287,6 +377,7 @@ t.test("pick: notes the attempt; without an endpoint it says why", async (t) => 
   const source = {
     picker: { pick: (): ClusterEndpoint | undefined => endpoints[1] },
     endpoints: endpoints as readonly ClusterEndpoint[],
+    balanced: endpoints as readonly ClusterEndpoint[],
     refused: 0,
     mtlsMode: "STRICT" as MtlsMode,
   };
@@ -317,6 +408,11 @@ t.test("pick: notes the attempt; without an endpoint it says why", async (t) => 
   t.equal(
     outcome()?.message,
     "no healthy upstream: cluster api.default: no endpoint available, 1 of 3 ejected",
+  );
+  source.balanced = endpoints.slice(0, 1);
+  t.equal(
+    outcome()?.detail,
+    "cluster api.default: no endpoint available, 1 of 3 ejected, 2 isolated by an operator",
   );
   source.endpoints = [];
   t.match(outcome(), { code: "no_healthy_endpoint", detail: /^cluster api\.default: no endpoint known/ });

@@ -7,6 +7,7 @@ import type { ErrorCode } from "../../src/errors/error-table.js";
 import { ProxyError } from "../../src/errors/proxy-error.js";
 import { calledSideGraceMs } from "../../src/policy/deadline.js";
 import { RequestMemory } from "../../src/policy/request-memory.js";
+import type { BreakerCommand } from "../../src/policy/breaker-command.js";
 import { DataPlane } from "../../src/proxy/data-plane.js";
 import { inbound } from "../../src/proxy/inbound.js";
 import { outbound } from "../../src/proxy/outbound.js";
@@ -18,7 +19,7 @@ import { ClusterMetricsByName } from "../../src/telemetry/cluster-metrics.js";
 import { Metrics } from "../../src/telemetry/metrics.js";
 import { PolicyMetrics } from "../../src/telemetry/policy-metrics.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
-import { retryDefaults } from "../../src/config/cluster-defaults.js";
+import { retryDefaults, serviceBreakerDefaults } from "../../src/config/cluster-defaults.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { getHeader } from "../../src/traffic/headers.js";
 import { endpointConfig, ScriptedTransport } from "../support/scripted-endpoint.js";
@@ -56,6 +57,7 @@ function setup() {
   const cells = (name: string) => metrics.of(name, name);
   const events: string[] = [];
   const policyCells = new Metrics();
+  const rejected = new Counter();
   const plane = new DataPlane({
     clock,
     wheel,
@@ -75,6 +77,13 @@ function setup() {
       }),
       metrics: () => cells(name),
       transport: (config, endpoint) => new Transport(config, endpoint),
+      breakers: {
+        onService: ({ from, to, reason }) => void events.push(`service ${from} -> ${to}: ${reason}`),
+        onOverride: ({ action, endpoint, change }) =>
+          void events.push(`${action} ${endpoint ?? "service"} ${change}`),
+        meters: () => ({ rejected, slowCalls: new Counter() }),
+        onSlowAttempt: () => undefined,
+      },
       onBreaker: (cluster, { port }, { state }) => events.push(`${cluster} ${port} ${state}`),
     }),
   });
@@ -103,7 +112,7 @@ function setup() {
   };
   const endpoints = () => [...plane.clusters()].flatMap((cluster) => cluster.endpoints);
   const active = () => cells("api.default").requestsActive.value;
-  return { clock, plane, transports, attempts, events, send, endpoints, active };
+  return { clock, plane, transports, attempts, events, send, endpoints, active, rejected };
 }
 
 const gone = new ProxyError("client_gone", "scripted");
@@ -654,3 +663,164 @@ t.test(
     t.equal(active(), 0);
   },
 );
+
+const breaker = { ...serviceBreakerDefaults, jitterRatio: 0, windowMs: 60_000 };
+
+t.test("service breaker: a request with its retries counts once; a push leaves it as it is", async (t) => {
+  const { clock, plane, attempts, events, send, rejected } = setup();
+  const first = withRoutes(withCluster(snapshotTo([1, 2, 3]), { serviceBreaker: breaker }), retrying);
+  plane.apply({ ...first, version: "1" });
+  const ofService = (): string[] => events.filter((event) => event.startsWith("service"));
+  const respond = (status: number): void => {
+    for (let before = -1; before !== attempts.length; clock.advance(300)) {
+      before = attempts.length;
+      const attempt = attempts.at(-1) as ScriptedAttempt;
+      if (!attempt.isEnded) attempt.respond(status);
+    }
+  };
+  for (let i = 0; i < 19; i++) {
+    send();
+    respond(503);
+  }
+  const [cluster] = plane.clusters();
+  t.match(cluster?.breakers.service?.describe(), { requests: 19, failures: 19 });
+  t.ok(attempts.length > 30, `${attempts.length} attempts`);
+  send();
+  respond(503);
+  t.same(ofService(), ["service closed -> open: failure-ratio"]);
+  const sent = attempts.length;
+  t.equal(send().request.error?.code, "circuit_open");
+  t.equal(attempts.length, sent, "no attempt is made");
+  t.equal(rejected.value, 1);
+
+  plane.apply({ ...withCluster(first, { serviceBreaker: breaker, maxRequests: 7 }), version: "2" });
+  plane.apply({ ...withRoutes(first, { timeoutMs: 5000 }), version: "3" });
+  t.equal(send().request.error?.code, "circuit_open", "routes and limits are not its concern");
+  plane.apply({ ...withCluster(first, { serviceBreaker: { ...breaker, openMs: 60_000 } }), version: "4" });
+  t.equal(
+    send().request.error?.code,
+    "circuit_open",
+    "nor is its own change: the opening ends when it would have",
+  );
+  clock.advance(5000);
+  for (let i = 0; i < 5; i++) {
+    send();
+    respond(200);
+  }
+  t.same(ofService().slice(1), [
+    "service open -> half-open: open-time-over",
+    "service half-open -> closed: probes-succeeded",
+  ]);
+  const { serviceBreaker, ...without } = first.clusters[0] as ClusterConfig;
+  t.ok(serviceBreaker);
+  plane.apply({ ...first, clusters: [without], version: "5" });
+  t.equal(cluster?.guard, undefined, "gone with its section");
+  for (let i = 0; i < 30; i++) {
+    send();
+    respond(500);
+  }
+  t.not(send().request.error?.code, "circuit_open");
+});
+
+t.test("operators: open, close, isolate and reset, each ends by itself", async (t) => {
+  const { clock, plane, transports, attempts, events, send, endpoints } = setup();
+  plane.apply(snapshotTo([1, 2], { version: "1" }));
+  const drive = (action: BreakerCommand["action"], more: Partial<BreakerCommand> = {}) =>
+    plane.driveBreakers("api.default", {
+      ...{ action, endpoint: undefined, forMs: 60_000, isForced: false },
+      ...more,
+    });
+  t.equal(
+    plane.driveBreakers("ghost.default", { action: "open", endpoint: undefined, forMs: 1, isForced: false }),
+    undefined,
+  );
+
+  t.match(drive("open"), { isDone: true, text: "api.default: held open for 1m" });
+  t.match(send().request.error, {
+    detail: /^service api\.default: held open by an operator for another 60\.0s$/,
+  });
+  plane.apply(snapshotTo([1, 2, 3], { version: "2" }));
+  plane.apply(withRoutes(snapshotTo([1, 2, 3], { version: "3" }), { timeoutMs: 5000 }));
+  t.equal(send().request.error?.code, "circuit_open", "it outlives pushes");
+  clock.advance(60_100);
+  send();
+  attempts.at(-1)?.respond(200);
+  t.equal(attempts.length, 1, "over by itself");
+  t.same(events, [
+    "service closed -> open: operator",
+    "open service begun",
+    "open service ended",
+    "service open -> closed: operator",
+  ]);
+
+  // isolate
+  const at = (port: number): string => `127.0.0.1:${port}`;
+  t.match(drive("isolate"), { isDone: false, text: /--endpoint/ });
+  t.match(drive("isolate", { endpoint: at(9) }), {
+    isDone: false,
+    text: /has no endpoint 127\.0\.0\.1:9; it has 127\.0\.0\.1:1, /,
+  });
+  t.match(drive("open", { endpoint: at(1) }), { isDone: false, text: /use remora breaker isolate/ });
+  t.match(drive("isolate", { endpoint: at(1) }), { isDone: true });
+  t.match(drive("isolate", { endpoint: at(2) }), { isDone: true });
+  t.match(drive("isolate", { endpoint: at(3) }), {
+    isDone: false,
+    text: /the last one that takes traffic; with --force/,
+  });
+  const calls = (port: number): number =>
+    transports.filter((each) => each.port === port).reduce((sum, each) => sum + each.attempts.length, 0);
+  const before = [calls(1), calls(2)];
+  for (let i = 0; i < 20; i++) {
+    send();
+    attempts.at(-1)?.respond(500);
+  }
+  t.same([calls(1), calls(2)], before, "nothing goes there, also not in panic");
+  t.notOk(endpoints()[2]?.gate.isEjected, "and the last one is not ejected");
+  plane.apply(snapshotTo([1, 3], { version: "4" }));
+  plane.apply(snapshotTo([1, 2, 3], { version: "5" }));
+  t.match(drive("isolate", { endpoint: at(3), isForced: true }), { isDone: true });
+  t.match(send().request.error, {
+    detail: "cluster api.default: no endpoint available, 0 of 3 ejected, 3 isolated by an operator",
+  });
+  t.match(drive("close", { endpoint: at(3) }), { isDone: true });
+  send();
+  t.equal(attempts.at(-1)?.isEnded, false, "3 is back");
+  attempts.at(-1)?.respond(200);
+  clock.advance(60_100);
+  for (let i = 0; i < 60; i++) {
+    send();
+    clock.advance(5);
+    attempts.at(-1)?.respond(200);
+  }
+  t.ok(calls(1) > (before[0] ?? 0) && calls(2) > (before[1] ?? 0), "all are back");
+
+  // close
+  const fail = (): void => {
+    for (let i = 0; i < 60; i++) {
+      send();
+      attempts.at(-1)?.fail("upstream_reset");
+    }
+  };
+  fail();
+  t.equal(endpoints().filter(({ gate }) => gate.isEjected).length, 1);
+  t.match(drive("close"), { isDone: true });
+  t.equal(endpoints().filter(({ gate }) => gate.isEjected).length, 0, "lifted");
+  fail();
+  t.equal(endpoints().filter(({ gate }) => gate.isEjected).length, 0, "held");
+  clock.advance(60_100);
+  fail();
+  t.equal(endpoints().filter(({ gate }) => gate.isEjected).length, 1, "over");
+  drive("isolate", { endpoint: at(1), isForced: true });
+  drive("open");
+  t.match(drive("reset"), { isDone: true });
+  t.equal(endpoints().filter(({ gate }) => gate.isEjected).length, 0);
+  send();
+  t.equal(attempts.at(-1)?.isEnded, false, "everything is closed again");
+  attempts.at(-1)?.respond(200);
+
+  // What a cluster leaves behind when it goes.
+  drive("isolate", { endpoint: at(1) });
+  plane.apply({ ...snapshotTo([], { version: "6" }), clusters: [], virtualHosts: [], endpoints: new Map() });
+  clock.advance(120_000);
+  t.equal(clock.pendingTimers, 0, "no timer");
+});

@@ -235,6 +235,11 @@ const routePolicy = fc.record({
   }),
 });
 
+const slowCalls = fc.record({
+  threshold: fc.constantFrom("1s", "250ms"),
+  ratio: optional(fc.constantFrom(0.2, 1)),
+});
+
 const trafficPolicy = fc.record({
   apiVersion: fc.constant("remora.mesh/v1"),
   kind: fc.constant("TrafficPolicy"),
@@ -281,7 +286,19 @@ const trafficPolicy = fc.record({
     outlierDetection: optional(
       fc.record({
         baseEjectionTime: optional(fc.constantFrom("1s", "5m")),
-        maxEjectionPercent: optional(fc.integer({ min: 0, max: 100 })),
+        maxEjectionPercent: optional(fc.integer({ min: 0, max: 99 })),
+        slowCalls: optional(slowCalls),
+      }),
+    ),
+    circuitBreaker: optional(
+      fc.record({
+        failureRatio: optional(fc.constantFrom(0.1, 1)),
+        slowCalls: optional(slowCalls),
+        minimumRequests: optional(fc.integer({ min: 1, max: 99 })),
+        window: optional(fc.constantFrom("1s", "1m30s")),
+        openFor: optional(fc.constantFrom("1s", "5m")),
+        halfOpenRequests: optional(fc.integer({ min: 1, max: 9 })),
+        ramp: optional(duration),
       }),
     ),
     failover: optional(fc.constantFrom([{ service: "behind" }], [{ service: "behind", namespace: "shop" }])),

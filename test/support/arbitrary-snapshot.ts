@@ -9,6 +9,7 @@ import type { LoadSheddingConfig } from "../../src/config/load-shedding-config.j
 import type { PriorityConfig } from "../../src/config/priority-config.js";
 import type { FaultConfig } from "../../src/config/fault-config.js";
 import type { HedgeConfig } from "../../src/config/hedge-config.js";
+import type { BreakerConfig } from "../../src/config/breaker-config.js";
 import type { RetryConfig } from "../../src/config/retry-config.js";
 import type {
   ClusterConfig,
@@ -361,6 +362,8 @@ export function arbitraryCluster(clusterName: string): fc.Arbitrary<ClusterConfi
     .map(([required, optional]) => ({ ...required, ...optional }));
 }
 
+const slowCalls = fc.record({ thresholdMs: ms, ratio: fc.constantFrom(0.01, 0.5, 1) });
+
 /** What a cluster has only when a policy says so. */
 const optionalOfCluster = fc.record(
   {
@@ -370,8 +373,42 @@ const optionalOfCluster = fc.record(
     bulkheads,
     subset: text.filter((value) => value !== ""),
     hedge,
+    serviceBreaker: fc.record(
+      {
+        failureRatio: ratio,
+        slowCalls,
+        windowMs: ms,
+        minRequests: count,
+        openMs: fc.integer({ min: 1, max: 1000 }),
+        maxOpenMs: fc.integer({ min: 1000, max: 10_000_000 }),
+        jitterRatio: ratio,
+        halfOpenRequests: count,
+        rampMs: fc.oneof(fc.constant(0), ms),
+      },
+      {
+        requiredKeys: [
+          ...(["failureRatio", "windowMs", "minRequests", "openMs", "maxOpenMs"] as const),
+          ...(["jitterRatio", "halfOpenRequests", "rampMs"] as const),
+        ],
+      },
+    ),
   },
   { requiredKeys: [] },
+);
+
+const breakerFields = {
+  consecutiveFailures: fc.integer({ min: 0, max: 1000 }),
+  minSuccessRatio: ratio,
+  windowMs: ms,
+  minRequests: count,
+  baseEjectionMs: fc.integer({ min: 1, max: 1000 }),
+  maxEjectionMs: fc.integer({ min: 1000, max: 10_000_000 }),
+  jitterRatio: ratio,
+  maxEjectionPercent: percent,
+};
+const arbitraryBreaker: fc.Arbitrary<BreakerConfig> = fc.oneof(
+  fc.record(breakerFields),
+  fc.record({ ...breakerFields, slowCalls }),
 );
 
 function requiredOfCluster(clusterName: string): fc.Arbitrary<ClusterConfig> {
@@ -393,16 +430,7 @@ function requiredOfCluster(clusterName: string): fc.Arbitrary<ClusterConfig> {
     poolIdleMs: ms,
     tunnelIdleMs: fc.oneof(fc.constant(0), ms),
     maxConcurrentStreams: count,
-    breaker: fc.record({
-      consecutiveFailures: fc.integer({ min: 0, max: 1000 }),
-      minSuccessRatio: ratio,
-      windowMs: ms,
-      minRequests: count,
-      baseEjectionMs: fc.integer({ min: 1, max: 1000 }),
-      maxEjectionMs: fc.integer({ min: 1000, max: 10_000_000 }),
-      jitterRatio: ratio,
-      maxEjectionPercent: percent,
-    }),
+    breaker: arbitraryBreaker,
     retryBudget: fc.record({
       percent: ratio.map((value) => value * 100),
       minRetriesPerSecond: ratio,

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { notSupported, percent, positiveDuration } from "./field.js";
+import { SlowCalls } from "./slow-calls.js";
 
 /** `outlierDetection` of a TrafficPolicy: the endpoint breaker. */
 export const OutlierDetection = z.strictObject({
@@ -9,7 +10,9 @@ export const OutlierDetection = z.strictObject({
     .max(1000)
     .optional()
     .describe("Failures in a row (5xx, connection errors, timeouts) that eject an endpoint. 0 = off."),
-  interval: positiveDuration().optional().describe("Window over which the success rate is measured."),
+  interval: positiveDuration()
+    .optional()
+    .describe("Window over which the success rate and slow calls are measured."),
   baseEjectionTime: positiveDuration()
     .optional()
     .describe("First ejection time; it doubles with each further one."),
@@ -36,6 +39,9 @@ export const OutlierDetection = z.strictObject({
     })
     .optional()
     .describe("Ejection by success rate."),
+  slowCalls: SlowCalls.optional().describe(
+    "Ejection by slow attempts, over the same window and volume as the success rate.",
+  ),
   consecutiveGatewayErrors: notSupported("consecutive5xx counts them"),
   consecutiveLocalOriginFailures: notSupported("consecutive5xx counts them"),
 });

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { AdaptiveConcurrency } from "./adaptive-concurrency.js";
 import { Bulkheads } from "./bulkheads.js";
+import { CircuitBreaker } from "./circuit-breaker.js";
 import { ConnectionPool } from "./connection-pool.js";
 import { Failover } from "./failover.js";
 import { Fallback } from "./fallback.js";
@@ -57,6 +58,9 @@ export const TrafficPolicy = z.strictObject({
       loadShedding: LoadShedding.optional().describe("Whom an overloaded instance turns away first."),
       outlierDetection: OutlierDetection.optional().describe(
         "Endpoint breaker: ejects failing endpoints for a while.",
+      ),
+      circuitBreaker: CircuitBreaker.optional().describe(
+        "Breaker of the service as a whole: while it is open, requests fail at once.",
       ),
       retry: PolicyRetry.optional().describe("Retries of routes that say nothing themselves."),
       retryBudget: RetryBudget.optional().describe("Bound of all retries together, against retry storms."),

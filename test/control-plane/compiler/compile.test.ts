@@ -313,11 +313,14 @@ t.test("a TrafficPolicy changes the cluster and what its routes leave open", asy
     "api",
     `targetRefs: [{kind: Service, name: api}], loadBalancer: {policy: round_robin, locality: {panicThreshold: 0}},
      connectionPool: {connectTimeout: 300ms, maxRequests: 7, maxConnections: 8, maxPendingRequests: 9, idleTimeout: 2s},
-     outlierDetection: {consecutive5xx: 3, interval: 5s, baseEjectionTime: 90s, maxEjectionPercent: 10, successRate: {minimumRatio: 0.5, requestVolume: 50}},
+     circuitBreaker: {failureRatio: 0.3, slowCalls: {threshold: 2s}, openFor: 90s, halfOpenRequests: 2, ramp: 0s},
+     outlierDetection: {slowCalls: {threshold: 700ms, ratio: 0.2}, consecutive5xx: 3, interval: 5s, baseEjectionTime: 90s, maxEjectionPercent: 10, successRate: {minimumRatio: 0.5, requestVolume: 50}},
      retry: {attempts: 2, codes: [503], methods: [GET], backoff: {base: 10ms, max: 40ms}, bufferLimit: 1KiB},
      retryBudget: {percent: 5, minRetriesPerSecond: 1, interval: 3s}, timeouts: {request: 9s}, mtls: {mode: PERMISSIVE}`,
   );
   const snapshot = compile(yaml);
+  const plain = compile(policy("api", "targetRefs: [{kind: Service, name: api}]")).clusters[0];
+  t.notOk(plain && ("serviceBreaker" in plain || "slowCalls" in plain.breaker), "off unless configured");
   t.match(snapshot.clusters[0], {
     source: "TrafficPolicy/default/api",
     mtlsMode: "PERMISSIVE",
@@ -335,6 +338,17 @@ t.test("a TrafficPolicy changes the cluster and what its routes leave open", asy
       baseEjectionMs: 90_000,
       maxEjectionMs: 90_000,
       maxEjectionPercent: 10,
+      slowCalls: { thresholdMs: 700, ratio: 0.2 },
+    },
+    serviceBreaker: {
+      failureRatio: 0.3,
+      slowCalls: { thresholdMs: 2000, ratio: 0.5 },
+      windowMs: 10_000,
+      minRequests: 20,
+      openMs: 90_000,
+      maxOpenMs: 90_000,
+      halfOpenRequests: 2,
+      rampMs: 0,
     },
     retryBudget: { percent: 5, minRetriesPerSecond: 1, windowMs: 3000 },
   });

@@ -214,6 +214,26 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     "f.yaml:6:42: spec.outlierDetection.maxEjectionPercent: must be at most 100",
   ],
   [
+    policy("outlierDetection: {maxEjectionPercent: 100}"),
+    "f.yaml:6:42: spec.outlierDetection.maxEjectionPercent: 100 would eject the last endpoint, and requests would have nowhere to go: write less than 100 (of any number at least one then stays), or give a failover",
+  ],
+  [
+    policy("outlierDetection: {slowCalls: {ratio: 0}}"),
+    'f.yaml:6:33: spec.outlierDetection.slowCalls: required field "threshold" is missing\nf.yaml:6:41: spec.outlierDetection.slowCalls.ratio: must be above 0; leave slowCalls out to have time not count',
+  ],
+  [
+    policy("circuitBreaker: {failureRatio: 0}"),
+    "f.yaml:6:34: spec.circuitBreaker.failureRatio: 0 lets failures not count, and without slowCalls nothing could open it: leave circuitBreaker out",
+  ],
+  [
+    policy("circuitBreaker: {openFor: 2m, maxOpenFor: 1m}"),
+    "f.yaml:6:29: spec.circuitBreaker.openFor: 2m is longer than maxOpenFor (1m)",
+  ],
+  [
+    policy("circuitBreaker: {failureRate: 0.5, halfOpenRequests: 0}"),
+    'f.yaml:6:20: spec.circuitBreaker: unknown field "failureRate"; did you mean "failureRatio"?\nf.yaml:6:56: spec.circuitBreaker.halfOpenRequests: must be at least 1',
+  ],
+  [
     policy("outlierDetection: {baseEjectionTime: 5m, maxEjectionTime: 1m}"),
     "f.yaml:6:40: spec.outlierDetection.baseEjectionTime: 5m is longer than maxEjectionTime (1m)",
   ],
