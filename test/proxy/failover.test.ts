@@ -17,6 +17,7 @@ import { FakeClock } from "../support/fake-clock.js";
 import { endpointConfig, ScriptedTransport } from "../support/scripted-endpoint.js";
 import { RecordedReply, scriptedRequest, type ScriptedAttempt } from "../support/scripted-service.js";
 import { seeded } from "../support/seeded-random.js";
+import { silentBreakers } from "../support/silent-breakers.js";
 
 t.test("who gets an attempt", async (t) => {
   const tried = [{ key: "x", config: endpointConfig(1) }];
@@ -90,6 +91,7 @@ function setup(change: Partial<ClusterConfig> = {}) {
         }),
         transport: (config) => new Transport(config),
         onBreaker: () => undefined,
+        breakers: silentBreakers(),
       };
     },
   });
