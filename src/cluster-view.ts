@@ -1,5 +1,6 @@
 import type { BreakerView, ClusterView, EndpointView } from "./admin/admin-view.js";
 import type { ClusterEndpoint } from "./policy/cluster-endpoint.js";
+import type { HealthGate } from "./policy/health-gate.js";
 import type { Cluster } from "./proxy/cluster.js";
 
 /** A cluster as the admin API shows it. @param nowMs monotonic milliseconds. */
@@ -25,7 +26,7 @@ export function clusterView(cluster: Cluster, nowMs: number): ClusterView {
         address: endpoint.config.address,
         port: endpoint.config.port,
         isHealthy,
-        healthFlags: healthFlags(breaker.state, isolatedForMs !== undefined),
+        healthFlags: healthFlags(breaker.state, isolatedForMs !== undefined, endpoint.health),
         weight: endpoint.config.weight,
         zone: endpoint.config.zone,
         stats: {
@@ -42,9 +43,18 @@ export function clusterView(cluster: Cluster, nowMs: number): ClusterView {
   };
 }
 
-function healthFlags(state: BreakerView["state"], isIsolated: boolean): string {
+function healthFlags(
+  state: BreakerView["state"],
+  isIsolated: boolean,
+  { isHealthy, reason }: HealthGate,
+): string {
   if (isIsolated) return "/isolated_by_operator";
-  return state === "closed" ? "healthy" : `/failed_outlier_check (${state})`;
+  // What Envoy does not say stands in parentheses.
+  const flags = [
+    ...(isHealthy ? [] : [`/failed_active_hc (${reason})`]),
+    ...(state === "closed" ? [] : [`/failed_outlier_check (${state})`]),
+  ];
+  return flags.join("") || "healthy";
 }
 
 function endpointBreakerView({ gate }: ClusterEndpoint, isolatedForMs: number | undefined): BreakerView {

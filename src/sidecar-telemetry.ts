@@ -238,6 +238,10 @@ export class SidecarTelemetry {
       cells.membershipTotal.value = total;
       cells.membershipHealthy.value = open;
       cells.ejectionsActive.value = cluster.endpoints.filter((endpoint) => endpoint.gate.isEjected).length;
+      if (cluster.config.healthChecks !== undefined)
+        cells.healthChecks().healthy.value = cluster.endpoints.filter(
+          ({ health }) => health.isHealthy,
+        ).length;
       cells.panic.value = isPanic(open, balanced.length, loadBalancer.panicThresholdPercent) ? 1 : 0;
       cells.requestsOpen.value = cells.requestsActive.value >= maxRequests ? 1 : 0;
       cells.retryBudgetSpent.value = cells.retries.value;

@@ -4,12 +4,13 @@ import { driveBreakers } from "./breaker-commands.js";
 import { breakerHooks, endpointBreakerChanged } from "./breaker-log.js";
 import { clusterView } from "./cluster-view.js";
 import type { Bootstrap } from "./config/bootstrap.js";
-import type { Snapshot } from "./config/snapshot.js";
+import type { EndpointConfig, Snapshot } from "./config/snapshot.js";
 import type { ServedCheck } from "./identity/served-check.js";
 import type { CertificateSource, Svid } from "./identity/svid.js";
 import { InboundSide } from "./inbound-side.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
 import { OutboundSide } from "./outbound-side.js";
+import { CheckSlots } from "./policy/check-slots.js";
 import { Idempotencies } from "./policy/idempotencies.js";
 import { MemoryStores } from "./policy/idempotency-memories.js";
 import { SharedStores } from "./policy/idempotency-stores.js";
@@ -65,6 +66,7 @@ export class TrafficSide implements Traffic {
     const identity = certificates.get()?.id ?? "";
     const { trustDomain } = parseSpiffeId(identity);
     const wheel = new TimerWheel(clock);
+    const checkSlots = new CheckSlots();
     const telemetry = new SidecarTelemetry(bootstrap, identity, trustDomain, clock, log);
     this.#options = options;
     this.#telemetry = telemetry;
@@ -84,6 +86,8 @@ export class TrafficSide implements Traffic {
         meters: () => telemetry.clusterMeters(name),
         metrics: () => telemetry.cluster(name),
         zone: bootstrap.zone,
+        checkSlots,
+        onHealth: (...event) => this.#healthChanged(...event),
         transport: (cluster, endpoint) => upstreamTransport(cluster, endpoint, transport),
         onBreaker: (cluster, endpoint, event) =>
           endpointBreakerChanged(cluster, endpoint, event, { telemetry, log }),
@@ -203,6 +207,20 @@ export class TrafficSide implements Traffic {
     this.#plane.close();
     this.#redis?.close();
     await this.#telemetry.close();
+  }
+
+  #healthChanged(
+    cluster: string,
+    { address, port }: EndpointConfig,
+    isHealthy: boolean,
+    reason: string,
+  ): void {
+    const fields = { cluster, endpoint: `${address}:${port}`, ...(isHealthy ? {} : { reason }) };
+    this.#options.log(
+      isHealthy ? "info" : "warn",
+      isHealthy ? "endpoint healthy" : "endpoint unhealthy",
+      fields,
+    );
   }
 }
 

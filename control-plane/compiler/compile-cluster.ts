@@ -7,6 +7,7 @@ import { compileBulkheads } from "./compile-bulkheads.js";
 import { compileBreaker } from "./compile-breaker.js";
 import { compileFailover } from "./compile-failover.js";
 import { compileHedge } from "./compile-hedge.js";
+import { compileHealthChecks } from "./compile-health-checks.js";
 import { compileLocality } from "./compile-locality.js";
 import { compileLoadBalancer } from "./compile-load-balancer.js";
 import { compileServiceBreaker } from "./compile-service-breaker.js";
@@ -41,6 +42,7 @@ export function compileCluster(index: MeshIndex, name: string): ClusterConfig {
     loadBalancer: compileLoadBalancer(spec.loadBalancer ?? {}),
     ...compileLocality(spec.loadBalancer),
     ...failover,
+    ...compileHealthChecks(index, key),
     connectTimeoutMs: milliseconds(pool.connectTimeout, clusterDefaults.connectTimeoutMs),
     maxRequests,
     ...(bulkheads === undefined ? {} : { bulkheads }),

@@ -2,6 +2,7 @@ import { parseDocument } from "yaml";
 import { type HostnameClaim, claimHostnames, ownDomains } from "./hostnames.js";
 import { documentId, type Route } from "../../src/config/documents/document.js";
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
+import { probesOf } from "../policy-store/check-health-checks.js";
 import { targetText } from "../policy-store/policy-target.js";
 import { idOf, type StoredDocument } from "../policy-store/stored-document.js";
 import { mirrorsOf } from "./compile-mirrors.js";
@@ -162,6 +163,9 @@ function policyConditions(index: MeshIndex, policy: TrafficPolicy): readonly Con
       : condition("Accepted", "True", "Accepted", "the policy is in force"),
     targetResolution(index, policy),
   ];
+  const unable = unansweredChecks(index, policy);
+  if (unable.length > 0)
+    conditions.push(condition("PartiallyInvalid", "True", "UnsupportedProtocol", unable.join("; ")));
   if (conflicts.length > 0 && !isWithoutEffect) {
     conditions.push(condition("PartiallyInvalid", "True", "Conflicted", conflicts.join("; ")));
   }
@@ -195,6 +199,21 @@ function targetResolution(index: MeshIndex, { spec, metadata }: TrafficPolicy): 
     failoverProblem(index, spec, metadata.namespace) ??
     condition("ResolvedRefs", "True", "ResolvedRefs", "every target is known")
   );
+}
+
+/** Health checks that are not made because a service does not speak what they ask in. */
+function unansweredChecks(index: MeshIndex, { spec, metadata }: TrafficPolicy): readonly string[] {
+  return spec.targetRefs.flatMap(({ kind, name }) => {
+    const key = serviceKey(name, metadata.namespace);
+    if (kind !== "Service" || !index.services.has(key)) return [];
+    const able = probesOf[protocolOf(index, key)];
+    const kinds = (spec.healthChecks ?? []).flatMap((check) =>
+      (["http", "grpc", "tcp"] as const).filter((each) => check[each] !== undefined && !able.includes(each)),
+    );
+    return kinds.map(
+      (each) => `service ${key} speaks ${protocolOf(index, key)}: its ${each} check is not made`,
+    );
+  });
 }
 
 /** A service behind the others that could not take a request when it had to. */

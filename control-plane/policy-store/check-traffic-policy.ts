@@ -1,6 +1,7 @@
 import type { TrafficPolicy, TrafficPolicySpec } from "../../src/config/documents/traffic-policy.js";
 import { checkFailover } from "./check-failover.js";
 import { checkAttemptTime } from "./check-attempt-time.js";
+import { checkHealthChecks } from "./check-health-checks.js";
 import { checkLoadBalancer } from "./check-load-balancer.js";
 import { checkFallback, checkFallbackTargets } from "./check-fallback.js";
 import { checkIdempotency, checkIdempotencyTargets } from "./check-idempotency.js";
@@ -45,6 +46,7 @@ export function checkTrafficPolicy(policy: TrafficPolicy): readonly FieldProblem
   checkFailover(policy, report);
   checkIdempotencyTargets(policy, report);
   checkIsolation(spec, report);
+  checkHealthChecks(spec, report);
   for (const section of Object.keys(sectionChecks) as (keyof TrafficPolicySpec)[]) {
     checkSection(spec, section, report);
   }

@@ -201,6 +201,11 @@ function assertCluster(cluster: ClusterConfig, place: string): void {
   atLeast(cluster.tunnelIdleMs, 0, `${place}.tunnelIdleMs`);
   assertLoadBalancer(loadBalancer, `${place}.loadBalancer`);
   if (cluster.hedge !== undefined) assertHedge(cluster.hedge, `${place}.hedge`);
+  cluster.healthChecks?.forEach(({ intervalMs, unhealthyIntervalMs, timeoutMs }, index) => {
+    atLeast(intervalMs, 1, `${place}.healthChecks.${index}.intervalMs`);
+    atLeast(unhealthyIntervalMs, 1, `${place}.healthChecks.${index}.unhealthyIntervalMs`);
+    atLeast(timeoutMs, 1, `${place}.healthChecks.${index}.timeoutMs`);
+  });
   if (cluster.locality !== undefined)
     percent(cluster.locality.spilloverPercent, `${place}.locality.spilloverPercent`);
   atLeast(breaker.consecutiveFailures, 0, `${place}.breaker.consecutiveFailures`);

@@ -1,3 +1,4 @@
+import type { HealthCheckConfig } from "./health-check-config.js";
 import type { LocalityConfig } from "./locality-config.js";
 import type { FallbackCause, ReplyCacheConfig } from "./fallback-config.js";
 import type { RetryConfig } from "./retry-config.js";
@@ -26,6 +27,16 @@ export const clusterDefaults = {
   },
   retryBudget: { percent: 20, minRetriesPerSecond: 10, windowMs: 10_000 }, // finagle, linkerd
 } as const satisfies Partial<ClusterConfig>;
+
+/** What an entry of `healthChecks` has where it is silent. */
+export const healthCheckDefaults = {
+  intervalMs: 10_000, // Consul's own checks
+  timeoutMs: 1000, // a health page that is slower is not well
+  unhealthyThreshold: 3, // HAProxy fall 3
+  healthyThreshold: 2, // HAProxy rise 2
+  initial: "healthy", // its registry says so; a rollout must not wait for the slowest caller
+  statuses: [200], // Envoy
+} as const satisfies Partial<HealthCheckConfig> & { readonly statuses: readonly number[] };
 
 /** What `locality: {preferLocal: true}` has where it is silent. */
 export const localityDefaults: LocalityConfig = {

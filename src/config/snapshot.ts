@@ -4,6 +4,7 @@ import type { BulkheadsConfig } from "./bulkhead-config.js";
 import type { FaultConfig } from "./fault-config.js";
 import type { HedgeConfig } from "./hedge-config.js";
 import type { MirrorConfig } from "./mirror-config.js";
+import type { HealthCheckConfig } from "./health-check-config.js";
 import type { InboundConfig } from "./inbound-config.js";
 import type { LocalityConfig } from "./locality-config.js";
 import type { FallbackConfig } from "./fallback-config.js";
@@ -146,6 +147,8 @@ export interface ClusterConfig {
   readonly failover?: FailoverConfig;
   /** Absent: a request has one attempt at a time. */
   readonly hedge?: HedgeConfig;
+  /** An endpoint is healthy when it passes all of them. Absent: there are none. */
+  readonly healthChecks?: readonly HealthCheckConfig[];
   readonly connectTimeoutMs: number;
   /** Requests under way at once, all endpoints together. */
   readonly maxRequests: number;

@@ -4,6 +4,7 @@ import { decodeBulkheads, encodeBulkheads } from "./bulkhead-resource.js";
 import { decodeIdentities, encodeTls } from "./cluster-tls.js";
 import { decodeFailover, encodeFailover } from "./failover-resource.js";
 import { Fields, duration } from "./fields.js";
+import { decodeHealthChecks, encodeHealthChecks } from "./health-check-resource.js";
 import { sameStream } from "./listener-resource.js";
 import {
   decodeLoadBalancer,
@@ -41,6 +42,7 @@ export function encodeCluster(cluster: ClusterConfig): Buffer {
     }),
     ...encodeLocality(cluster.locality),
     ...encodeFailover(cluster.failover),
+    ...encodeHealthChecks(cluster.healthChecks),
     ...encodeBalancing(cluster),
     bulkheads: encodeBulkheads(cluster.bulkheads ?? {}),
     ...(cluster.hedge !== undefined && { hedge: encodeHedge(cluster.hedge) }),
@@ -85,6 +87,7 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
     ...decodeLocality(ours),
     ...decodeFailover(ours),
     ...(ours.has("hedge") && { hedge: decodeHedge(ours.message("hedge")) }),
+    ...decodeHealthChecks(ours),
     connectTimeoutMs: cluster.durationMs("connectTimeout"),
     maxRequests: all.wrapped("maxRequests", 0),
     ...(bulkheads !== undefined && { bulkheads }),

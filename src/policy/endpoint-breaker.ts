@@ -30,6 +30,8 @@ export interface EndpointBreakerOptions {
   readonly config: BreakerConfig;
   readonly budget: EjectionBudget;
   readonly clock: Clock;
+  /** The other gate of the endpoint: shut while active health checks call it unhealthy. */
+  readonly health?: { readonly isHealthy: boolean };
   /** Called synchronously, after the change. */
   readonly onEvent: (event: BreakerEvent) => void;
   /** An attempt was slow, where the configuration has a measure for that. */
@@ -105,6 +107,7 @@ export class EndpointBreaker implements EndpointGate {
   }
 
   isOpen(nowMs: number): boolean {
+    if (this.#options.health?.isHealthy === false) return false;
     if (this.#state.state === "closed") return true;
     if (this.#state.state === "open") this.#apply({ type: "look", nowMs });
     return this.#state.state === "half-open" && !this.#state.isProbing;

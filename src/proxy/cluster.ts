@@ -10,6 +10,7 @@ import { EndpointBreaker, type BreakerEvent } from "../policy/endpoint-breaker.j
 import { endpointLayer } from "../policy/endpoint-layer.js";
 import { hashPolicy } from "../policy/hash-policy.js";
 import { HedgeState } from "../policy/hedge-state.js";
+import { HealthGate } from "../policy/health-gate.js";
 import { pickEndpoint } from "../policy/pick-endpoint.js";
 import type { RetryMeters } from "../policy/retry.js";
 import { RetryBudget } from "../policy/retry-budget.js";
@@ -24,6 +25,7 @@ import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
 import { attemptMetrics } from "./attempt-metrics.js";
 import { ClusterBreakers, type BreakerHooks } from "./cluster-breakers.js";
+import { ClusterHealth, type ClusterHealthOptions } from "./cluster-health.js";
 
 /** The cells of one cluster, resolved when it appears. */
 export interface ClusterMeters extends RetryMeters {
@@ -33,7 +35,7 @@ export interface ClusterMeters extends RetryMeters {
   readonly panics: Counter;
 }
 
-export interface ClusterOptions {
+export interface ClusterOptions extends ClusterHealthOptions {
   readonly clock: Clock;
   readonly wheel: TimerWheel;
   /** Asked for when the cluster is first sent a request: those that it never sends to have no series. */
@@ -54,6 +56,7 @@ export class Cluster {
   readonly #endpoints: EndpointSet<ClusterEndpoint>;
   readonly #ejections: EjectionBudget;
   readonly #breakers: ClusterBreakers;
+  readonly #checks: ClusterHealth;
   #budget: RetryBudget | undefined;
   /** Once there are any: who is under way and who waits outlives every push. */
   #bulkheads: Bulkheads | undefined;
@@ -74,6 +77,8 @@ export class Cluster {
       ejections: this.#ejections,
     });
     this.#endpoints.update(endpoints);
+    this.#checks = new ClusterHealth(this, options);
+    this.#checks.sync();
   }
 
   get config(): ClusterConfig {
@@ -140,6 +145,7 @@ export class Cluster {
 
   updateEndpoints(endpoints: readonly EndpointConfig[]): void {
     this.#endpoints.update(endpoints);
+    this.#checks.sync();
   }
 
   /** Takes a changed configuration together with the endpoints of its time. */
@@ -162,17 +168,20 @@ export class Cluster {
       if (isRewired) endpoint.replaceTransport(this.#transportTo(endpoint.config));
     }
     this.#bulkheads?.configure(this.#bulkheadSettings());
+    this.#checks.sync();
     this.#service = undefined;
   }
 
   /** No new request comes here any more: those under way finish, retries included, and connections close as they fall idle. */
   retire(): void {
     this.#breakers.close();
+    this.#checks.close();
     this.#endpoints.retire();
   }
 
   close(): void {
     this.#breakers.close();
+    this.#checks.close();
     this.#endpoints.close();
   }
 
@@ -187,7 +196,9 @@ export class Cluster {
       zone,
       zonePicks: () => metrics().zonePicks(),
       create: (key, endpoint) => {
+        const health = new HealthGate();
         const breaker = new EndpointBreaker({
+          health,
           config: this.#config.breaker,
           budget: this.#ejections,
           clock,
@@ -201,7 +212,7 @@ export class Cluster {
         });
         // Nothing is held while the first endpoints are made.
         breaker.isHeld = this.#breakers.isHeld(key);
-        const made = new ClusterEndpoint(key, endpoint, breaker, this.#transportTo(endpoint));
+        const made = new ClusterEndpoint(key, endpoint, breaker, this.#transportTo(endpoint), health);
         return made;
       },
     });

@@ -8,6 +8,15 @@ export type BreakerStateName = "open" | "half_open" | "closed";
 
 const classes = ["0", "1", "2", "3", "4", "5"] as const;
 
+/** What a cluster with active health checks has besides. */
+export interface HealthCheckCells {
+  readonly attempts: Counter;
+  readonly successes: Counter;
+  readonly failures: Counter;
+  /** Endpoints; set before a scrape. */
+  readonly healthy: Gauge;
+}
+
 /** The cells of one cluster, resolved once. Made by ClusterMetricsByName. */
 export interface ClusterMetrics {
   /** Attempts sent. */
@@ -46,6 +55,8 @@ export interface ClusterMetrics {
   /** 1 while the concurrency limit is reached. */
   readonly requestsOpen: Gauge;
   readonly breakerTransitions: Readonly<Record<BreakerStateName, Counter>>;
+  /** Active health checks; exposed from the first call on. */
+  healthChecks(): HealthCheckCells;
   /** Attempts that went to another cluster instead; exposed from the first call on. */
   failovers(to: string): Counter;
   /** Attempts by zone of the endpoint; exposed from the first call on. */
@@ -141,6 +152,7 @@ function makeCells(metrics: Metrics, labels: ClusterLabels): { cells: ClusterMet
   const transitions = metrics.breakerTransitions;
   /** Key: the other cluster. */
   const failovers = new Map<string, Counter>();
+  let healthChecks: HealthCheckCells | undefined;
   let zonePicks: ReturnType<ClusterMetrics["zonePicks"]> | undefined;
   let bulkheads: readonly BulkheadCells[] | undefined;
   const bulkheadOf = (priority: string): BulkheadCells => {
@@ -181,6 +193,13 @@ function makeCells(metrics: Metrics, labels: ClusterLabels): { cells: ClusterMet
       half_open: take(transitions, { ...own, to: "half_open" }),
       closed: take(transitions, { ...own, to: "closed" }),
     },
+    healthChecks: () =>
+      (healthChecks ??= {
+        attempts: take(metrics.healthCheckAttempts, labels),
+        successes: take(metrics.healthCheckSuccesses, labels),
+        failures: take(metrics.healthCheckFailures, labels),
+        healthy: take(metrics.healthCheckHealthy, labels),
+      }),
     failovers(to) {
       const known = failovers.get(to) ?? take(metrics.failovers, { ...own, to });
       failovers.set(to, known);

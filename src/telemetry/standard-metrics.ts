@@ -150,7 +150,7 @@ export class StandardMetrics {
   readonly upstreamConnectionsActive = clusterGauge("envoy_cluster_upstream_cx_active", "Open connections.");
   readonly membershipHealthy = clusterGauge(
     "envoy_cluster_membership_healthy",
-    "Endpoints that are not ejected by their breaker.",
+    "Endpoints that neither breaker nor health checks keep out.",
     "min",
   );
   readonly membershipTotal = clusterGauge(
@@ -162,6 +162,23 @@ export class StandardMetrics {
     "envoy_cluster_outlier_detection_ejections_active",
     "Endpoints ejected by their breaker now.",
     "max",
+  );
+  readonly healthCheckAttempts = clusterCounter(
+    "envoy_cluster_health_check_attempt",
+    "Health checks of endpoints that were begun.",
+  );
+  readonly healthCheckSuccesses = clusterCounter(
+    "envoy_cluster_health_check_success",
+    "Health checks of endpoints that passed.",
+  );
+  readonly healthCheckFailures = clusterCounter(
+    "envoy_cluster_health_check_failure",
+    "Health checks of endpoints that failed.",
+  );
+  readonly healthCheckHealthy = clusterGauge(
+    "envoy_cluster_health_check_healthy",
+    "Endpoints that their health checks call healthy.",
+    "min",
   );
   readonly panics = clusterCounter(
     "envoy_cluster_lb_healthy_panic",

@@ -301,6 +301,12 @@ const trafficPolicy = fc.record({
         ramp: optional(duration),
       }),
     ),
+    healthChecks: optional(
+      fc.constantFrom(
+        [{ http: { path: "/health", expectedStatuses: [200, "300-399"] }, interval: "5s" }],
+        [{ http: { path: "/" } }, { http: { path: "/deep" }, initial: "unhealthy" }],
+      ),
+    ),
     failover: optional(fc.constantFrom([{ service: "behind" }], [{ service: "behind", namespace: "shop" }])),
     ...routeLevel,
     bulkheads: optional(

@@ -10,6 +10,7 @@ import type { PriorityConfig } from "../../src/config/priority-config.js";
 import type { FaultConfig } from "../../src/config/fault-config.js";
 import type { HedgeConfig } from "../../src/config/hedge-config.js";
 import type { BreakerConfig } from "../../src/config/breaker-config.js";
+import type { HealthCheckConfig } from "../../src/config/health-check-config.js";
 import type { RetryConfig } from "../../src/config/retry-config.js";
 import type {
   ClusterConfig,
@@ -363,12 +364,34 @@ export function arbitraryCluster(clusterName: string): fc.Arbitrary<ClusterConfi
 }
 
 const slowCalls = fc.record({ thresholdMs: ms, ratio: fc.constantFrom(0.01, 0.5, 1) });
+const statusCode = fc.integer({ min: 100, max: 599 });
+const threshold = fc.integer({ min: 1, max: 100 });
+const healthCheck: fc.Arbitrary<HealthCheckConfig> = fc.record({
+  probe: fc.oneof(
+    fc.record({
+      type: fc.constant("http" as const),
+      method: fc.constantFrom("GET", "HEAD"),
+      path: name.map((value) => `/${value}`),
+      host: name,
+      statuses: fc.array(fc.tuple(statusCode, statusCode), { maxLength: 2 }),
+    }),
+    fc.record({ type: fc.constant("grpc" as const), service: text, host: name }),
+    fc.record({ type: fc.constant("tcp" as const) }),
+  ),
+  intervalMs: ms,
+  unhealthyIntervalMs: ms,
+  timeoutMs: ms,
+  unhealthyThreshold: threshold,
+  healthyThreshold: threshold,
+  initial: fc.constantFrom("healthy" as const, "unhealthy" as const),
+});
 
 /** What a cluster has only when a policy says so. */
 const optionalOfCluster = fc.record(
   {
     locality: fc.record({ spilloverPercent: percent }),
     // Names of clusters that there are stand in here once these are known.
+    healthChecks: fc.array(healthCheck, { minLength: 1, maxLength: 2 }),
     failover: fc.record({ clusters: fc.constant<readonly string[]>([]), thresholdPercent: percent }),
     bulkheads,
     subset: text.filter((value) => value !== ""),

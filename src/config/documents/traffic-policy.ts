@@ -7,6 +7,7 @@ import { Failover } from "./failover.js";
 import { Fallback } from "./fallback.js";
 import { Fault } from "./fault.js";
 import { choice, percent } from "./field.js";
+import { HealthChecks } from "./health-check.js";
 import { Hedge } from "./hedge.js";
 import { LoadBalancer } from "./load-balancer.js";
 import { LoadShedding } from "./load-shedding.js";
@@ -38,6 +39,9 @@ export const TrafficPolicy = z.strictObject({
         .optional()
         .describe("What the service speaks, whatever its instances say."),
       loadBalancer: LoadBalancer.optional().describe("Choice of the endpoint."),
+      healthChecks: HealthChecks.optional().describe(
+        "What callers' sidecars ask the instances, beside the registry's own checks.",
+      ),
       failover: Failover.optional().describe("Who serves when the service itself cannot, in this order."),
       failoverThreshold: percent()
         .optional()

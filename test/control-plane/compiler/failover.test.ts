@@ -211,3 +211,76 @@ t.test("failover: a circle is refused, whether in one file or with what is store
   t.equal(plan(to("a", "c"), to("b", "c") + to("c", "d")).length, 1);
   t.equal(plan(to("b", "c"), to("a", "b") + to("b", "a")).length, 1, "what replaces the circle breaks it");
 });
+
+t.test("health checks: each with its defaults, over the wire and back", async (t) => {
+  const { clusters } = compile(
+    policy(`healthChecks:
+- http: {path: /health}
+- http: {path: "/deep?x=1", method: HEAD, expectedStatuses: [204, "300-399"], host: "a.example:8080"}
+  interval: 500ms
+  unhealthyInterval: 100ms
+  unhealthyThreshold: 1
+  healthyThreshold: 5
+  initial: unhealthy`),
+  );
+  const common = { intervalMs: 10_000, unhealthyIntervalMs: 10_000, timeoutMs: 1000 };
+  t.same(clusters[0]?.healthChecks, [
+    {
+      probe: { type: "http", method: "GET", path: "/health", host: "api.default", statuses: [[200, 200]] },
+      ...{ ...common, unhealthyThreshold: 3, healthyThreshold: 2, initial: "healthy" },
+    },
+    {
+      probe: {
+        ...{ type: "http", method: "HEAD", path: "/deep?x=1", host: "a.example:8080" },
+        statuses: [
+          [204, 204],
+          [300, 399],
+        ],
+      },
+      ...{ intervalMs: 500, unhealthyIntervalMs: 100, timeoutMs: 500 },
+      ...{ unhealthyThreshold: 1, healthyThreshold: 5, initial: "unhealthy" },
+    },
+  ]);
+});
+
+t.test("health checks: one that a service cannot answer is not made, and the policy says so", async (t) => {
+  const yaml = policy("healthChecks: [{grpc: {service: shop.Cart}}, {tcp: {}}, {http: {path: /}}]");
+  const made = (protocol: "http" | "grpc" | "tcp") => {
+    const registry = { "web.default": [], "api.default": [instance("api-1", { protocol })] };
+    const model = { trustDomain: "m", catalog: catalogOf(registry), documents: documentsOf(yaml) };
+    const told = conditionsOf(model)
+      .get("TrafficPolicy/default/api")
+      ?.filter(({ type }) => type === "PartiallyInvalid");
+    return [
+      compile(yaml, registry).clusters[0]?.healthChecks?.map(({ probe }) => probe.type),
+      told?.[0]?.message,
+    ];
+  };
+  t.match(made("http"), [
+    ["http"],
+    "its grpc check is not made; service api.default speaks http: its tcp check",
+  ]);
+  t.match(made("grpc"), [["grpc", "http"], /speaks grpc: its tcp check/]);
+  t.match(made("tcp"), [["tcp"], /its grpc check.*its http check/]);
+});
+
+t.test("health checks: contradictions are refused with their place", async (t) => {
+  const table = [
+    ["healthChecks: [{}]", /spec\.healthChecks\.0: must have one of http, grpc, tcp/],
+    ["healthChecks: [{tcp: {}, http: {path: /}}]", /must have one of/],
+    ["healthChecks: [{http: {path: health}}]", /path: must begin with \//],
+    ["healthChecks: [{http: {path: /, expectedStatuses: [99]}}]", /expectedStatuses\.0/],
+    ["healthChecks: [{http: {path: /, expectedStatuses: ['299-200']}}]", /"299-200" ends before it begins/],
+    [
+      "healthChecks: [{http: {path: /}, timeout: 5s, interval: 2s}]",
+      /timeout: 5s is longer than interval \(2s\)/,
+    ],
+    [
+      "protocol: http\nhealthChecks: [{grpc: {}}]",
+      /healthChecks\.0\.grpc: is not for protocol: http, which has http/,
+    ],
+    ["protocol: tcp\nhealthChecks: [{http: {path: /}}]", /is not for protocol: tcp, which has tcp/],
+    ["healthChecks: []", /healthChecks/],
+  ] as const;
+  for (const [spec, expected] of table) t.match(refusal(policy(spec)), expected, spec);
+});
