@@ -101,7 +101,7 @@ class KeyedCall implements Call, Reply, BodyKeeper, TimerTarget {
   #execution: Call | null = null;
   /** Given up before its call had returned. */
   #cancelledWith: ProxyError | null = null;
-  /** A head with status 500 or above has come. */
+  /** A head has come that says nothing lasting. */
   #isFailure = false;
   /** A head that may be kept. */
   #head: { readonly status: number; readonly headers: readonly string[] } | null = null;
@@ -161,8 +161,7 @@ class KeyedCall implements Call, Reply, BodyKeeper, TimerTarget {
 
   head(head: ResponseHead, body: BodySource | null): void {
     let source = body;
-    // A failure says nothing lasting: a repeated request is executed again.
-    this.#isFailure = head.status >= 500;
+    this.#isFailure = !isLasting(head.status);
     if (!this.#isFailure) {
       const headers = [...head.headers];
       removeHeader(headers, "trailer");
@@ -319,4 +318,12 @@ class KeyedCall implements Call, Reply, BodyKeeper, TimerTarget {
     this.#orphanTimer?.cancel();
     if (!wasOrphaned) this.#reply.end(error);
   }
+}
+
+/** Answers that turn a request away unexecuted: who comes again with fresh credentials, or later, is another matter (RFC 9110 §15.5). */
+const turnedAway: ReadonlySet<number> = new Set([401, 403, 407, 408, 421, 425, 429]);
+
+/** Other statuses, and failures, are told to the first caller only: a repeated request is executed again. */
+function isLasting(status: number): boolean {
+  return status < 500 && !turnedAway.has(status);
 }
