@@ -330,10 +330,19 @@ export const anyDocument: fc.Arbitrary<unknown> = fc
   .oneof(
     httpRoute,
     grpcRoute,
-    trafficPolicy.filter(isNotItsOwnFallback).map(withoutVoidIdempotency),
+    trafficPolicy.filter(isNotItsOwnFallback).map(withFittingChecks).map(withoutVoidIdempotency),
     routePolicy.map(withoutVoidIdempotency),
   )
   .map(withoutUndefined);
+
+/** Raw TCP has no answer to a request for its health. */
+function withFittingChecks<
+  P extends { readonly spec: { readonly protocol?: unknown; readonly healthChecks?: unknown } },
+>(policy: P): P {
+  const { protocol, healthChecks } = policy.spec;
+  if (protocol !== "tcp" || healthChecks === undefined) return policy;
+  return { ...policy, spec: { ...policy.spec, healthChecks: [{ tcp: {} }] } };
+}
 
 /** A service cannot stand in for itself. */
 function isNotItsOwnFallback({
