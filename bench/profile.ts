@@ -49,7 +49,10 @@ async function run(): Promise<void> {
   const { seconds } = readTimes(process.env, "profile", { seconds: 10, roundCount: 1 });
   const load = await loadOf(process.env["BENCH_PROFILE"] ?? "http1", seconds);
   const perf = await usablePerf();
-  const nodeFlags = perf === undefined ? ["--cpu-prof", `--cpu-prof-dir=${dir}`] : ["--perf-basic-prof"];
+  // V8 would leave a log in the current folder for each process.
+  const noLogs = ["--no-logfile-per-isolate", `--logfile=${path.join(dir, "v8.log")}`];
+  const nodeFlags =
+    perf === undefined ? ["--cpu-prof", `--cpu-prof-dir=${dir}`] : ["--perf-basic-prof", ...noLogs];
   const pair = await remoraPlane({ protocol: load.protocol, nodeFlags }).start({
     ...{ dir, processes, appPort: load.appPort, untilServing: load.untilServing },
     identities: await makeIdentities(dir),
