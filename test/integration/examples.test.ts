@@ -56,7 +56,7 @@ const examples = new Map([
       shows: [
         "testers: { 'reviews-3': 20 }",
         "canary: about a tenth",
-        "503, cluster reviews.default|v3: no endpoint in subset v3 (version=v3)",
+        "cluster reviews.default|v3: no endpoint in subset v3 (version=v3)",
         "without a cookie: 3 instances; cart-session=…; Max-Age=3600; Path=/; HttpOnly; with it: 1 instance",
       ],
     },
