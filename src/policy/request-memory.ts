@@ -6,6 +6,7 @@ import type { BodySource } from "../traffic/body.js";
 import { grpcStatusOf } from "../traffic/grpc.js";
 import { markRetriesSpent, traceIdOf } from "../traffic/hop-fields.js";
 import type { ResponseHead } from "../traffic/message.js";
+import { NameTable } from "./name-table.js";
 
 /** Names that are remembered at once; beyond it new ones are not, and what bears them has no limits. */
 const maxNames = 65_536;
@@ -22,9 +23,9 @@ const maxRequests = 64;
  */
 export class RequestMemory {
   /** Key: trace-id. */
-  readonly #traces = new Map<string, SharedOrigin>();
+  readonly #traces = new NameTable<SharedOrigin>();
   /** Key: x-request-id. */
-  readonly #ids = new Map<string, SharedOrigin>();
+  readonly #ids = new NameTable<SharedOrigin>();
 
   /** Names that are remembered. */
   get size(): number {
@@ -46,11 +47,11 @@ export class RequestMemory {
     return (traceId === "" ? undefined : this.#traces.get(traceId)) ?? this.#ids.get(request.id);
   }
 
-  #join(names: Map<string, SharedOrigin>, name: string, request: RequestContext): Membership | undefined {
+  #join(names: NameTable<SharedOrigin>, name: string, request: RequestContext): Membership | undefined {
     let origin = names.get(name);
     if (origin === undefined) {
       if (this.size >= maxNames) return undefined;
-      names.set(name, (origin = new SharedOrigin()));
+      names.add(name, (origin = new SharedOrigin()));
     }
     origin.add(request);
     return { names, name, origin, request };
@@ -58,7 +59,7 @@ export class RequestMemory {
 }
 
 interface Membership {
-  readonly names: Map<string, SharedOrigin>;
+  readonly names: NameTable<SharedOrigin>;
   readonly name: string;
   readonly origin: SharedOrigin;
   readonly request: RequestContext;
