@@ -1,5 +1,6 @@
 import type { IdempotencyConfig } from "../config/idempotency-config.js";
 import type { InboundRule } from "../config/inbound-config.js";
+import { KeptByName } from "../lifecycle/kept-by-name.js";
 import type { Layer } from "../stack/service.js";
 import type { IdempotencyMetrics } from "../telemetry/idempotency-metrics.js";
 import type { Clock } from "../time/clock.js";
@@ -32,8 +33,7 @@ const results = {
 export class Idempotencies {
   readonly #options: IdempotenciesOptions;
   /** Names of configurations whose results are counted. */
-  #names = new Set<string>();
-  #asked = new Set<string>();
+  readonly #names = new KeptByName<true>();
 
   constructor(options: IdempotenciesOptions) {
     this.#options = options;
@@ -43,19 +43,16 @@ export class Idempotencies {
   layers({ idempotency: config }: InboundRule): readonly Layer[] {
     if (config === undefined) return [];
     const { stores, ...options } = this.#options;
-    this.#asked.add(config.name);
+    this.#names.ask(config.name, true);
     return [idempotency({ ...options, config, store: stores.store(config), meters: this.#meters(config) })];
   }
 
   /** Forgets what no rule asked for since the last time. */
   settle(): void {
     const { metrics, stores } = this.#options;
-    for (const policy of this.#names) {
-      if (this.#asked.has(policy)) continue;
+    this.#names.settle((policy) => {
       for (const result of Object.values(results)) metrics.requests.remove({ policy, result });
-    }
-    this.#names = this.#asked;
-    this.#asked = new Set();
+    });
     stores.settle();
   }
 

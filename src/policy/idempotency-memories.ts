@@ -1,5 +1,6 @@
 import type { IdempotencyConfig } from "../config/idempotency-config.js";
 import { maxExecutions } from "../config/idempotency-defaults.js";
+import { KeptByName } from "../lifecycle/kept-by-name.js";
 import type { IdempotencyMetrics } from "../telemetry/idempotency-metrics.js";
 import type { Clock } from "../time/clock.js";
 import { MemoryStore, type MemoryStoreLimits } from "./idempotency-memory.js";
@@ -10,34 +11,25 @@ export class MemoryStores implements IdempotencyStores {
   readonly #metrics: IdempotencyMetrics;
   readonly #clock: Clock;
   /** Key: name of the configuration. */
-  #stores = new Map<string, MemoryStore>();
-  /** Those that were asked for since the last `settle`. */
-  #asked = new Map<string, MemoryStore>();
+  readonly #stores = new KeptByName<MemoryStore>();
 
   constructor(metrics: IdempotencyMetrics, clock: Clock) {
     this.#metrics = metrics;
     this.#clock = clock;
   }
 
-  /** The store of this name, if there is one. */
-  get(name: string): MemoryStore | undefined {
-    return this.#stores.get(name);
-  }
-
   store(config: IdempotencyConfig): MemoryStore {
     const { name } = config;
     const limits = limitsOf(config);
-    const known = this.#asked.get(name) ?? this.#stores.get(name);
+    const known = this.#stores.get(name);
     known?.configure(limits);
     const store = known ?? this.#made(name, limits);
-    this.#asked.set(name, store);
+    this.#stores.ask(name, store);
     return store;
   }
 
   settle(): void {
-    for (const [name, store] of this.#stores) if (!this.#asked.has(name)) this.#forget(name, store);
-    this.#stores = this.#asked;
-    this.#asked = new Map();
+    this.#stores.settle((name, store) => this.#forget(name, store));
   }
 
   #made(policy: string, limits: MemoryStoreLimits): MemoryStore {

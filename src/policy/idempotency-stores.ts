@@ -1,5 +1,6 @@
 import type { IdempotencyConfig } from "../config/idempotency-config.js";
 import { maxExecutions } from "../config/idempotency-defaults.js";
+import { KeptByName } from "../lifecycle/kept-by-name.js";
 import type { SharedStore } from "../redis/redis-store.js";
 import type { IdempotencyMetrics } from "../telemetry/idempotency-metrics.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
@@ -23,8 +24,7 @@ export interface SharedStoresOptions {
 export class SharedStores implements IdempotencyStores {
   readonly #options: SharedStoresOptions;
   /** Names of configurations with series of their own. */
-  #names = new Set<string>();
-  #asked = new Set<string>();
+  readonly #names = new KeptByName<true>();
 
   constructor(options: SharedStoresOptions) {
     this.#options = options;
@@ -35,9 +35,9 @@ export class SharedStores implements IdempotencyStores {
     const { name, onUnavailable, ttlMs } = config;
     const local = memory.store(config);
     if (config.store === "memory") return local;
-    if (shared === undefined && !this.#asked.has(name) && !this.#names.has(name)) onUnshared(config);
+    if (shared === undefined && this.#names.get(name) === undefined) onUnshared(config);
     shared?.start();
-    this.#asked.add(name);
+    this.#names.ask(name, true);
     const unavailable = metrics.unavailable.cell({ policy: name });
     const prefix = `remora/${mesh}/once`;
     return new RedisIdempotencyStore({
@@ -47,9 +47,7 @@ export class SharedStores implements IdempotencyStores {
 
   settle(): void {
     const { memory, metrics } = this.#options;
-    for (const policy of this.#names) if (!this.#asked.has(policy)) metrics.unavailable.remove({ policy });
-    this.#names = this.#asked;
-    this.#asked = new Set();
+    this.#names.settle((policy) => metrics.unavailable.remove({ policy }));
     memory.settle();
   }
 }

@@ -1,5 +1,6 @@
 import type { InboundRule } from "../config/inbound-config.js";
 import type { RateLimitConfig } from "../config/rate-limit-config.js";
+import { KeptByName } from "../lifecycle/kept-by-name.js";
 import type { Layer } from "../stack/service.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import type { Clock } from "../time/clock.js";
@@ -20,9 +21,7 @@ export interface RateLimitsOptions {
 /** The rate limits of the inbound side, by name: their buckets outlive every push that still has the limit. */
 export class RateLimits {
   readonly #options: RateLimitsOptions;
-  #limiters = new Map<string, Limiter>();
-  /** Those that rules have asked for since the last `settle`. */
-  #asked = new Map<string, Limiter>();
+  readonly #limiters = new KeptByName<Limiter>();
 
   constructor(options: RateLimitsOptions) {
     this.#options = options;
@@ -40,18 +39,16 @@ export class RateLimits {
 
   /** Forgets the limits that nobody asked for since the last time. */
   settle(): void {
-    for (const [name, limiter] of this.#limiters) if (!this.#asked.has(name)) this.#forget(limiter.config);
-    this.#limiters = this.#asked;
-    this.#asked = new Map();
+    this.#limiters.settle((name) => this.#forget(name));
   }
 
   #limiter(config: RateLimitConfig): Limiter {
-    const known = this.#asked.get(config.name) ?? this.#limiters.get(config.name);
+    const known = this.#limiters.get(config.name);
     const limiter = known ?? this.#made(config);
     if (config.scope === "global" && known?.config.scope !== "global" && this.#options.counts === undefined)
       this.#options.onUnshared(config);
     if (known !== undefined) limiter.configure(config);
-    this.#asked.set(config.name, limiter);
+    this.#limiters.ask(config.name, limiter);
     return limiter;
   }
 
@@ -65,7 +62,7 @@ export class RateLimits {
     });
   }
 
-  #forget({ name: limit }: RateLimitConfig): void {
+  #forget(limit: string): void {
     const { rateLimitRequests, rateLimitUnavailable } = this.#options.metrics;
     for (const result of ["admitted", "limited"]) rateLimitRequests.remove({ limit, result });
     rateLimitUnavailable.remove({ limit });
