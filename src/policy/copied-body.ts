@@ -1,5 +1,6 @@
 import type { ProxyError } from "../errors/proxy-error.js";
-import type { BodySink, BodySource } from "../traffic/body.js";
+import type { BodySource } from "../traffic/body.js";
+import { PassingBody } from "../traffic/passing-body.js";
 
 /** Who gets the copy, and pays for it while it is made. */
 export interface CopyOwner {
@@ -15,36 +16,23 @@ export interface CopyOwner {
 const sliceOverheadBytes = 100;
 
 /** A body of which a copy is made as it passes. Changes nothing and holds nothing back. */
-export class CopiedBody implements BodySource, BodySink {
-  readonly length: number;
-  readonly #source: BodySource;
+export class CopiedBody extends PassingBody {
   readonly #owner: CopyOwner;
-  #sink: BodySink | null = null;
   /** null: the copy was given up, or is done. */
   #chunks: Buffer[] | null = [];
   #bytes = 0;
 
   constructor(source: BodySource, owner: CopyOwner) {
-    this.#source = source;
+    super(source);
     this.#owner = owner;
-    this.length = source.length;
   }
 
-  attach(sink: BodySink): void {
-    this.#sink = sink;
-    this.#source.attach(this);
-  }
-
-  resume(): void {
-    this.#source.resume();
-  }
-
-  cancel(error: ProxyError): void {
+  override cancel(error: ProxyError): void {
     this.#drop();
-    this.#source.cancel(error);
+    super.cancel(error);
   }
 
-  write(chunk: Buffer): boolean {
+  override write(chunk: Buffer): boolean {
     if (this.#chunks !== null) {
       const bytes = chunk.length + sliceOverheadBytes;
       if (this.#owner.take(bytes)) {
@@ -52,21 +40,21 @@ export class CopiedBody implements BodySource, BodySink {
         this.#chunks.push(chunk);
       } else this.#drop();
     }
-    return this.#sink?.write(chunk) ?? false;
+    return super.write(chunk);
   }
 
-  end(trailers: readonly string[] | null): void {
+  override end(trailers: readonly string[] | null): void {
     const chunks = this.#chunks;
     // What was written may be a small part of what was read from the socket: the copy does not hold on to the rest.
     const copy = chunks === null || (trailers?.length ?? 0) > 0 ? undefined : Buffer.concat(chunks);
     this.#drop();
     if (copy !== undefined) this.#owner.done(copy);
-    this.#sink?.end(trailers);
+    super.end(trailers);
   }
 
-  fail(error: ProxyError): void {
+  override fail(error: ProxyError): void {
     this.#drop();
-    this.#sink?.fail(error);
+    super.fail(error);
   }
 
   #drop(): void {

@@ -1,5 +1,6 @@
 import { ProxyError } from "../errors/proxy-error.js";
 import type { BodySink, BodySource } from "../traffic/body.js";
+import { PassingBody } from "../traffic/passing-body.js";
 
 /** Most bytes that wait for a mirror (as many as retry keeps of a body). */
 const maxWaitingBytes = 64 * 1024;
@@ -97,45 +98,32 @@ export class MirroredBody implements BodySource {
 }
 
 /** A body on its way to the original that is offered to copies as it passes. Changes nothing and holds nothing back. */
-export class SharedBody implements BodySource, BodySink {
-  readonly length: number;
-  readonly #source: BodySource;
+export class SharedBody extends PassingBody {
   readonly #copies: readonly MirroredBody[];
-  #sink: BodySink | null = null;
 
   constructor(source: BodySource, copies: readonly MirroredBody[]) {
-    this.#source = source;
+    super(source);
     this.#copies = copies;
-    this.length = source.length;
   }
 
-  attach(sink: BodySink): void {
-    this.#sink = sink;
-    this.#source.attach(this);
-  }
-
-  resume(): void {
-    this.#source.resume();
-  }
-
-  cancel(error: ProxyError): void {
+  override cancel(error: ProxyError): void {
     for (const copy of this.#copies) copy.cutOff();
-    this.#source.cancel(error);
+    super.cancel(error);
   }
 
-  write(chunk: Buffer): boolean {
+  override write(chunk: Buffer): boolean {
     // First: within the original's write the next slice may come.
     for (const copy of this.#copies) copy.push(chunk);
-    return this.#sink?.write(chunk) ?? false;
+    return super.write(chunk);
   }
 
-  end(trailers: readonly string[] | null): void {
+  override end(trailers: readonly string[] | null): void {
     for (const copy of this.#copies) copy.complete(trailers);
-    this.#sink?.end(trailers);
+    super.end(trailers);
   }
 
-  fail(error: ProxyError): void {
+  override fail(error: ProxyError): void {
     for (const copy of this.#copies) copy.cutOff();
-    this.#sink?.fail(error);
+    super.fail(error);
   }
 }

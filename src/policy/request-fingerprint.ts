@@ -1,6 +1,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { ProxyError } from "../errors/proxy-error.js";
 import type { BodySink, BodySource } from "../traffic/body.js";
+import { PassingBody } from "../traffic/passing-body.js";
 import type { RequestHead } from "../traffic/message.js";
 
 /** What a request asks for, its body apart. The target is canonical by now. */
@@ -52,46 +53,25 @@ export function emptyDigest(maxBytes: number): BodyDigest {
 }
 
 /** A request's body on its way to its consumer, hashed as it passes. */
-export class DigestedBody implements BodySource, BodySink {
-  readonly length: number;
+export class DigestedBody extends PassingBody {
   readonly digest: BodyDigest;
   /** All of it has been handed on. */
   isComplete = false;
-  readonly #source: BodySource;
-  #sink: BodySink | null = null;
 
   constructor(source: BodySource, maxBytes: number) {
-    this.#source = source;
-    this.length = source.length;
+    super(source);
     this.digest = new BodyDigest(source.length, maxBytes);
   }
 
-  attach(sink: BodySink): void {
-    this.#sink = sink;
-    this.#source.attach(this);
-  }
-
-  resume(): void {
-    this.#source.resume();
-  }
-
-  cancel(error: ProxyError): void {
-    this.#source.cancel(error);
-  }
-
-  write(chunk: Buffer): boolean {
+  override write(chunk: Buffer): boolean {
     this.digest.add(chunk);
-    return this.#sink?.write(chunk) ?? false;
+    return super.write(chunk);
   }
 
-  end(trailers: readonly string[] | null): void {
+  override end(trailers: readonly string[] | null): void {
     this.isComplete = true;
     this.digest.end();
-    this.#sink?.end(trailers);
-  }
-
-  fail(error: ProxyError): void {
-    this.#sink?.fail(error);
+    super.end(trailers);
   }
 }
 

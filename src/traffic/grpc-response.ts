@@ -1,5 +1,5 @@
-import type { ProxyError } from "../errors/proxy-error.js";
-import type { BodySink, BodySource } from "./body.js";
+import type { BodySource } from "./body.js";
+import { PassingBody } from "./passing-body.js";
 
 /** Who wants to know how a gRPC response goes on after its head. */
 export interface GrpcResponseListener {
@@ -10,47 +10,26 @@ export interface GrpcResponseListener {
 }
 
 /** The body of a gRPC response that tells its listener what passes. Changes nothing and holds nothing back. */
-export class WatchedGrpcBody implements BodySource, BodySink {
-  readonly length: number;
-  readonly #source: BodySource;
+export class WatchedGrpcBody extends PassingBody {
   readonly #listener: GrpcResponseListener;
-  #sink: BodySink | null = null;
   #hasBegun = false;
 
   constructor(source: BodySource, listener: GrpcResponseListener) {
-    this.#source = source;
-    this.length = source.length;
+    super(source);
     this.#listener = listener;
   }
 
-  attach(sink: BodySink): void {
-    this.#sink = sink;
-    this.#source.attach(this);
-  }
-
-  resume(): void {
-    this.#source.resume();
-  }
-
-  cancel(error: ProxyError): void {
-    this.#source.cancel(error);
-  }
-
-  write(chunk: Buffer): boolean {
+  override write(chunk: Buffer): boolean {
     if (!this.#hasBegun) {
       this.#hasBegun = true;
       this.#listener.grpcMessage();
     }
-    return this.#sink?.write(chunk) ?? false;
+    return super.write(chunk);
   }
 
-  end(trailers: readonly string[] | null): void {
+  override end(trailers: readonly string[] | null): void {
     // First: what a caller may ask about a call it has the answer of must be there.
     this.#listener.grpcTrailers(trailers);
-    this.#sink?.end(trailers);
-  }
-
-  fail(error: ProxyError): void {
-    this.#sink?.fail(error);
+    super.end(trailers);
   }
 }
