@@ -91,7 +91,6 @@ export abstract class Http2Connection<S extends Http2Stream>
       const at = this.preface(chunk);
       if (at >= 0) this.reader.push(chunk, at);
       this.afterRead();
-      this.letOthersRead(this.reader.takeCount());
     } catch (error) {
       this.#broke(error);
     }

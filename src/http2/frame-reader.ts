@@ -24,7 +24,6 @@ export class FrameReader {
   length = 0;
   /** Bytes of padding of the present DATA frame, its length byte not counted. */
   padding = 0;
-  #count = 0;
   readonly #target: FrameTarget;
   readonly #maxFrameBytes: number;
   readonly #head = Buffer.allocUnsafe(frameHeadBytes);
@@ -43,13 +42,6 @@ export class FrameReader {
   /** Some frame other than DATA has begun and is not complete. */
   get isInsideOfFrame(): boolean {
     return this.#headBytes > 0 || (this.#isInPayload && this.type !== frameType.data);
-  }
-
-  /** How many frames have begun since this was asked last. */
-  takeCount(): number {
-    const count = this.#count;
-    this.#count = 0;
-    return count;
   }
 
   /** Gives no further frames, not even those of the chunk being read. */
@@ -83,7 +75,6 @@ export class FrameReader {
       at = 0;
       next = from + copied;
     }
-    this.#count++;
     this.length = ((head[at] as number) << 16) | ((head[at + 1] as number) << 8) | (head[at + 2] as number);
     this.type = head[at + 3] as number;
     this.flags = head[at + 4] as number;

@@ -13,8 +13,8 @@ export interface Http2LinkOptions {
   readonly onLimit: LimitMeter;
 }
 
-/** Far more than the streams of an honest peer begin or end at once. */
-const maxFramesPerRead = 500;
+/** What the reads of one connection may take of a turn of the event loop: some tens of requests. */
+const maxReadingMs = 1;
 /** What is still read from a peer that was told that the connection is over. */
 const maxSwallowedBytes = 256 * 1024;
 
@@ -36,6 +36,7 @@ export abstract class Http2Link implements FrameWriterOwner, TimerTarget {
   /** When the last PING was sent that nothing came after; -1: none. */
   #pingAtMs = -1;
   #swallowedBytes = 0;
+  #readingMs = 0;
 
   constructor(socket: Socket, options: Http2LinkOptions, firstLookMs: number) {
     this.socket = socket;
@@ -74,6 +75,7 @@ export abstract class Http2Link implements FrameWriterOwner, TimerTarget {
     this.#readAtMs = this.nowMs;
     this.#pingAtMs = -1;
     this.readFrames(chunk);
+    this.#letOthersRead(this.options.clock.monotonicMs() - this.nowMs);
   }
 
   /**
@@ -105,11 +107,13 @@ export abstract class Http2Link implements FrameWriterOwner, TimerTarget {
   }
 
   /**
-   * After a read that gave so many frames. A socket is read many times in one turn of the event loop: when its frames are
-   * small, it would keep that for itself, so it pauses until the next turn.
+   * After a read that took so long. A socket is read up to 32 times in one turn of the event loop: where a peer makes its bytes
+   * expensive, it would keep that for itself, so it pauses until the next turn.
    */
-  protected letOthersRead(frames: number): void {
-    if (frames <= maxFramesPerRead) return;
+  #letOthersRead(tookMs: number): void {
+    this.#readingMs += tookMs;
+    if (this.#readingMs <= maxReadingMs) return;
+    this.#readingMs = 0;
     this.socket.pause();
     setImmediate(() => this.socket.resume());
   }
