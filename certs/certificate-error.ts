@@ -16,6 +16,7 @@ export const refusalTexts = {
   bad_trust_domain: "the trust domain has a character other than a-z 0-9 . - _",
   bad_path:
     "the path of the SPIFFE id is empty, ends with a slash, or has an empty, dotted or escaped segment",
+  no_path: "the SPIFFE id of a leaf needs a path; the trust domain alone is the name of its CA",
   not_a_service_id: "the SPIFFE id is not of the form spiffe://<trust-domain>/ns/<namespace>/svc/<service>",
   leaf_is_ca: "the leaf is marked as a CA",
   leaf_signs: "the leaf may sign certificates or revocation lists",
@@ -24,6 +25,8 @@ export const refusalTexts = {
   unknown_critical_extension: "the certificate has a critical extension that is not understood",
   wrong_trust_domain: "the certificate belongs to another trust domain",
   issuer_of_other_trust_domain: "an issuer in the chain belongs to another trust domain",
+  issuer_has_path:
+    "the SPIFFE id of an issuer in the chain has a path; that of a CA is its trust domain alone",
   self_signed: "the leaf is self-signed",
   unknown_issuer: "no certificate of the chain or of the trust bundle issued it",
   bad_signature: "the issuer's name matches but the signature does not",

@@ -1,6 +1,6 @@
 import { CertificateError, type RefusalReason } from "./certificate-error.js";
 import { parseCertificate, type Certificate } from "./certificate.js";
-import { parseSpiffeId } from "./spiffe-id.js";
+import { splitSpiffeUri } from "./spiffe-id.js";
 
 /** Who a certificate says it is, or why that does not count. */
 export type SvidIdentity =
@@ -12,7 +12,8 @@ const clientAuth = "1.3.6.1.5.5.7.3.2";
 
 /**
  * The identity of an X.509-SVID leaf by the rules of X509-SVID §2, §4 and §5.2. Neither chain nor time are looked at:
- * TLS has done that, or verify.ts does.
+ * TLS has done that, or verify.ts does. The path may have any shape: other trust domains have their own, and identities
+ * are compared as whole texts.
  */
 export function svidIdentity(leaf: Certificate): SvidIdentity {
   const uris = leaf.subjectAltNames.filter((name) => name.type === "uri");
@@ -23,7 +24,9 @@ export function svidIdentity(leaf: Certificate): SvidIdentity {
   const misuse = leafMisuse(leaf);
   if (misuse !== undefined) return { ok: false, reason: misuse };
   try {
-    return { ok: true, id: uri.value, trustDomain: parseSpiffeId(uri.value).trustDomain };
+    const { trustDomain, path } = splitSpiffeUri(uri.value);
+    // "MUST have a non-root path component" (§3.1): the trust domain itself is the name of its CA.
+    return path === "" ? { ok: false, reason: "no_path" } : { ok: true, id: uri.value, trustDomain };
   } catch (error: unknown) {
     return { ok: false, reason: refusalOf(error) };
   }

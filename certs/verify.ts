@@ -105,10 +105,23 @@ function pathMistake(
     if (!mayIssue(fields)) return "issuer_not_ca";
     if (fields.unknownCritical.length > 0) return "unknown_critical_extension";
     if (fields.pathLength !== undefined && depth - 1 > fields.pathLength) return "path_too_long";
-    const foreign = fields.subjectAltNames.some(
-      ({ type, value }) => type === "uri" && splitSpiffeUri(value).trustDomain !== options.trustDomain,
-    );
-    if (foreign) return "issuer_of_other_trust_domain";
+    const mistake = signerMistake(fields, options.trustDomain);
+    if (mistake !== undefined) return mistake;
   }
   return undefined;
+}
+
+/**
+ * What X509-SVID §3.2 and §4.3 ask of a signing certificate that is itself an SVID: one id, of this trust domain, without a
+ * path, and a key usage. One without an id may sign: it stands in the bundle of this trust domain, or below one that does.
+ */
+function signerMistake(fields: Certificate, trustDomain: string): RefusalReason | undefined {
+  const uris = fields.subjectAltNames.filter(({ type }) => type === "uri");
+  const [uri] = uris;
+  if (uri === undefined) return undefined;
+  const foreign = uris.some(({ value }) => splitSpiffeUri(value).trustDomain !== trustDomain);
+  if (foreign) return "issuer_of_other_trust_domain";
+  if (uris.length > 1) return "several_uri_sans";
+  if (splitSpiffeUri(uri.value).path !== "") return "issuer_has_path";
+  return fields.keyUsage === undefined ? "issuer_not_ca" : undefined;
 }

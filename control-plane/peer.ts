@@ -1,4 +1,5 @@
 import type { ServerUnaryCall } from "@grpc/grpc-js";
+import { CertificateError } from "../certs/certificate-error.js";
 import { parseCertificate } from "../certs/certificate.js";
 import { parseSpiffeId, type SpiffeId } from "../certs/spiffe-id.js";
 import { svidIdentityOfDer } from "../certs/svid-rules.js";
@@ -29,15 +30,26 @@ export const peerOf: PeerOf = (call) => {
   const address = addressOf(call.getPeer());
   const der = call.getAuthContext()?.sslPeerCertificate?.raw;
   const found = der === undefined ? undefined : svidIdentityOfDer(der);
-  if (der === undefined || found?.ok !== true)
+  const identity = found?.ok === true ? serviceOf(found.id) : undefined;
+  if (der === undefined || found?.ok !== true || identity === undefined)
     return { id: undefined, identity: undefined, certificateNotAfterMs: undefined, address };
   return {
     id: found.id,
-    identity: parseSpiffeId(found.id),
+    identity,
     certificateNotAfterMs: parseCertificate(der).notAfterMs,
     address,
   };
 };
+
+/** undefined for a SPIFFE id that names no service of a mesh: the CA never made one, so it has no rights here. */
+function serviceOf(id: string): SpiffeId | undefined {
+  try {
+    return parseSpiffeId(id);
+  } catch (error: unknown) {
+    if (error instanceof CertificateError) return undefined;
+    throw error;
+  }
+}
 
 /** grpc-js writes `<address>:<port>`, IPv6 without brackets. */
 function addressOf(peer: string): string {

@@ -2,6 +2,7 @@ import { splitPemCertificates } from "../../certs/bundle.js";
 import { CertificateError } from "../../certs/certificate-error.js";
 import { parseCertificate } from "../../certs/certificate.js";
 import { publicKeySpki, readPrivateKey } from "../../certs/keys.js";
+import { parseSpiffeId } from "../../certs/spiffe-id.js";
 import { svidIdentity } from "../../certs/svid-rules.js";
 import type { Svid } from "./svid.js";
 
@@ -24,6 +25,7 @@ export function assembleSvid(texts: SvidTexts): Svid {
   const leaf = parseCertificate(der);
   const identity = svidIdentity(leaf);
   if (!identity.ok) throw new CertificateError(identity.reason);
+  parseSpiffeId(identity.id);
   if (!publicKeySpki(readPrivateKey(texts.keyPem)).equals(leaf.publicKey.spkiDer))
     throw new CertificateError("key_mismatch");
   const roots = splitPemCertificates(texts.bundlePem);

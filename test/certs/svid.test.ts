@@ -127,7 +127,7 @@ t.test("refuses each mistake of a leaf with its own reason", async (t) => {
     ["NUL in the URI", { names: [uri(nul)] }, "bad_path"],
     ["quotes in the URI", { names: [uri(`"${web}"`)] }, "not_spiffe"],
     ["https URI", { names: [uri("https://remora.local/")] }, "not_spiffe"],
-    ["trust domain only", { names: [uri("spiffe://remora.local")] }, "not_a_service_id"],
+    ["trust domain only", { names: [uri("spiffe://remora.local")] }, "no_path"],
     ["trailing slash", { names: [uri(`${web}/`)] }, "bad_path"],
     ["percent-encoded", { names: [uri("spiffe://remora.local/ns/default/svc/we%62")] }, "bad_path"],
     ["upper-case domain", { names: [uri(web.replace("r", "R"))] }, "bad_trust_domain"],
