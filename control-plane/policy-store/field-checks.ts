@@ -1,6 +1,6 @@
 import { ConfigError } from "../../src/errors/config-error.js";
 import type { HeaderMatch } from "../../src/config/documents/header-match.js";
-import { compilePattern } from "../../src/route/pattern.js";
+import { compilePattern } from "../../src/config/pattern.js";
 import type { FieldPath } from "./yaml-position.js";
 
 /** Takes one mistake of a document. */

@@ -3,7 +3,7 @@ import { isGrpc } from "../traffic/grpc.js";
 import { nameIs } from "../traffic/headers.js";
 import type { RequestHead } from "../traffic/message.js";
 import { normalizeTarget } from "../traffic/path.js";
-import { compilePattern, type Pattern } from "./pattern.js";
+import { compilePattern, type Pattern } from "../config/pattern.js";
 import { queryParameter } from "../traffic/query.js";
 
 /** One compiled condition. `pathEnd` is where the path of head.target ends (traffic/path.ts). */

@@ -130,5 +130,5 @@ function resolveSegments(path: string): string | undefined {
 function isDotWithParameters(segment: string): boolean {
   if (segment.charCodeAt(0) !== dot) return false;
   const end = segment.charCodeAt(1) === dot ? 2 : 1;
-  return segment.charCodeAt(end) === semicolon;
+  return segment.charCodeAt(end) === semicolon || segment.startsWith("%3B", end);
 }
