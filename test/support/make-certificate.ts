@@ -5,6 +5,8 @@ import { tag, writeDer } from "../../certs/der.js";
 /** Certificates with any mistake one likes, which the CA refuses to make. */
 export interface CertificateShape {
   readonly key?: KeyObject;
+  /** SubjectPublicKeyInfo in place of the key's own. */
+  readonly spki?: Buffer;
   readonly subject?: string;
   /** Default: signs itself. */
   readonly issuer?: Made;
@@ -54,7 +56,7 @@ export function dns(text: string): readonly [number, string] {
 export function makeCertificate(shape: CertificateShape = {}): Made {
   const key = shape.key ?? newKey();
   const subject = shape.subject ?? "leaf";
-  const spki = createPublicKey(key).export({ type: "spki", format: "der" });
+  const spki = shape.spki ?? createPublicKey(key).export({ type: "spki", format: "der" });
   const tbs = sequence(
     writeDer(0xa0, writeDer(tag.integer, Buffer.of(2))),
     writeDer(tag.integer, Buffer.of(0x5a, 0x01)),
