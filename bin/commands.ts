@@ -143,6 +143,19 @@ export const commands: readonly CommandDeclaration[] = [
     load: async () => (await import("./commands/cert-verify.js")).certVerify,
   }),
   command({
+    name: "cert list",
+    summary: "show the certificates that the control plane has issued",
+    settings: client.certListSettings,
+    load: async () => (await import("./commands/cert-list.js")).certList,
+  }),
+  command({
+    name: "cert revoke",
+    summary: "take certificates back at once: one, a sidecar's, or all of a service",
+    settings: client.certRevokeSettings,
+    operands: [{ form: "[serial]", help: "serial of one certificate" }],
+    load: async () => (await import("./commands/cert-revoke.js")).certRevoke,
+  }),
+  command({
     name: "version",
     summary: "show the version",
     settings: versionSettings,

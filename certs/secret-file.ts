@@ -39,7 +39,7 @@ export async function writeFileAtomic(
 }
 
 /** Makes a rename in `folder` last over a power cut. */
-async function syncFolder(folder: string): Promise<void> {
+export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     await handle.sync();

@@ -12,9 +12,11 @@ import { adminRoutes } from "./admin/routes.js";
 import { AdminServer } from "./admin/admin-server.js";
 import { loadOrCreateAdminToken } from "./admin/admin-token.js";
 import { createEnrollmentHandler, type EnrollmentEvent } from "./ca/enrollment-handler.js";
+import { openIssuanceLog } from "./ca/issuance-log.js";
 import { createIssuer } from "./ca/issuer.js";
 import { openJoinTokens } from "./ca/join-tokens.js";
 import { startOwnIdentity } from "./ca/own-identity.js";
+import { openRevocations } from "./ca/revocations.js";
 import { loadOrCreateRoot } from "./ca/root-store.js";
 import { openCatalog } from "./catalog/open-catalog.js";
 import { MeshSource } from "./compiler/mesh-source.js";
@@ -87,6 +89,7 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   closers.push(() => dataDir.release());
   const ca = await startCa({ settings, dataDir: dataDir.path, trustDomain, clock, log });
   closers.push(() => ca.own.close());
+  closers.push(() => ca.revocations.close());
 
   const ownPorts = createOwnPorts();
   const store = await PolicyStore.open(settings.policiesDir ?? path.join(dataDir.path, "policies"), {
@@ -120,7 +123,8 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     listen: listenAt,
     certificates: ca.own.certificates,
     clock,
-    interceptors: [requireIdentity(peerOf, [enrollmentService.Issue.path])],
+    revoked: ca.revocations.serials,
+    interceptors: [requireIdentity(peerOf, [enrollmentService.Issue.path], ca.revocations.serials)],
     onRefused: (reason, address) => {
       metrics.connectionsRefused.inc();
       log.warn({ reason, address }, "connection refused");
@@ -138,10 +142,7 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     if (event.kind === "issued") metrics.certificatesIssued.inc({ by: event.by });
     else metrics.certificatesRefused.inc();
   };
-  server.addService(
-    enrollmentService,
-    createEnrollmentHandler({ issuer: ca.issuer, tokens: ca.tokens, peerOf, clock, onEvent }),
-  );
+  server.addService(enrollmentService, createEnrollmentHandler({ ...ca, peerOf, clock, onEvent }));
   server.addService(
     registrationService,
     createRegistrationHandler({ catalog: registry.embedded, peerOf, clock, refuse: ownPorts.refuse }),
@@ -154,6 +155,7 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     ...overview,
     store,
     tokens: ca.tokens,
+    certificates: { ...ca, trustDomain, sidecars: streams.views, clock },
     bundlePem: ca.root.certPem,
     metrics: metrics.registry,
   });
@@ -176,11 +178,14 @@ async function startCa(options: {
 }) {
   const { settings, dataDir, trustDomain, clock, log } = options;
   const nowMs = clock.wallMs();
-  const root = await loadOrCreateRoot({ dir: path.join(dataDir, "ca"), trustDomain, nowMs });
+  const caDir = path.join(dataDir, "ca");
+  const root = await loadOrCreateRoot({ dir: caDir, trustDomain, nowMs });
   const rootFingerprint = fingerprint(root.certificate.der);
   const tokens = await openJoinTokens({ file: path.join(dataDir, "tokens.json"), rootFingerprint, clock });
   const ttl = settings.leafTtlMs === undefined ? {} : { ttlMs: settings.leafTtlMs };
   const issuer = createIssuer({ root, clock, ...ttl });
-  const own = await startOwnIdentity(issuer, clock, (event) => logRenewal(log, event));
-  return { root, tokens, issuer, own };
+  const issued = openIssuanceLog(caDir, clock);
+  const revocations = await openRevocations({ file: path.join(dataDir, "revoked.json"), clock });
+  const own = await startOwnIdentity(issuer, issued, clock, (event) => logRenewal(log, event));
+  return { root, tokens, issuer, own, revocations, log: issued };
 }

@@ -8,6 +8,7 @@ import type { HostPort } from "../src/discovery/host-port.js";
 import type { CertificateSource, Svid } from "../src/identity/svid.js";
 import { followRotation, serverTlsOptions } from "../src/identity/tls-options.js";
 import { verifyPeer } from "../src/identity/verify-peer.js";
+import type { LatestValue } from "../src/lifecycle/latest-value.js";
 import type { Clock } from "../src/time/clock.js";
 import { formatAddress, listenError } from "./listen-address.js";
 
@@ -15,6 +16,8 @@ export interface GrpcListenerOptions {
   readonly listen: HostPort;
   /** The control plane's own identity, its chain ending with the root; each newer one is served to new connections. */
   readonly certificates: CertificateSource;
+  /** Serials of revoked leaves: open connections of one that is added end at once. */
+  readonly revoked: LatestValue<ReadonlySet<string>>;
   readonly clock: Clock;
   readonly interceptors: readonly ServerInterceptor[];
   /** A connection was refused before any gRPC byte: one line without secrets. */
@@ -58,6 +61,8 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   });
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const sockets = new Set<Socket>();
+  /** Serial of the client's certificate, by accepted connection. */
+  const serials = new Map<TLSSocket, string>();
   const tls = createServer({
     ...serverTlsOptions(svid),
     rejectUnauthorized: false, // decided below: without a certificate a sidecar may join
@@ -77,10 +82,16 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   tls.on("secureConnection", (socket) => {
     // Before anything else can fail on it.
     socket.on("error", () => socket.destroy());
-    const refusal = admit(socket, svid, options.clock);
-    if (refusal === undefined) return injector.injectConnection(socket);
-    options.onRefused(refusal, socket.remoteAddress ?? "unknown");
+    const verdict = admit(socket, svid, options);
+    if (verdict.refusal === undefined) {
+      if (verdict.serial !== undefined) remember(serials, socket, verdict.serial);
+      return injector.injectConnection(socket);
+    }
+    options.onRefused(verdict.refusal, socket.remoteAddress ?? "unknown");
     socket.destroy();
+  });
+  const stopRevoking = options.revoked.watch((revoked) => {
+    for (const [socket, serial] of serials) if (revoked.has(serial)) socket.destroy();
   });
   const stopFollowing = followRotation(tls, options.certificates, (error) =>
     options.onRefused(`own certificate: ${String(error)}`, "-"),
@@ -91,6 +102,7 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     start: () => listen(tls, options.listen),
     async close() {
       stopFollowing();
+      stopRevoking();
       const closed = new Promise((resolve) => tls.close(resolve));
       server.forceShutdown();
       for (const socket of sockets) socket.destroy();
@@ -99,20 +111,31 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   };
 }
 
-/** Why this connection is refused; undefined when it may go on. Its life is bounded by what it presented. */
-function admit(socket: TLSSocket, svid: Svid, clock: Clock): string | undefined {
-  if (socket.alpnProtocol !== "h2") return "the client does not speak HTTP/2 (ALPN h2)";
-  const certificate = socket.getPeerX509Certificate();
-  let lifetimeMs = anonymousLifetimeMs;
+/** Why this connection is refused, or whose it is. Its life is bounded by what it presented. */
+function admit(
+  socket: TLSSocket,
+  svid: Svid,
+  { clock, revoked }: Pick<GrpcListenerOptions, "clock" | "revoked">,
+): { readonly refusal?: string; readonly serial?: string } {
+  if (socket.alpnProtocol !== "h2") return { refusal: "the client does not speak HTTP/2 (ALPN h2)" };
+  const der = socket.getPeerX509Certificate()?.raw;
+  const certificate = der === undefined ? undefined : parseCertificate(der);
   if (certificate !== undefined) {
     const verdict = verifyPeer(socket, undefined, parseSpiffeId(svid.id).trustDomain);
-    if (!verdict.ok) return `client certificate: ${verdict.reason}`;
-    // An expired certificate must not live on in a stream that was opened with it.
-    lifetimeMs = parseCertificate(certificate.raw).notAfterMs - clock.wallMs();
+    if (!verdict.ok) return { refusal: `client certificate: ${verdict.reason}` };
   }
+  // With a revoked one every call is refused (requireIdentity), so that its owner is told why.
+  const isNobody = certificate === undefined || revoked.get().has(certificate.serial);
+  // An expired certificate must not live on in a stream that was opened with it.
+  const lifetimeMs = isNobody ? anonymousLifetimeMs : certificate.notAfterMs - clock.wallMs();
   const end = clock.timer(Math.max(0, lifetimeMs), () => socket.destroy());
   socket.once("close", () => end.cancel());
-  return undefined;
+  return certificate === undefined ? {} : { serial: certificate.serial };
+}
+
+function remember(serials: Map<TLSSocket, string>, socket: TLSSocket, serial: string): void {
+  serials.set(socket, serial);
+  socket.once("close", () => serials.delete(socket));
 }
 
 function listen(tls: TlsServer, { host, port, text }: HostPort): Promise<string> {

@@ -12,6 +12,8 @@ export interface Peer {
   readonly identity: SpiffeId | undefined;
   /** End of that certificate's life, Unix milliseconds. */
   readonly certificateNotAfterMs: number | undefined;
+  /** Serial of that certificate, hexadecimal. */
+  readonly certificateSerial: string | undefined;
   /** IP literal, without the port. */
   readonly address: string;
 }
@@ -31,12 +33,13 @@ export const peerOf: PeerOf = (call) => {
   const der = call.getAuthContext()?.sslPeerCertificate?.raw;
   const found = der === undefined ? undefined : svidIdentityOfDer(der);
   const identity = found?.ok === true ? serviceOf(found.id) : undefined;
-  if (der === undefined || found?.ok !== true || identity === undefined)
-    return { id: undefined, identity: undefined, certificateNotAfterMs: undefined, address };
+  if (der === undefined || found?.ok !== true || identity === undefined) return { ...anonymous, address };
+  const { notAfterMs, serial } = parseCertificate(der);
   return {
     id: found.id,
     identity,
-    certificateNotAfterMs: parseCertificate(der).notAfterMs,
+    certificateNotAfterMs: notAfterMs,
+    certificateSerial: serial,
     address,
   };
 };
@@ -50,6 +53,13 @@ function serviceOf(id: string): SpiffeId | undefined {
     throw error;
   }
 }
+
+const anonymous = {
+  id: undefined,
+  identity: undefined,
+  certificateNotAfterMs: undefined,
+  certificateSerial: undefined,
+};
 
 /** grpc-js writes `<address>:<port>`, IPv6 without brackets. */
 function addressOf(peer: string): string {

@@ -28,14 +28,16 @@ export interface SidecarStreams {
 /** Serves each sidecar the snapshot that the newest model gives for what its certificate says it is. */
 export function openSidecarStreams(options: SidecarStreamsOptions): SidecarStreams {
   const { source, peerOf, clock, log, metrics } = options;
-  /** End of life of the certificate, by address:port of the connection. */
-  const notAfterMs = new Map<string, number>();
+  /** The certificate, by address:port of the connection. */
+  const certificates = new Map<string, PeerCertificate>();
   const ads = createAdsService({
     snapshotFor: snapshots(source),
     changes: (listener) => source.model.watch(listener),
     authorize: (call, node) => {
       const peer = peerOf(call);
-      if (peer.certificateNotAfterMs !== undefined) remember(notAfterMs, call, peer.certificateNotAfterMs);
+      const { certificateNotAfterMs: notAfterMs, certificateSerial: serial } = peer;
+      if (notAfterMs !== undefined && serial !== undefined)
+        remember(certificates, call, { notAfterMs, serial });
       return mayBe(node, peer.identity);
     },
     clock,
@@ -43,7 +45,7 @@ export function openSidecarStreams(options: SidecarStreamsOptions): SidecarStrea
     onPush: (typeUrl) => metrics.xdsPushes.inc({ type: shortType(typeUrl) }),
     onRefusal: (typeUrl) => metrics.xdsRejects.inc({ type: shortType(typeUrl) }),
   });
-  return { ads, views: () => ads.sessions().map((session) => viewSession(session, notAfterMs)) };
+  return { ads, views: () => ads.sessions().map((session) => viewSession(session, certificates)) };
 }
 
 /** What all nodes of one model share is compiled once. */
@@ -70,13 +72,25 @@ function mayBe(
   return `the certificate belongs to ${identity.service}.${identity.namespace}: it cannot be ${asked}`;
 }
 
-function remember(notAfterMs: Map<string, number>, call: AdsCall, endMs: number): void {
-  const peer = call.getPeer();
-  notAfterMs.set(peer, endMs);
-  call.once("close", () => notAfterMs.delete(peer));
+interface PeerCertificate {
+  readonly notAfterMs: number;
+  readonly serial: string;
 }
 
-function viewSession(session: SidecarSession, notAfterMs: ReadonlyMap<string, number>): SidecarView {
+function remember(
+  certificates: Map<string, PeerCertificate>,
+  call: AdsCall,
+  certificate: PeerCertificate,
+): void {
+  const peer = call.getPeer();
+  certificates.set(peer, certificate);
+  call.once("close", () => certificates.delete(peer));
+}
+
+function viewSession(
+  session: SidecarSession,
+  certificates: ReadonlyMap<string, PeerCertificate>,
+): SidecarView {
   const { node, peer, sentVersion, ackedVersion } = session;
   return {
     id: node.id,
@@ -89,7 +103,8 @@ function viewSession(session: SidecarSession, notAfterMs: ReadonlyMap<string, nu
     ackedVersion: ackedVersion ?? null,
     nackReason: session.nackReason ?? null,
     lastAckAtMs: session.lastAckAtMs ?? null,
-    certificateNotAfterMs: notAfterMs.get(peer) ?? null,
+    certificateNotAfterMs: certificates.get(peer)?.notAfterMs ?? null,
+    certificateSerial: certificates.get(peer)?.serial ?? null,
   };
 }
 

@@ -1,3 +1,4 @@
+import { userInfo } from "node:os";
 import path from "node:path";
 import { issueFiles } from "../../control-plane/ca/offline-issue.js";
 import type { CommandBody } from "../command.js";
@@ -15,6 +16,7 @@ export const certIssue: CommandBody<typeof certIssueSettings> = async (settings,
     service,
     namespace,
     ttlMs: ttl,
+    user: userName(),
     clock: terminal.clock,
   });
   const { keyFile, certFile, bundleFile, serial } = files;
@@ -30,3 +32,12 @@ export const certIssue: CommandBody<typeof certIssueSettings> = async (settings,
     ]);
   return exitCodes.ok;
 };
+
+/** A container may run under a number that has no name. */
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.() ?? "");
+  }
+}

@@ -41,6 +41,32 @@ export const tokenCreateSettings = {
   ...adminSettings,
 };
 
+export const certListSettings = {
+  service: optional(serviceName, { placeholder: "NAME", help: "only those of one service" }),
+  namespace: defaulted(serviceName, "default", namespace),
+  all: toggle({ help: "with those that have expired", isFlagOnly: true }),
+  limit: defaulted(wholeNumber(1, 10_000), "200", { placeholder: "N", help: "the newest N" }),
+  output,
+  ...adminSettings,
+};
+
+export const certRevokeSettings = {
+  service: optional(serviceName, {
+    placeholder: "NAME",
+    help: "evict a service: all of its certificates",
+    isFlagOnly: true,
+  }),
+  namespace: defaulted(serviceName, "default", namespace),
+  node: optional(text, {
+    placeholder: "ID",
+    help: "evict one connected sidecar, by its name in remora status",
+    isFlagOnly: true,
+  }),
+  reason: required(text, { placeholder: "TEXT", help: "why, for the records", isFlagOnly: true }),
+  output,
+  ...adminSettings,
+};
+
 const files = { placeholder: "FILE", short: "-f", isFlagOnly: true } as const;
 
 export const applySettings = {

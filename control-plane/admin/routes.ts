@@ -6,7 +6,10 @@ import type { JoinTokens } from "../ca/join-tokens.js";
 import type { CatalogState } from "../catalog/catalog.js";
 import type { Condition } from "../compiler/conditions.js";
 import { notFound, type PolicyStore } from "../policy-store/directory.js";
+import type { RevokeParts } from "../ca/revoke.js";
 import type { AdminReply, AdminRequest, AdminRoute } from "./admin-server.js";
+import { certificateRoutes } from "./certificate-routes.js";
+import { readObject } from "./read-object.js";
 import { viewDocument, viewServices, type SidecarView, type StatusView } from "./views.js";
 
 /** What the admin API shows and changes. */
@@ -20,6 +23,7 @@ export interface AdminSubject {
   /** By document id. */
   readonly conditions: () => ReadonlyMap<string, readonly Condition[]>;
   readonly tokens: JoinTokens;
+  readonly certificates: RevokeParts;
   readonly bundlePem: string;
   readonly metrics: Registry;
 }
@@ -93,6 +97,7 @@ export function adminRoutes(subject: AdminSubject): readonly AdminRoute[] {
       },
     },
     { method: "POST", path: "/v1/tokens", handle: (request) => createToken(subject.tokens, request) },
+    ...certificateRoutes(subject.certificates),
   ];
 }
 
@@ -116,18 +121,6 @@ async function createToken(tokens: JoinTokens, { body }: AdminRequest): Promise<
     status: 201,
     body: { token: created.token, expiresAtMs: created.expiresAtMs, service, namespace },
   };
-}
-
-function readObject(body: string): Readonly<Record<string, unknown>> {
-  let value: unknown;
-  try {
-    value = JSON.parse(body);
-  } catch {
-    throw new ConfigError("the body is not JSON");
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new ConfigError("the body is not a JSON object");
-  return value as Readonly<Record<string, unknown>>;
 }
 
 function ok(body: unknown): AdminReply {

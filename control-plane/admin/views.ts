@@ -61,6 +61,8 @@ export interface SidecarView {
   readonly lastAckAtMs: number | null;
   /** Unix milliseconds. */
   readonly certificateNotAfterMs: number | null;
+  /** Hexadecimal. */
+  readonly certificateSerial: string | null;
 }
 
 /** One entry of GET /v1/documents. */

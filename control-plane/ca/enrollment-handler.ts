@@ -6,14 +6,21 @@ import { parseCsr } from "../../certs/csr.js";
 import type { IssueRequest, IssueResponse } from "../../src/discovery/proto/enrollment.js";
 import { controlPlaneName } from "../../src/discovery/proto/enrollment.js";
 import type { Clock } from "../../src/time/clock.js";
-import type { PeerOf } from "../peer.js";
+import type { Peer, PeerOf } from "../peer.js";
+import { ConfigError } from "../../src/errors/config-error.js";
+import { revokedText } from "../require-identity.js";
 import { createCallRate } from "./call-rate.js";
+import { entryOf, type IssuanceLog } from "./issuance-log.js";
 import { IssueError, type Caller, type Issuer } from "./issuer.js";
 import { redemptionRefusalTexts, type JoinTokens } from "./join-tokens.js";
+import type { Revocations } from "./revocations.js";
 
 export interface EnrollmentOptions {
   readonly issuer: Issuer;
   readonly tokens: JoinTokens;
+  /** Every certificate is in it before its owner has it. */
+  readonly log: IssuanceLog;
+  readonly revocations: Revocations;
   readonly peerOf: PeerOf;
   readonly clock: Clock;
   readonly onEvent: (event: EnrollmentEvent) => void;
@@ -26,9 +33,18 @@ export type EnrollmentEvent =
       readonly caller: Caller;
       readonly address: string;
       readonly by: "token" | "certificate";
+      readonly serial: string;
       readonly notAfterMs: number;
     }
   | { readonly kind: "refused"; readonly address: string; readonly reason: string };
+
+/** Whom a request proved to be, and by what. */
+interface Proven {
+  readonly caller: Caller;
+  readonly by: "token" | "certificate";
+  /** As the log has it. */
+  readonly proof: string;
+}
 
 type IssueCall = ServerUnaryCall<IssueRequest, IssueResponse>;
 
@@ -47,10 +63,10 @@ class Refusal extends Error {
 export function createEnrollmentHandler(options: EnrollmentOptions): {
   readonly Issue: (call: IssueCall, callback: sendUnaryData<IssueResponse>) => void;
 } {
-  const { issuer, tokens, peerOf, clock, onEvent } = options;
+  const { issuer, tokens, log, revocations, peerOf, clock, onEvent } = options;
   const joins = createCallRate(joinsPerSecond);
 
-  const join = async (call: IssueCall, address: string): Promise<Caller> => {
+  const join = async (call: IssueCall, address: string): Promise<Proven> => {
     const { csrPem, token } = call.request;
     if (!joins.take(address, clock.monotonicMs())) {
       const text = `more than ${joinsPerSecond} joins a second from ${address}: try again in a second`;
@@ -59,16 +75,33 @@ export function createEnrollmentHandler(options: EnrollmentOptions): {
     parseCsr(csrPem); // first, so that a broken request does not use the token up
     return redeem(tokens, token);
   };
-  const issue = async (call: IssueCall): Promise<IssueResponse> => {
-    const { identity, address } = peerOf(call);
-    const by = call.request.token === "" ? "certificate" : "token";
-    if (by === "certificate" && identity === undefined) {
+  const prove = async (call: IssueCall, peer: Peer): Promise<Proven> => {
+    if (call.request.token !== "") return join(call, peer.address);
+    if (peer.identity === undefined || peer.certificateSerial === undefined) {
       const text = "neither a join token nor a client certificate: create a token with remora token create";
       throw new Refusal(status.UNAUTHENTICATED, text);
     }
-    const caller = by === "token" || identity === undefined ? await join(call, address) : identity;
-    const { certChainPem, bundlePem, notAfterMs } = issuer.issue(caller, call.request.csrPem);
-    onEvent({ kind: "issued", caller, address, by, notAfterMs });
+    return { caller: peer.identity, by: "certificate", proof: peer.certificateSerial };
+  };
+  /** Asked again once the certificate is in the log: what is revoked from then on finds it there. */
+  const refuseRevoked = ({ caller, by, proof }: Proven, askedAtMs: number): void => {
+    if (by === "certificate" && revocations.serials.get().has(proof))
+      throw new Refusal(status.UNAUTHENTICATED, revokedText(proof));
+    if ((revocations.evictedAtMs(caller) ?? -Infinity) >= askedAtMs)
+      throw new Refusal(status.UNAUTHENTICATED, redemptionRefusalTexts.void);
+  };
+  const issue = async (call: IssueCall): Promise<IssueResponse> => {
+    const peer = peerOf(call);
+    const { address } = peer;
+    const askedAtMs = clock.wallMs();
+    const proven = await prove(call, peer);
+    refuseRevoked(proven, askedAtMs);
+    const { caller, by, proof } = proven;
+    const issued = issuer.issue(caller, call.request.csrPem);
+    await log.append(entryOf(issued, { by, proof, address }, clock.wallMs()));
+    refuseRevoked(proven, askedAtMs);
+    const { certChainPem, bundlePem, notAfterMs, serial } = issued;
+    onEvent({ kind: "issued", caller, address, by, serial, notAfterMs });
     return { certChainPem, bundlePem };
   };
 
@@ -86,14 +119,14 @@ export function createEnrollmentHandler(options: EnrollmentOptions): {
   };
 }
 
-async function redeem(tokens: JoinTokens, text: string): Promise<Caller> {
+async function redeem(tokens: JoinTokens, text: string): Promise<Proven> {
   const redemption = await tokens.redeem(text);
   if (redemption.refused !== undefined)
     throw new Refusal(status.UNAUTHENTICATED, redemptionRefusalTexts[redemption.refused]);
-  const { service, namespace } = redemption;
+  const { service, namespace, tokenId } = redemption;
   if (service === controlPlaneName.service && namespace === controlPlaneName.namespace)
     throw new Refusal(status.PERMISSION_DENIED, "the control plane's own name cannot join");
-  return { service, namespace };
+  return { caller: { service, namespace }, by: "token", proof: tokenId };
 }
 
 function toStatus(error: unknown): { readonly code: status; readonly details: string } {
@@ -101,6 +134,8 @@ function toStatus(error: unknown): { readonly code: status; readonly details: st
   if (error instanceof CertificateError) return { code: status.INVALID_ARGUMENT, details: error.message };
   if (error instanceof IssueError) return { code: issueStatus[error.code], details: error.message };
   const text = messageOf(error);
+  if (error instanceof ConfigError)
+    return { code: status.RESOURCE_EXHAUSTED, details: `no certificate is issued: ${text}` };
   return { code: status.INTERNAL, details: `the control plane failed: ${text}` };
 }
 

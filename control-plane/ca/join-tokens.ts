@@ -8,10 +8,16 @@ import { readTokenFile, writeTokenFile, type StoredToken } from "./token-file.js
 
 /** What a redeemed token makes of its bearer, or why it does not. */
 export type Redemption =
-  | { readonly namespace: string; readonly service: string; readonly refused?: never }
+  | {
+      readonly namespace: string;
+      readonly service: string;
+      /** Tells the token apart in logs: the first digits of its hash. */
+      readonly tokenId: string;
+      readonly refused?: never;
+    }
   | { readonly refused: RedemptionRefusal };
 
-export type RedemptionRefusal = "malformed" | "other_ca" | "unknown" | "expired" | "used";
+export type RedemptionRefusal = "malformed" | "other_ca" | "unknown" | "expired" | "used" | "void";
 
 /** One line for the sidecar's operator. */
 export const redemptionRefusalTexts: Readonly<Record<RedemptionRefusal, string>> = {
@@ -20,6 +26,7 @@ export const redemptionRefusalTexts: Readonly<Record<RedemptionRefusal, string>>
   unknown: "the join token is not known here: create one with `remora token create`",
   expired: "the join token has expired: create one with `remora token create`",
   used: "the join token was used already: create one with `remora token create`",
+  void: "the join token was made before certificates of its service were revoked: create one with `remora token create`",
 };
 
 export interface NewToken {
@@ -40,6 +47,10 @@ export interface JoinTokens {
    * @throws Error of node:fs when it cannot be recorded: the caller is then not let in and the use is given back.
    */
   redeem(text: string): Promise<Redemption>;
+  /**
+   * Makes all tokens of a service void, on disk before it resolves. @returns how many could still have been used.
+   */
+  voidAll(owner: { readonly service: string; readonly namespace: string }): Promise<number>;
 }
 
 const defaultTtlMs = 600_000;
@@ -82,6 +93,7 @@ export async function openJoinTokens(options: {
       if (token.rootFingerprint !== rootFingerprint) return { refused: "other_ca" };
       return tokens.use(joinTokenHash(token), clock.wallMs());
     },
+    voidAll: (owner) => tokens.voidAll(owner, clock.wallMs()),
   };
 }
 
@@ -122,6 +134,7 @@ class TokenSet {
   async use(hash: Buffer, nowMs: number): Promise<Redemption> {
     const found = this.#find(hash);
     if (found === undefined) return { refused: "unknown" };
+    if (found.isVoid === true) return { refused: "void" };
     if (found.usesLeft === 0) return { refused: "used" };
     if (nowMs >= found.expiresAtMs) return { refused: "expired" };
     // From the look above to this line nothing else can run: exactly one of two redemptions gets the last use.
@@ -132,7 +145,19 @@ class TokenSet {
       this.#change(found.hash, +1);
       throw error;
     }
-    return { namespace: found.namespace, service: found.service };
+    return { namespace: found.namespace, service: found.service, tokenId: found.hash.slice(0, 12) };
+  }
+
+  async voidAll(owner: Pick<StoredToken, "service" | "namespace">, nowMs: number): Promise<number> {
+    let count = 0;
+    for (const token of this.#tokens.values()) {
+      if (token.service !== owner.service || token.namespace !== owner.namespace || token.isVoid === true)
+        continue;
+      if (token.usesLeft > 0 && nowMs < token.expiresAtMs) count += 1;
+      this.#tokens.set(token.hash, { ...token, isVoid: true });
+    }
+    await this.#write();
+    return count;
   }
 
   /** Looks at all tokens whatever it finds: the time taken tells nothing about the hashes. */
@@ -154,7 +179,8 @@ class TokenSet {
       for (const token of this.#tokens.values()) if (isGone(token)) this.#tokens.delete(token.hash);
     };
     drop((token) => nowMs >= token.expiresAtMs + graceMs);
-    if (this.#tokens.size >= maxTokens) drop((token) => nowMs >= token.expiresAtMs || token.usesLeft === 0);
+    if (this.#tokens.size >= maxTokens)
+      drop((token) => nowMs >= token.expiresAtMs || token.usesLeft === 0 || token.isVoid === true);
   }
 
   #write(): Promise<void> {

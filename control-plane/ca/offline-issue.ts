@@ -4,6 +4,7 @@ import { generateKeyPem } from "../../certs/keys.js";
 import { makeFolder, writeFileAtomic } from "../../certs/secret-file.js";
 import { ConfigError } from "../../src/errors/config-error.js";
 import type { Clock } from "../../src/time/clock.js";
+import { entryOf, openIssuanceLog } from "./issuance-log.js";
 import { createIssuer, IssueError, type Issued } from "./issuer.js";
 import { loadRoot } from "./root-store.js";
 
@@ -14,7 +15,7 @@ export interface IssuedFiles extends Issued {
 }
 
 /**
- * `remora cert issue`: signs a leaf with the CA in `caDir`, without a control plane, and writes `<service>.key` (0600),
+ * `remora cert issue`: signs a leaf with the CA in `caDir`, without a control plane but into the same issuance log, and writes `<service>.key` (0600),
  * `<service>.crt` (the chain) and `bundle.pem` (the roots) into `outDir`. Existing files are replaced.
  * @throws ConfigError that names the fix.
  */
@@ -25,6 +26,8 @@ export async function issueFiles(options: {
   readonly namespace: string;
   /** Milliseconds, 2 s to 7 d; default 24 h. */
   readonly ttlMs?: number;
+  /** Who asks, for the issuance log. */
+  readonly user: string;
   readonly clock: Clock;
 }): Promise<IssuedFiles> {
   const { caDir, outDir, service, namespace, clock } = options;
@@ -40,6 +43,8 @@ export async function issueFiles(options: {
   });
   const keyPem = await generateKeyPem();
   const issued = signOrExplain(() => issuer.issue({ namespace, service }, createCsr(keyPem)));
+  const proof = { by: "offline", proof: options.user, address: "" } as const;
+  await openIssuanceLog(caDir, clock).append(entryOf(issued, proof, clock.wallMs()));
   const keyFile = path.join(outDir, `${service}.key`);
   const certFile = path.join(outDir, `${service}.crt`);
   const bundleFile = path.join(outDir, "bundle.pem");

@@ -6,6 +6,7 @@ import { startRenewal, type RenewalEvent } from "../../src/identity/renewal.js";
 import type { CertificateSource, Svid } from "../../src/identity/svid.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import type { Clock } from "../../src/time/clock.js";
+import { entryOf, type IssuanceLog } from "./issuance-log.js";
 import type { Issuer } from "./issuer.js";
 
 /**
@@ -14,16 +15,27 @@ import type { Issuer } from "./issuer.js";
  */
 export async function startOwnIdentity(
   issuer: Issuer,
+  log: IssuanceLog,
   clock: Clock,
   onEvent: (event: RenewalEvent) => void,
 ): Promise<{ readonly certificates: CertificateSource; close(): void }> {
-  const certificates: CertificateSource = new LatestValue<Svid | undefined>(await issueOwn(issuer));
-  const renewal = startRenewal({ source: certificates, renew: () => issueOwn(issuer), clock, onEvent });
+  const certificates: CertificateSource = new LatestValue<Svid | undefined>(
+    await issueOwn(issuer, log, clock),
+  );
+  const renewal = startRenewal({
+    source: certificates,
+    renew: () => issueOwn(issuer, log, clock),
+    clock,
+    onEvent,
+  });
   return { certificates, close: () => renewal.close() };
 }
 
-async function issueOwn(issuer: Issuer): Promise<Svid> {
+async function issueOwn(issuer: Issuer, log: IssuanceLog, clock: Clock): Promise<Svid> {
   const keyPem = await generateKeyPem();
-  const { certChainPem, bundlePem } = issuer.issue(controlPlaneName, createCsr(keyPem));
+  const issued = issuer.issue(controlPlaneName, createCsr(keyPem));
+  const proof = { by: "control-plane", proof: "", address: "" } as const;
+  await log.append(entryOf(issued, proof, clock.wallMs()));
+  const { certChainPem, bundlePem } = issued;
   return assembleSvid({ certChainPem: `${certChainPem}${bundlePem}`, keyPem, bundlePem });
 }

@@ -12,6 +12,8 @@ export interface StoredToken {
   readonly expiresAtMs: number;
   /** How often it can still be redeemed; 0 = used up, kept to say so until it expires. */
   readonly usesLeft: number;
+  /** Made before certificates of its service were revoked: never good again, kept to say so until it expires. */
+  readonly isVoid?: true;
 }
 
 /** Empty when there is no file yet. @throws ConfigError when it is damaged or readable by others. */
@@ -35,7 +37,7 @@ function parseTokens(text: string): readonly StoredToken[] {
   const content = JSON.parse(text) as { readonly version?: unknown; readonly tokens?: unknown } | null;
   if (content?.version !== 1 || !Array.isArray(content.tokens)) throw new SyntaxError("no token file");
   return content.tokens.map((entry: Partial<StoredToken> | null) => {
-    const { hash, namespace, service, expiresAtMs, usesLeft } = entry ?? {};
+    const { hash, namespace, service, expiresAtMs, usesLeft, isVoid } = entry ?? {};
     const isToken =
       typeof hash === "string" &&
       /^[0-9a-f]{64}$/.test(hash) &&
@@ -46,6 +48,7 @@ function parseTokens(text: string): readonly StoredToken[] {
       Number.isSafeInteger(expiresAtMs) &&
       Number.isSafeInteger(usesLeft);
     if (!isToken) throw new SyntaxError("no token");
-    return { hash, namespace, service, expiresAtMs: Number(expiresAtMs), usesLeft: Number(usesLeft) };
+    const numbers = { expiresAtMs: Number(expiresAtMs), usesLeft: Number(usesLeft) };
+    return { hash, namespace, service, ...numbers, ...(isVoid === true ? { isVoid } : {}) };
   });
 }

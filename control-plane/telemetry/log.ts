@@ -14,8 +14,8 @@ export function createLogger(level: NonNullable<ControlPlaneSettings["logLevel"]
 export function logEnrollment(log: Logger, event: EnrollmentEvent): void {
   switch (event.kind) {
     case "issued": {
-      const { caller, address, by, notAfterMs } = event;
-      const fields = { service: caller.service, namespace: caller.namespace, address, by };
+      const { caller, address, by, serial, notAfterMs } = event;
+      const fields = { service: caller.service, namespace: caller.namespace, address, by, serial };
       return log.info({ ...fields, notAfter: new Date(notAfterMs).toISOString() }, "certificate issued");
     }
     case "refused":

@@ -229,6 +229,7 @@ t.test("check judges the mesh", async (t) => {
     nackReason: null,
     lastAckAtMs: nowMs,
     certificateNotAfterMs: nowMs + 86_400_000,
+    certificateSerial: "0A1B",
   };
   const instance = {
     id: sidecar.id,

@@ -7,9 +7,11 @@ import { Client, Metadata, type ServiceError } from "@grpc/grpc-js";
 import t, { type Test } from "tap";
 import { createRootCa, fingerprint, loadAuthority, splitPemCertificates } from "../../certs/index.js";
 import { createEnrollmentHandler, type EnrollmentEvent } from "../../control-plane/ca/enrollment-handler.js";
+import { openIssuanceLog } from "../../control-plane/ca/issuance-log.js";
 import { createIssuer } from "../../control-plane/ca/issuer.js";
 import { openJoinTokens } from "../../control-plane/ca/join-tokens.js";
 import { startOwnIdentity } from "../../control-plane/ca/own-identity.js";
+import { openRevocations } from "../../control-plane/ca/revocations.js";
 import { createEmbeddedCatalog } from "../../control-plane/catalog/embedded.js";
 import { createGrpcListener } from "../../control-plane/grpc-listener.js";
 import { peerOf } from "../../control-plane/peer.js";
@@ -45,7 +47,9 @@ async function startListener(t: Test, leafTtlMs = 60_000) {
     clock,
   });
   const issuer = createIssuer({ root, clock, ttlMs: leafTtlMs });
-  const own = await startOwnIdentity(createIssuer({ root, clock }), clock, () => undefined);
+  const log = openIssuanceLog(t.testdirName, clock);
+  const revocations = await openRevocations({ file: path.join(t.testdirName, "revoked.json"), clock });
+  const own = await startOwnIdentity(createIssuer({ root, clock }), log, clock, () => undefined);
   const catalog = createEmbeddedCatalog({ clock });
   const events: EnrollmentEvent[] = [];
   const refused: string[] = [];
@@ -53,12 +57,16 @@ async function startListener(t: Test, leafTtlMs = 60_000) {
     listen: parseHostPort("127.0.0.1:0", "--listen"),
     certificates: own.certificates,
     clock,
-    interceptors: [requireIdentity(peerOf, [enrollmentService.Issue.path])],
+    revoked: revocations.serials,
+    interceptors: [requireIdentity(peerOf, [enrollmentService.Issue.path], revocations.serials)],
     onRefused: (reason) => refused.push(reason),
   });
   listener.server.addService(
     enrollmentService,
-    createEnrollmentHandler({ issuer, tokens, peerOf, clock, onEvent: (event) => events.push(event) }),
+    createEnrollmentHandler({
+      ...{ issuer, tokens, log, revocations, peerOf, clock },
+      onEvent: (event) => events.push(event),
+    }),
   );
   listener.server.addService(
     registrationService,
@@ -67,6 +75,7 @@ async function startListener(t: Test, leafTtlMs = 60_000) {
   const controlPlane = await listener.start();
   t.teardown(async () => {
     own.close();
+    revocations.close();
     await catalog.close();
     await listener.close();
   });
