@@ -1,6 +1,6 @@
 /**
  * An ordinary HTTP service for the examples; nothing in it knows of the mesh. PORT and NAME from the environment. SLOW_EVERY=n and
- * SLOW_MS: each n-th request is answered that much later. `/break` breaks it for good, `/seen` tells which requests it has had.
+ * SLOW_MS: each n-th request is answered that much later. `/break` breaks it until `/mend`, `/seen` tells which requests it has had.
  */
 import http from "node:http";
 
@@ -16,6 +16,7 @@ http
     const answer = (status: number, text: string): void => void response.writeHead(status).end(text);
     if (url === "/seen") return answer(200, JSON.stringify(seen));
     if (url === "/break") isBroken = true;
+    if (url === "/mend") isBroken = false;
     const chunks: Buffer[] = [];
     request.on("data", (chunk: Buffer) => chunks.push(chunk));
     request.on("end", () => {

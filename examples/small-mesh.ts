@@ -85,6 +85,14 @@ export class SmallMesh {
     });
   }
 
+  /** Waits until `caller` has so many instances of a service. */
+  async untilKnown(caller: Instance, service: string, instances: number): Promise<void> {
+    await until(`${caller.name} knows ${instances} of ${service}`, 30_000, async () => {
+      const known = await endpointStates(caller, service);
+      return known.length === instances ? true : undefined;
+    });
+  }
+
   /** Feeds documents to `remora apply -f -`. */
   apply(documents: string): Promise<string> {
     return run(["apply", "-f", "-", ...this.client], documents);
@@ -109,6 +117,14 @@ export class SmallMesh {
       ...["--drain-delay", "0s", ...flags, "--", ...command(port)],
     ];
   }
+}
+
+/** What a sidecar says of each instance of a service, as `curl /clusters` shows it: `healthy`, or what is wrong. */
+export async function endpointStates(caller: Instance, service: string): Promise<readonly string[]> {
+  const { body } = await call(caller.admin, "/clusters");
+  return [...body.matchAll(/^(\S+?)::\S+::health_flags::(.*)$/gm)]
+    .filter(([, cluster]) => cluster === `${service}.default`)
+    .map(([, , flags = ""]) => flags);
 }
 
 /** Shows an example: starts a mesh, runs `show`, ends everything. Exit code 0 only if `show` resolved. */

@@ -1,3 +1,4 @@
+import { forget } from "../balance/peak-ewma.js";
 import type { EndpointSet } from "../balance/endpoint-set.js";
 import type { BreakerAnswer, BreakerCommand, OverrideEvent } from "../policy/breaker-command.js";
 import type { ClusterEndpoint } from "../policy/cluster-endpoint.js";
@@ -91,7 +92,7 @@ export class BreakerControl {
       case "close":
       case "reset":
         for (const key of [...this.#overrides.keys()]) this.#end(key, "replaced");
-        for (const { gate } of endpoints.endpoints) gate.lift();
+        for (const each of endpoints.endpoints) putBack(each);
         if (action === "reset") {
           this.#options.serviceBreaker().reset(nowMs);
           return done(`${cluster}: reset, every breaker is closed`);
@@ -126,7 +127,7 @@ export class BreakerControl {
       case "close":
       case "reset":
         this.#end(key, "replaced");
-        gate.lift();
+        putBack(endpoint);
         if (action === "reset") return done(`${which}: reset, its breaker is closed`);
         gate.isHeld = true;
         this.#begin(key, command);
@@ -153,14 +154,25 @@ export class BreakerControl {
       ejections.isHeld = false;
       return serviceBreaker().release(clock.monotonicMs());
     }
-    if (action === "isolate") return this.#isolate();
-    for (const each of endpoints.endpoints) if (each.key === key) each.gate.isHeld = false;
+    const which = endpoints.endpoints.find((each) => each.key === key);
+    if (action === "isolate") {
+      // Its past latency must not keep idle what takes requests again.
+      if (which !== undefined) forget(which);
+      return this.#isolate();
+    }
+    if (which !== undefined) which.gate.isHeld = false;
   }
 
   #isolate(): void {
     const isolated = [...this.#overrides].filter(([, { action }]) => action === "isolate");
     this.#options.endpoints.isolate(new Set(isolated.map(([key]) => key)));
   }
+}
+
+/** Closes an endpoint's breaker, and forgets what would keep requests away from it. */
+function putBack(endpoint: ClusterEndpoint): void {
+  endpoint.gate.lift();
+  forget(endpoint);
 }
 
 function addressOf({ config: { address, port } }: ClusterEndpoint): string {

@@ -8,7 +8,13 @@ import { skipWithout } from "../support/brokers.js";
 
 const sources = path.resolve(import.meta.dirname, "../../../examples");
 const compiled = path.resolve(import.meta.dirname, "../../examples");
-const examples = new Map([
+interface Example {
+  /** Why it cannot run here, or false. */
+  readonly skip: string | boolean;
+  readonly shows: readonly (string | RegExp)[];
+}
+
+const examples = new Map<string, Example>([
   ["grpc", { skip: false, shows: ["beta tester: { 'greeter-next-1': 10 }", "Hello, Ada · Hello, Grace"] }],
   [
     "fallback",
@@ -23,6 +29,60 @@ const examples = new Map([
     },
   ],
   ["isolation", { skip: false, shows: ["critical requests did not suffer, batch went first"] }],
+  [
+    "breakers",
+    {
+      skip: false,
+      shows: [
+        "one instance is broken: Set(1) { 200 }",
+        / open +consecutive-failures /,
+        /both are broken: 503 circuit open: service payment.default: \d+ of \d+ requests failed/,
+        "both are mended: payments again",
+        "held open by an operator for another",
+        "payment-2 is isolated: Set(1) { 'payment-1 /' }",
+        "reset: payment-2 is back",
+      ],
+    },
+  ],
+  [
+    "failover",
+    {
+      skip: false,
+      shows: [
+        "all is well: api-north answers",
+        "the own zone is broken: api-south answers",
+        "all of api is broken: backup answers",
+        "mended: api-north answers again",
+      ],
+    },
+  ],
+  [
+    "health-checks",
+    {
+      skip: false,
+      shows: [
+        "well: ledger healthy",
+        "broken: prices /failed_active_hc (status 503)",
+        "broken: greeter /failed_active_hc (NOT_SERVING)",
+        "broken: ledger /failed_active_hc",
+        "mended: ledger healthy",
+      ],
+    },
+  ],
+  [
+    "timeouts",
+    {
+      skip: false,
+      shows: [
+        "slow: 504 upstream request timeout (route): timer=route, value=600ms, source=TrafficPolicy/default/reports",
+        "summary: 504 upstream request timeout (route): timer=route, value=200ms, source=HTTPRoute/default/reports",
+        "twice: 504 upstream request timeout (attempt): timer=attempt, value=100ms, source=HTTPRoute/default/reports",
+        "own deadline: 504 upstream request timeout (route): timer=deadline, value=150ms, source=caller",
+        "two hops: 504",
+        "the archive was let go when the time was over",
+      ],
+    },
+  ],
   [
     "fault-injection",
     {
@@ -65,6 +125,11 @@ const examples = new Map([
   ["idempotency", { skip: false, shows: ["(replayed)", "payments made: 1", "idempotency_key_missing"] }],
   ["tcp-redis", { skip: skipWithout("redis-server", "redis-cli"), shows: ["GET greeting: hello!"] }],
 ]);
+
+// Each takes seconds, and there are many. The comment tells the runner, which would end the file sooner.
+const longestMs = 900_000;
+t.setTimeout(longestMs);
+t.comment(`timeout=${longestMs}`);
 
 t.test("every example has a test", async (t) => {
   const folders = readdirSync(sources, { withFileTypes: true }).filter((entry) => entry.isDirectory());

@@ -794,6 +794,20 @@ t.test("operators: open, close, isolate and reset, each ends by itself", async (
   }
   t.ok(calls(1) > (before[0] ?? 0) && calls(2) > (before[1] ?? 0), "all are back");
 
+  // A past latency must not keep idle what takes requests again.
+  const second = endpoints()[1];
+  if (second !== undefined) {
+    const slow = { latencyMs: 60_000, latencyAtMs: clock.monotonicMs() };
+    Object.assign(second, slow);
+    drive("isolate", { endpoint: at(2), forMs: 1000 });
+    t.equal(second.latencyMs, slow.latencyMs);
+    clock.advance(1100);
+    t.equal(second.latencyMs, 0, "after an isolation");
+    Object.assign(second, slow);
+    drive("reset", { endpoint: at(2) });
+    t.equal(second.latencyMs, 0, "after a reset");
+  }
+
   // close
   const fail = (): void => {
     for (let i = 0; i < 60; i++) {
