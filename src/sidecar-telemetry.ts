@@ -230,6 +230,7 @@ export class SidecarTelemetry {
     for (const cluster of clusters) {
       const { name, loadBalancer, maxRequests } = cluster.config;
       names.add(name);
+      cluster.breakers.service?.look(nowMs);
       const cells = this.#declared.has(name) ? this.cluster(name) : this.#clusters.known(name);
       if (cells === undefined) continue;
       const total = cluster.endpoints.length;

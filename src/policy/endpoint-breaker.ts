@@ -106,10 +106,15 @@ export class EndpointBreaker implements EndpointGate {
     return this.#state.state !== "closed";
   }
 
+  /** An ejection that is over is seen as such also where nobody sends a request. */
+  look(nowMs: number): void {
+    if (this.#state.state === "open") this.#apply({ type: "look", nowMs });
+  }
+
   isOpen(nowMs: number): boolean {
     if (this.#options.health?.isHealthy === false) return false;
     if (this.#state.state === "closed") return true;
-    if (this.#state.state === "open") this.#apply({ type: "look", nowMs });
+    this.look(nowMs);
     return this.#state.state === "half-open" && !this.#state.isProbing;
   }
 
@@ -153,6 +158,7 @@ export class EndpointBreaker implements EndpointGate {
 
   describe(): BreakerDescription {
     const nowMs = this.#options.clock.monotonicMs();
+    this.look(nowMs);
     const state = this.#state;
     return {
       state: state.state,

@@ -11,6 +11,7 @@ import type { ResponseHead } from "../traffic/message.js";
 import type { ClusterEndpoint } from "./cluster-endpoint.js";
 import { tellUpstream } from "./deadline.js";
 import { parseRetryAfterMs, parseRetryPushbackMs } from "./retry-after.js";
+import { wasShed } from "./shed-answer.js";
 import { speaksAgainstEndpoint } from "./upstream-faults.js";
 
 /** Keeps the latency estimate that pickers compare; balance/peak-ewma.ts has one. */
@@ -90,7 +91,7 @@ class Attempt implements Reply, GrpcResponseListener {
 
   head(head: ResponseHead, body: BodySource | null): void {
     this.#hasHead = true;
-    const { request, clock, reply } = this.#parts;
+    const { endpoint, request, clock, reply } = this.#parts;
     const nowMs = clock.monotonicMs();
     // Any other status is no gRPC answer: something on the way gave it.
     this.#latencyMs = nowMs - this.#startMs;
@@ -100,12 +101,12 @@ class Attempt implements Reply, GrpcResponseListener {
         this.#measure(true, nowMs);
         return reply.head(head, new WatchedGrpcBody(body, this));
       }
-      if (request.grpcStatus === grpcUnavailable && this.#isShed(head)) this.#spare(nowMs);
+      if (request.grpcStatus === grpcUnavailable && wasShed(endpoint, head.headers)) this.#spare(nowMs);
       else {
         this.#measure(!isGrpcServerFault(request.grpcStatus), nowMs);
         this.#judgeGrpc(head.headers, nowMs);
       }
-    } else if (head.status === 503 && this.#isShed(head)) this.#spare(nowMs);
+    } else if (head.status === 503 && wasShed(endpoint, head.headers)) this.#spare(nowMs);
     else {
       this.#measure(head.status < 500, nowMs);
       if (head.status === 429) this.#penalize(head.headers, nowMs);
@@ -133,11 +134,6 @@ class Attempt implements Reply, GrpcResponseListener {
     // Nothing is known of the endpoint then, but the probe must be released in every case.
     else if (this.#isProbe && !this.#isJudged) endpoint.gate.dropProbe();
     reply.end(error);
-  }
-
-  /** Its sidecar turned the request away: it takes the field off whatever the application says. */
-  #isShed({ headers }: ResponseHead): boolean {
-    return this.#parts.endpoint.config.meshed && getHeader(headers, "x-remora-error") === "overloaded";
   }
 
   /** It is well and says that it has enough: no verdict on it, only less to do. An ejection would overload the others. */

@@ -7,7 +7,10 @@ import { WatchedGrpcBody, type GrpcResponseListener } from "../traffic/grpc-resp
 import { isGrpcServerFault } from "../traffic/grpc.js";
 import type { ResponseHead } from "../traffic/message.js";
 import type { ServiceBreaker } from "./service-breaker.js";
+import { wasShed } from "./shed-answer.js";
 import { speaksAgainstService } from "./upstream-faults.js";
+
+const grpcUnavailable = 14;
 
 /**
  * Outside of retry: a request with all its attempts is one call of the service. While the breaker is open it ends with
@@ -62,7 +65,9 @@ class JudgedReply implements Reply, GrpcResponseListener {
     const nowMs = clock.monotonicMs();
     this.#hasHead = true;
     this.#latencyMs = nowMs - this.#startMs;
-    if (!request.isGrpc || head.status !== 200) {
+    const mayBeShed = request.isGrpc ? request.grpcStatus === grpcUnavailable : head.status === 503;
+    if (mayBeShed && wasShed(request.upstream, head.headers)) this.#drop();
+    else if (!request.isGrpc || head.status !== 200) {
       this.#judge(head.status >= 500, nowMs);
     } else if (request.grpcStatus >= 0 || body === null) {
       this.#judge(isGrpcServerFault(request.grpcStatus), nowMs);
@@ -95,10 +100,19 @@ class JudgedReply implements Reply, GrpcResponseListener {
     } else if (speaksAgainstService(error, request.head.upgrade, this.#hasHead)) {
       this.#judge(true, nowMs);
     } else if (!this.#isJudged) {
+      if (this.#hasHead || error.code !== "client_gone") return this.#drop();
       this.#isJudged = true;
-      if (this.#hasHead || error.code !== "client_gone") breaker.drop(this.#round);
-      else breaker.abandon(this.#latencyMs, this.#round, nowMs);
+      breaker.abandon(this.#latencyMs, this.#round, nowMs);
     }
+  }
+
+  /** The service is well and says that it has enough: no verdict on it. Open, the breaker would turn critical requests away too. */
+  #drop(): void {
+    if (this.#isJudged) return;
+    this.#isJudged = true;
+    this.#hasFailed = true;
+    this.#parts.breaker.drop(this.#round);
+    this.#round = 0;
   }
 
   /** Once; the first failure that comes later counts as one more. Slowness is told with the first verdict only. */

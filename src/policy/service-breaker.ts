@@ -215,8 +215,14 @@ export class ServiceBreaker {
     return this.#refusal;
   }
 
+  /** An opening that is over is seen as such also where nobody sends a request. */
+  look(nowMs: number): void {
+    if (this.#hold === undefined && this.#state.state === "open") this.#apply({ type: "look", nowMs });
+  }
+
   describe(): ServiceBreakerDescription {
     const nowMs = this.#options.clock.monotonicMs();
+    this.look(nowMs);
     const state = this.#state;
     const hold = this.#hold;
     const verdicts = state.state === "closed" ? this.#window(nowMs) : state.verdicts;

@@ -209,6 +209,19 @@ t.test("opens, lets a single probe through, closes on its success", async (t) =>
   t.same(events, ["0 open consecutive-failures 1000", "0 half-open 0", "0 closed 0"]);
 });
 
+t.test("an ejection that is over shows as half-open, also where nobody sends a request", async (t) => {
+  const { clock, breaker, events } = cluster(2);
+  record(breaker, 0, "-------");
+  clock.advance(999);
+  t.match(breaker.describe(), { state: "open", remainingMs: 1 });
+  clock.advance(1);
+  t.match(breaker.describe(), { state: "half-open", remainingMs: 0, reason: undefined });
+  clock.advance(60_000);
+  t.match(breaker.describe(), { state: "half-open", sinceMs: 60_000 });
+  t.same(events.slice(1), ["0 half-open 0"], "told once");
+  t.ok(breaker.admit(clock.monotonicMs()), "the next request is its probe");
+});
+
 t.test("a failed probe opens it for longer; success resets that", async (t) => {
   const { breaker, events } = cluster(2);
   record(breaker, 0, "-------");

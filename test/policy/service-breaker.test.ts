@@ -10,6 +10,7 @@ import { ServiceBreaker } from "../../src/policy/service-breaker.js";
 import { Counter } from "../../src/telemetry/cells.js";
 import { BufferedBody } from "../../src/traffic/body.js";
 import { FakeClock } from "../support/fake-clock.js";
+import { endpointConfig } from "../support/scripted-endpoint.js";
 import { RecordedReply, ScriptedService, scriptedRequest } from "../support/scripted-service.js";
 
 const config: ServiceBreakerConfig = {
@@ -99,6 +100,45 @@ t.test("closed, open, half-open, closed: nobody is sent on meanwhile", async (t)
   t.equal(send().attempt, undefined, "nor is there a sixth");
   probes[4]?.attempt?.respond(200);
   t.same(events.slice(1), ["open -> half-open: open-time-over 0", "half-open -> closed: probes-succeeded 0"]);
+});
+
+t.test("an opening that is over shows as half-open, also where nobody sends a request", async (t) => {
+  const { clock, events, breaker, answered } = guarded();
+  answered(...bad);
+  clock.advance(4999);
+  t.match(breaker.describe(), { state: "open", remainingMs: 1 });
+  clock.advance(1);
+  t.match(breaker.describe(), { state: "half-open", remainingMs: 0, reason: undefined, share: 0 });
+  t.same(events.slice(1), ["open -> half-open: open-time-over 0"]);
+  clock.advance(60_000);
+  breaker.look(clock.monotonicMs());
+  t.match(breaker.describe(), { state: "half-open", sinceMs: 60_000 });
+  t.equal(events.length, 2, "told once");
+  breaker.hold("open", clock.monotonicMs() + 1000, clock.monotonicMs());
+  clock.advance(5000);
+  t.equal(breaker.describe().state, "open", "what an operator holds is ended by whoever held it");
+});
+
+t.test("what sidecars turned away for want of room is no failure of the service", async (t) => {
+  const shed = ["x-remora-error", "overloaded"];
+  const { clock, events, breaker, send, answered } = guarded({ halfOpenRequests: 1 });
+  const refuse = (headers: readonly string[], meshed: boolean): void => {
+    const { attempt } = send();
+    attempt?.request.attemptAt({ key: "1", config: endpointConfig(1, { meshed }) });
+    attempt?.respond(503, [...headers]);
+  };
+  for (let i = 0; i < 100; i++) refuse(shed, true);
+  t.match(breaker.describe(), { state: "closed", requests: 0, failures: 0 });
+  for (let i = 0; i < 19; i++) refuse(i % 2 === 0 ? [] : ["x-remora-error", "connect_failed"], true);
+  t.equal(breaker.describe().state, "closed");
+  refuse(shed, false);
+  t.match(breaker.describe(), { state: "open", failures: 20 }, "others' word for it is not enough");
+
+  clock.advance(5000);
+  refuse(shed, true);
+  t.equal(breaker.describe().state, "half-open", "says nothing, and makes room for another probe");
+  answered(200);
+  t.equal(events.at(-1), "half-open -> closed: probes-succeeded 0");
 });
 
 t.test("probes: as soon as they cannot be good enough any more it opens again, for longer", async (t) => {
