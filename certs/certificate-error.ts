@@ -34,6 +34,7 @@ export const refusalTexts = {
   path_too_long: "an issuer's path length limit is exceeded",
   expired: "a certificate of the chain has expired",
   not_yet_valid: "a certificate of the chain is not valid yet; compare the clocks of the two machines",
+  revoked: "the certificate was revoked",
   wrong_identity: "the certificate is valid but belongs to another service",
   bad_request: "the signing request is not a PKCS#10 request",
   bad_request_signature: "the signing request is not signed with its own key",

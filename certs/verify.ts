@@ -1,5 +1,5 @@
 import { X509Certificate } from "node:crypto";
-import { splitPemCertificates } from "./bundle.js";
+import { fingerprint, splitPemCertificates } from "./bundle.js";
 import { CertificateError, type RefusalReason } from "./certificate-error.js";
 import { parseCertificate, type Certificate } from "./certificate.js";
 import { splitSpiffeUri } from "./spiffe-id.js";
@@ -10,6 +10,10 @@ export type Verification =
 
 /** A root, two intermediates and a leaf are usual; each further one costs the verifier a signature check. */
 const maxChainLength = 8;
+
+/** The root that a chain leads to, by its fingerprint, or why it leads to none. */
+export type Anchoring =
+  { readonly ok: true; readonly root: string } | { readonly ok: false; readonly reason: RefusalReason };
 
 /** One certificate as both readers see it: ours for the fields, OpenSSL's for signatures. */
 interface Link {
@@ -31,7 +35,7 @@ export function verifySvidChain(
   if (chainDer.length > maxChainLength) return { ok: false, reason: "chain_too_long" };
   try {
     const [leaf, ...intermediates] = chainDer.map(readLink);
-    const roots = splitPemCertificates(bundlePem).map(readLink);
+    const roots = readRoots(bundlePem);
     if (leaf === undefined) return { ok: false, reason: "no_certificate" };
     const identity = svidIdentity(leaf.fields);
     if (!identity.ok) return identity;
@@ -40,6 +44,33 @@ export function verifySvidChain(
     if (typeof path === "string") return { ok: false, reason: path };
     const reason = pathMistake(path, options);
     return reason === undefined ? { ok: true, id: identity.id } : { ok: false, reason };
+  } catch (error: unknown) {
+    return { ok: false, reason: refusalOf(error) };
+  }
+}
+
+/** Roots that were read once, for many chains. */
+export type Roots = readonly Link[];
+
+/** @throws CertificateError */
+export function readRoots(bundlePem: string): Roots {
+  return splitPemCertificates(bundlePem).map(readLink);
+}
+
+/**
+ * Does the chain of a connected peer lead to one of these roots of `trustDomain`? Time and the leaf's own rules are not looked
+ * at: TLS and svid-rules.ts have done that. Costs one signature check per certificate.
+ */
+export function anchorOf(chainDer: readonly Buffer[], roots: Roots, trustDomain: string): Anchoring {
+  if (chainDer.length > maxChainLength) return { ok: false, reason: "chain_too_long" };
+  try {
+    const [leaf, ...intermediates] = chainDer.map(readLink);
+    if (leaf === undefined) return { ok: false, reason: "no_certificate" };
+    const path = buildPath(leaf, intermediates, roots);
+    if (typeof path === "string") return { ok: false, reason: path };
+    const reason = pathMistake(path, { nowMs: undefined, trustDomain });
+    if (reason !== undefined) return { ok: false, reason };
+    return { ok: true, root: fingerprint(path.at(-1)?.fields.der ?? Buffer.alloc(0)) };
   } catch (error: unknown) {
     return { ok: false, reason: refusalOf(error) };
   }
@@ -96,11 +127,12 @@ function mayIssue(fields: Certificate): boolean {
 /** Checks a chain whose signatures are right (RFC 5280 §6.1, X509-SVID §3.1 and §5.2). `path` is leaf to root. */
 function pathMistake(
   path: readonly Link[],
-  options: { readonly nowMs: number; readonly trustDomain: string },
+  /** `nowMs` undefined: somebody else looks at the time. */
+  options: { readonly nowMs: number | undefined; readonly trustDomain: string },
 ): RefusalReason | undefined {
   for (const [depth, { fields }] of path.entries()) {
-    if (options.nowMs < fields.notBeforeMs) return "not_yet_valid";
-    if (options.nowMs > fields.notAfterMs) return "expired";
+    if (options.nowMs !== undefined && options.nowMs < fields.notBeforeMs) return "not_yet_valid";
+    if (options.nowMs !== undefined && options.nowMs > fields.notAfterMs) return "expired";
     if (depth === 0) continue;
     if (!mayIssue(fields)) return "issuer_not_ca";
     if (fields.unknownCritical.length > 0) return "unknown_critical_extension";

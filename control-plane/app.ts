@@ -7,6 +7,7 @@ import { fingerprint } from "../certs/bundle.js";
 import { parseHostPort } from "../src/discovery/host-port.js";
 import { enrollmentService } from "../src/discovery/proto/enrollment.js";
 import { registrationService } from "../src/registration/registration-service.js";
+import { LatestValue } from "../src/lifecycle/latest-value.js";
 import { systemClock, type Clock } from "../src/time/clock.js";
 import { adminRoutes } from "./admin/routes.js";
 import { AdminServer } from "./admin/admin-server.js";
@@ -18,6 +19,7 @@ import { openJoinTokens } from "./ca/join-tokens.js";
 import { startOwnIdentity } from "./ca/own-identity.js";
 import { openRevocations } from "./ca/revocations.js";
 import { loadOrCreateRoot } from "./ca/root-store.js";
+import { publishTrust, type OwnRoots } from "./ca/trust-source.js";
 import { openCatalog } from "./catalog/open-catalog.js";
 import { MeshSource } from "./compiler/mesh-source.js";
 import { lockDataDir } from "./data-dir.js";
@@ -90,6 +92,7 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   const ca = await startCa({ settings, dataDir: dataDir.path, trustDomain, clock, log });
   closers.push(() => ca.own.close());
   closers.push(() => ca.revocations.close());
+  closers.push(() => ca.trust.close());
 
   const ownPorts = createOwnPorts();
   const store = await PolicyStore.open(settings.policiesDir ?? path.join(dataDir.path, "policies"), {
@@ -107,10 +110,11 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   const source = new MeshSource({ trustDomain, catalog: catalog.state, documents: store.documents, clock });
 
   const metrics = createControlPlaneMetrics();
-  const streams = openSidecarStreams({ source, peerOf, clock, log, metrics });
+  const streams = openSidecarStreams({ source, trust: ca.trust, peerOf, clock, log, metrics });
   const overview = createOverview({
     trustDomain,
     startedAtMs: clock.wallMs(),
+    trust: ca.trust.trust,
     catalog,
     store,
     certificates: ca.own.certificates,
@@ -122,6 +126,7 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   const listener = createGrpcListener({
     listen: listenAt,
     certificates: ca.own.certificates,
+    trust: ca.trust.trust,
     clock,
     revoked: ca.revocations.serials,
     interceptors: [requireIdentity(peerOf, [enrollmentService.Issue.path], ca.revocations.serials)],
@@ -187,5 +192,8 @@ async function startCa(options: {
   const issued = openIssuanceLog(caDir, clock);
   const revocations = await openRevocations({ file: path.join(dataDir, "revoked.json"), clock });
   const own = await startOwnIdentity(issuer, issued, clock, (event) => logRenewal(log, event));
-  return { root, tokens, issuer, own, revocations, log: issued };
+  const federated = new LatestValue<ReadonlyMap<string, string>>(new Map());
+  const roots = new LatestValue<OwnRoots>({ bundlePem: root.certPem, issuer: undefined });
+  const trust = publishTrust({ trustDomain, roots, revoked: revocations.serials, federated });
+  return { root, tokens, issuer, own, trust, revocations, log: issued, federated };
 }

@@ -5,10 +5,12 @@ import { createServer, type Server as TlsServer, type TLSSocket } from "node:tls
 import { parseCertificate } from "../certs/certificate.js";
 import { parseSpiffeId } from "../certs/spiffe-id.js";
 import type { HostPort } from "../src/discovery/host-port.js";
+import { onlyOwn, trustOfSvid, type MeshTrust, type TrustSource } from "../src/identity/mesh-trust.js";
+import { OpenPeers } from "../src/identity/open-peers.js";
 import type { CertificateSource, Svid } from "../src/identity/svid.js";
 import { followRotation, serverTlsOptions } from "../src/identity/tls-options.js";
 import { verifyPeer } from "../src/identity/verify-peer.js";
-import type { LatestValue } from "../src/lifecycle/latest-value.js";
+import { LatestValue } from "../src/lifecycle/latest-value.js";
 import type { Clock } from "../src/time/clock.js";
 import { formatAddress, listenError } from "./listen-address.js";
 
@@ -18,6 +20,8 @@ export interface GrpcListenerOptions {
   readonly certificates: CertificateSource;
   /** Serials of revoked leaves: open connections of one that is added end at once. */
   readonly revoked: LatestValue<ReadonlySet<string>>;
+  /** Whom sidecars must be believed by; of other trust domains nobody is let in. Default: what the certificate came with. */
+  readonly trust?: TrustSource;
   readonly clock: Clock;
   readonly interceptors: readonly ServerInterceptor[];
   /** A connection was refused before any gRPC byte: one line without secrets. */
@@ -60,11 +64,17 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     "grpc.enable_channelz": 0,
   });
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const trustDomain = parseSpiffeId(svid.id).trustDomain;
+  const trust = ownTrust(options, svid, trustDomain);
+  // Its root was taken away.
+  const peers = new OpenPeers(trust, (closed) => {
+    for (const { id, reason } of closed) options.onRefused(`client certificate: ${reason}`, id);
+  });
   const sockets = new Set<Socket>();
   /** Serial of the client's certificate, by accepted connection. */
   const serials = new Map<TLSSocket, string>();
   const tls = createServer({
-    ...serverTlsOptions(svid),
+    ...serverTlsOptions(svid, trust.get()),
     rejectUnauthorized: false, // decided below: without a certificate a sidecar may join
     ALPNProtocols: ["h2"],
   });
@@ -82,7 +92,7 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   tls.on("secureConnection", (socket) => {
     // Before anything else can fail on it.
     socket.on("error", () => socket.destroy());
-    const verdict = admit(socket, svid, options);
+    const verdict = admit(socket, trust.get(), peers, options);
     if (verdict.refusal === undefined) {
       if (verdict.serial !== undefined) remember(serials, socket, verdict.serial);
       return injector.injectConnection(socket);
@@ -93,9 +103,8 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   const stopRevoking = options.revoked.watch((revoked) => {
     for (const [socket, serial] of serials) if (revoked.has(serial)) socket.destroy();
   });
-  const stopFollowing = followRotation(tls, options.certificates, (error) =>
-    options.onRefused(`own certificate: ${String(error)}`, "-"),
-  );
+  const onError = (error: unknown): void => options.onRefused(`own certificate: ${String(error)}`, "-");
+  const stopFollowing = followRotation(tls, options.certificates, onError, trust);
 
   return {
     server,
@@ -103,6 +112,8 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     async close() {
       stopFollowing();
       stopRevoking();
+      peers.close();
+      trust.close();
       const closed = new Promise((resolve) => tls.close(resolve));
       server.forceShutdown();
       for (const socket of sockets) socket.destroy();
@@ -111,18 +122,34 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   };
 }
 
+/**
+ * Only our own domain's roots, followed until close(). Without the revoked: theirs are refused call by call, so that they are
+ * told why.
+ */
+function ownTrust({ trust, certificates }: GrpcListenerOptions, svid: Svid, trustDomain: string) {
+  const read = (): MeshTrust => ({
+    ...onlyOwn(trust?.get() ?? trustOfSvid(certificates.get() ?? svid), trustDomain),
+    revoked: new Set(),
+  });
+  const own = new LatestValue(read());
+  const stop = (trust ?? certificates).watch(() => own.set(read()));
+  return Object.assign(own, { close: stop });
+}
+
 /** Why this connection is refused, or whose it is. Its life is bounded by what it presented. */
 function admit(
   socket: TLSSocket,
-  svid: Svid,
+  trust: MeshTrust,
+  peers: OpenPeers,
   { clock, revoked }: Pick<GrpcListenerOptions, "clock" | "revoked">,
 ): { readonly refusal?: string; readonly serial?: string } {
   if (socket.alpnProtocol !== "h2") return { refusal: "the client does not speak HTTP/2 (ALPN h2)" };
   const der = socket.getPeerX509Certificate()?.raw;
   const certificate = der === undefined ? undefined : parseCertificate(der);
   if (certificate !== undefined) {
-    const verdict = verifyPeer(socket, undefined, parseSpiffeId(svid.id).trustDomain);
+    const verdict = verifyPeer(socket, undefined, trust);
     if (!verdict.ok) return { refusal: `client certificate: ${verdict.reason}` };
+    peers.add(socket, verdict);
   }
   // With a revoked one every call is refused (requireIdentity), so that its owner is told why.
   const isNobody = certificate === undefined || revoked.get().has(certificate.serial);

@@ -1,4 +1,5 @@
 import { version } from "../src/version.js";
+import type { TrustSource } from "../src/identity/mesh-trust.js";
 import type { CertificateSource } from "../src/identity/svid.js";
 import type { Clock } from "../src/time/clock.js";
 import type { AdminSubject } from "./admin/routes.js";
@@ -12,6 +13,7 @@ import type { MetricSources } from "./telemetry/metrics.js";
 export interface OverviewParts {
   readonly trustDomain: string;
   readonly startedAtMs: number;
+  readonly trust: TrustSource;
   readonly catalog: Catalog;
   readonly store: PolicyStore;
   readonly certificates: CertificateSource;
@@ -41,6 +43,7 @@ export function createOverview(parts: OverviewParts): Overview {
     status: () => ({
       version,
       trustDomain: parts.trustDomain,
+      trustVersion: parts.trust.get().version,
       startedAtMs: parts.startedAtMs,
       registry: viewRegistry(catalog.kind, state()),
       documents: store.documents.get().length,

@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 import { typeUrls } from "../src/discovery/resource.js";
 import type { Clock } from "../src/time/clock.js";
+import type { TrustPublisher } from "./ca/trust-source.js";
 import type { SidecarView } from "./admin/views.js";
 import { MeshCompiler } from "./compiler/compile.js";
 import type { MeshModel } from "./compiler/mesh-model.js";
@@ -13,6 +14,7 @@ import { createAdsService, type AdsCall, type AdsService, type SidecarSession } 
 
 export interface SidecarStreamsOptions {
   readonly source: MeshSource;
+  readonly trust: Pick<TrustPublisher, "trust" | "resources">;
   readonly peerOf: PeerOf;
   readonly clock: Clock;
   readonly log: Logger;
@@ -27,12 +29,16 @@ export interface SidecarStreams {
 
 /** Serves each sidecar the snapshot that the newest model gives for what its certificate says it is. */
 export function openSidecarStreams(options: SidecarStreamsOptions): SidecarStreams {
-  const { source, peerOf, clock, log, metrics } = options;
+  const { source, trust, peerOf, clock, log, metrics } = options;
   /** The certificate, by address:port of the connection. */
   const certificates = new Map<string, PeerCertificate>();
   const ads = createAdsService({
     snapshotFor: snapshots(source),
-    changes: (listener) => source.model.watch(listener),
+    trust: () => trust.resources(),
+    changes: (listener) => {
+      const stops = [source.model.watch(listener), trust.trust.watch(listener)];
+      return () => stops.forEach((stop) => stop());
+    },
     authorize: (call, node) => {
       const peer = peerOf(call);
       const { certificateNotAfterMs: notAfterMs, certificateSerial: serial } = peer;
@@ -91,7 +97,7 @@ function viewSession(
   session: SidecarSession,
   certificates: ReadonlyMap<string, PeerCertificate>,
 ): SidecarView {
-  const { node, peer, sentVersion, ackedVersion } = session;
+  const { node, peer, sentVersion, ackedVersion, trustVersion } = session;
   return {
     id: node.id,
     service: node.service,
@@ -101,6 +107,7 @@ function viewSession(
     state: sentVersion === undefined && session.state === "STALE" ? "NOT SENT" : session.state,
     version: sentVersion ?? null,
     ackedVersion: ackedVersion ?? null,
+    trustVersion: trustVersion ?? null,
     nackReason: session.nackReason ?? null,
     lastAckAtMs: session.lastAckAtMs ?? null,
     certificateNotAfterMs: certificates.get(peer)?.notAfterMs ?? null,
@@ -126,6 +133,8 @@ function shortType(typeUrl: string): string {
       return "lds";
     case typeUrls.route:
       return "rds";
+    case typeUrls.trust:
+      return "trust";
     default:
       return "other";
   }

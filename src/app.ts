@@ -5,6 +5,7 @@ import type { Bootstrap } from "./config/bootstrap.js";
 import { ControlPlaneLink } from "./control-plane-link.js";
 import { openControlPlaneChannel, type ControlPlaneChannel } from "./discovery/channel.js";
 import { keepIdentity, type IdentityKeeper } from "./discovery/identity-keeper.js";
+import { keepTrust, type TrustKeeper } from "./discovery/trust-keeper.js";
 import type { RenewalEvent } from "./identity/renewal.js";
 import type { Svid } from "./identity/svid.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
@@ -51,7 +52,13 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   });
   let sidecar: RunningSidecar | undefined;
   try {
-    sidecar = new RunningSidecar(options, clock, keeper);
+    const { stateDir } = bootstrap;
+    const trust = await keepTrust({
+      stateDir,
+      identity: keeper,
+      onProblem: (problem) => log("warn", problem),
+    });
+    sidecar = new RunningSidecar(options, clock, keeper, trust);
     onEvent = sidecar.renewalEvent.bind(sidecar);
     early.forEach(onEvent);
     await sidecar.start();
@@ -71,6 +78,7 @@ class RunningSidecar implements Sidecar {
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #keeper: IdentityKeeper;
+  readonly #trust: TrustKeeper;
   readonly #nodeId: string;
   readonly #traffic: Traffic;
   readonly #channel: ControlPlaneChannel;
@@ -82,7 +90,7 @@ class RunningSidecar implements Sidecar {
   #isRenewalFailing = false;
   #isClosed = false;
 
-  constructor(options: SidecarOptions, clock: Clock, keeper: IdentityKeeper) {
+  constructor(options: SidecarOptions, clock: Clock, keeper: IdentityKeeper, trust: TrustKeeper) {
     const { bootstrap, log } = options;
     const certificates = keeper.source;
     const { workers = 1 } = bootstrap;
@@ -91,21 +99,28 @@ class RunningSidecar implements Sidecar {
     this.#log = log;
     this.#clock = clock;
     this.#keeper = keeper;
+    this.#trust = trust;
     this.identity = certificates.get()?.id ?? "";
     this.#nodeId = nodeId(bootstrap);
-    const carried = { bootstrap, nodeId: this.#nodeId, certificates, clock, log };
+    const carried = { bootstrap, nodeId: this.#nodeId, certificates, trust: trust.trust, clock, log };
     const limit = new ConnectionLimit();
     this.#traffic =
       workers > 1
         ? new WorkerTraffic({ ...carried, limit, workers })
         : new TrafficSide({ ...carried, listen: listenWithin(limit) });
     const { metrics } = this.#traffic;
-    this.#channel = openControlPlaneChannel({ controlPlane: bootstrap.controlPlane, certificates, clock });
+    this.#channel = openControlPlaneChannel({
+      controlPlane: bootstrap.controlPlane,
+      certificates,
+      trust: trust.trust,
+      clock,
+    });
     this.#link = new ControlPlaneLink({
       bootstrap,
       nodeId: this.#nodeId,
       channel: this.#channel,
       traffic: this.#traffic,
+      trust,
       metrics,
       clock,
       log,
@@ -192,6 +207,7 @@ class RunningSidecar implements Sidecar {
     // Neither waits for the other: a push that comes now must find nothing to be put in force in.
     await Promise.all([this.#traffic.close(), this.#link.close()]);
     this.#keeper.close();
+    await this.#trust.close();
     this.#channel.close();
     await this.#admin?.close();
   }

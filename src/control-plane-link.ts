@@ -2,6 +2,7 @@ import type { Bootstrap } from "./config/bootstrap.js";
 import type { Snapshot } from "./config/snapshot.js";
 import { createAdsClient, type AdsClient, type AdsState } from "./discovery/ads-client.js";
 import type { ControlPlaneChannel } from "./discovery/channel.js";
+import type { TrustKeeper } from "./discovery/trust-keeper.js";
 import { openSnapshotFile, type SnapshotFile } from "./discovery/snapshot-file.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
 import { qualifiedService } from "./qualified-service.js";
@@ -23,6 +24,7 @@ export interface LinkOptions {
   readonly nodeId: string;
   readonly channel: ControlPlaneChannel;
   readonly traffic: ConfigTarget;
+  readonly trust: Pick<TrustKeeper, "apply">;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Log;
@@ -69,7 +71,7 @@ export class ControlPlaneLink {
 
   async start(): Promise<void> {
     await this.#loadSaved();
-    const { bootstrap, nodeId, channel, clock } = this.#options;
+    const { bootstrap, nodeId, channel, clock, trust } = this.#options;
     const { service, namespace, protocol, upstreams, zone } = bootstrap;
     this.#ads = createAdsClient({
       client: channel.client,
@@ -83,6 +85,7 @@ export class ControlPlaneLink {
         upstreams: upstreams.map((each) => qualifiedService(each.service, namespace)),
       },
       onSnapshot: (snapshot) => this.#apply(snapshot),
+      onTrust: (pushed) => trust.apply(pushed),
       onState: (state) => this.#stateChanged(state),
     });
   }

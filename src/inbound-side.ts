@@ -3,6 +3,8 @@ import { AppTransport, appConnectTimeoutMs, maxAppConnections } from "./app-tran
 import type { InboundConfig } from "./config/inbound-config.js";
 import type { EndpointConfig, MtlsMode, Protocol, Snapshot } from "./config/snapshot.js";
 import { checkServed, type ServedCheck } from "./identity/served-check.js";
+import type { TrustSource } from "./identity/mesh-trust.js";
+import type { OpenPeers } from "./identity/open-peers.js";
 import type { CertificateSource, Svid } from "./identity/svid.js";
 import { LoadShedder } from "./policy/load-shedding.js";
 import type { RequestMemory } from "./policy/request-memory.js";
@@ -27,6 +29,8 @@ import type { TimerWheel } from "./time/timer-wheel.js";
 export interface SideOptions {
   readonly bootstrap: Bootstrap;
   readonly certificates: CertificateSource;
+  readonly trust: TrustSource;
+  readonly peers: OpenPeers;
   /** Our own SPIFFE id and its trust domain. */
   readonly identity: string;
   readonly trustDomain: string;
@@ -61,7 +65,7 @@ export class InboundSide {
   #listener: Port | undefined;
 
   constructor(options: SideOptions) {
-    const { certificates, trustDomain, telemetry, clock, wheel } = options;
+    const { certificates, trust, peers, telemetry, clock, wheel } = options;
     this.#options = options;
     this.#app = new AppTransport({
       address: options.bootstrap.appAddress,
@@ -84,7 +88,8 @@ export class InboundSide {
     });
     this.#acceptor = new MeshAcceptor({
       certificates,
-      trustDomain,
+      trust,
+      peers,
       mode: this.#mtlsMode,
       clock,
       isServerFirst: this.#isTcp,

@@ -6,6 +6,8 @@ import { clusterView } from "./cluster-view.js";
 import type { Bootstrap } from "./config/bootstrap.js";
 import type { EndpointConfig, Snapshot } from "./config/snapshot.js";
 import type { ServedCheck } from "./identity/served-check.js";
+import type { TrustSource } from "./identity/mesh-trust.js";
+import { OpenPeers } from "./identity/open-peers.js";
 import type { CertificateSource, Svid } from "./identity/svid.js";
 import { InboundSide } from "./inbound-side.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
@@ -42,6 +44,7 @@ export interface TrafficSideOptions {
   readonly nodeId: string;
   /** Must hold an identity by now. */
   readonly certificates: CertificateSource;
+  readonly trust: TrustSource;
   /** Where connections come from. */
   readonly listen: Listen;
   readonly clock: Clock;
@@ -60,9 +63,10 @@ export class TrafficSide implements Traffic {
   readonly #inbound: InboundSide;
   readonly #outbound: OutboundSide;
   readonly #eventLoop: { close(): void };
+  readonly #peers: OpenPeers;
 
   constructor(options: TrafficSideOptions) {
-    const { bootstrap, nodeId, certificates, clock, log } = options;
+    const { bootstrap, nodeId, certificates, trust, clock, log } = options;
     const identity = certificates.get()?.id ?? "";
     const { trustDomain } = parseSpiffeId(identity);
     const wheel = new TimerWheel(clock);
@@ -70,8 +74,13 @@ export class TrafficSide implements Traffic {
     const telemetry = new SidecarTelemetry(bootstrap, identity, trustDomain, clock, log);
     this.#options = options;
     this.#telemetry = telemetry;
+    const peers = new OpenPeers(trust, (closed) => {
+      for (const peer of closed)
+        log("warn", "connections closed: the peer is not believed any more", { ...peer });
+    });
+    this.#peers = peers;
     const transport = {
-      ...{ certificates, trustDomain, clock, wheel },
+      ...{ certificates, trust, peers, clock, wheel },
       metrics: (name: string) => telemetry.cluster(name),
       onLimit: telemetry.limitMeter("upstream"),
     };
@@ -124,7 +133,7 @@ export class TrafficSide implements Traffic {
       inboundPriorities,
     ]);
     const parts = { plane: this.#plane, rules: this.#rules, telemetry, wheel, memory: new RequestMemory() };
-    const side = { ...options, identity, trustDomain, ...parts };
+    const side = { ...options, peers, identity, trustDomain, ...parts };
     this.#inbound = new InboundSide(side);
     this.#outbound = new OutboundSide({ ...side, nodeId });
     exposeProcess(clock, telemetry.metrics, version);
@@ -205,6 +214,7 @@ export class TrafficSide implements Traffic {
     this.#outbound.close();
     this.#eventLoop.close();
     this.#plane.close();
+    this.#peers.close();
     this.#redis?.close();
     await this.#telemetry.close();
   }

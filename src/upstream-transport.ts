@@ -1,4 +1,6 @@
 import type { ClusterConfig, EndpointConfig } from "./config/snapshot.js";
+import type { TrustSource } from "./identity/mesh-trust.js";
+import type { OpenPeers } from "./identity/open-peers.js";
 import type { CertificateSource } from "./identity/svid.js";
 import { clientTlsOptions } from "./identity/tls-options.js";
 import { verifyPeer } from "./identity/verify-peer.js";
@@ -19,7 +21,8 @@ import type { TimerWheel } from "./time/timer-wheel.js";
 
 export interface TransportOptions {
   readonly certificates: CertificateSource;
-  readonly trustDomain: string;
+  readonly trust: TrustSource;
+  readonly peers: OpenPeers;
   readonly clock: Clock;
   readonly wheel: TimerWheel;
   readonly metrics: (cluster: string) => ClusterMetrics;
@@ -35,7 +38,7 @@ export function upstreamTransport(
   endpoint: EndpointConfig,
   options: TransportOptions,
 ): EndpointTransport {
-  const { certificates, trustDomain, wheel, metrics } = options;
+  const { certificates, trust, peers, wheel, metrics } = options;
   const { connectTimeoutMs, identities, maxConnections, name } = cluster;
   const target = { address: endpoint.address, port: endpoint.port, connectTimeoutMs };
   const isTcp = cluster.protocol === "tcp";
@@ -46,11 +49,14 @@ export function upstreamTransport(
         options: () => {
           const svid = certificates.get();
           if (svid === undefined) return undefined;
-          return { ...clientTlsOptions(svid), ALPNProtocols: isTcp ? [confirmedTcp] : [...meshAlpn] };
+          const tls = clientTlsOptions(svid, trust.get());
+          return { ...tls, ALPNProtocols: isTcp ? [confirmedTcp] : [...meshAlpn] };
         },
         refusal: (socket) => {
-          const peer = verifyPeer(socket, identities, trustDomain);
-          return peer.ok ? undefined : `${peer.reason}, expected ${identities.join(" or ")}`;
+          const peer = verifyPeer(socket, identities, trust.get());
+          if (!peer.ok) return `${peer.reason}, expected ${identities.join(" or ")}`;
+          peers.add(socket, peer);
+          return undefined;
         },
       });
   const peer = `cluster ${name}, ${endpoint.address}:${endpoint.port}`;

@@ -1,6 +1,7 @@
 /** The program of a worker process. A sidecar with more than one worker starts it, over a pipe; nobody else does. */
 import type { Socket } from "node:net";
 import { messageOf } from "./errors/message-of.js";
+import type { MeshTrust } from "./identity/mesh-trust.js";
 import type { Svid } from "./identity/svid.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
 import type { ServiceCommand } from "./policy/breaker-command.js";
@@ -15,6 +16,7 @@ const lastWordMs = 1000;
 
 class Worker {
   readonly #certificates = new LatestValue<Svid | undefined>(undefined);
+  readonly #trust = new LatestValue<MeshTrust>({ version: "", bundles: new Map(), revoked: new Set() });
   readonly #sockets = new HandedSockets((counts) => this.#send({ kind: "closed", counts }));
   #traffic: TrafficSide | undefined;
   #processMetrics: MetricsRegistry | undefined;
@@ -25,6 +27,8 @@ class Worker {
         return void this.#start(message);
       case "svid":
         return this.#certificates.set(message.svid);
+      case "trust":
+        return this.#trust.set(message.trust);
       case "snapshot":
         return this.#apply(message.snapshot);
       case "connection":
@@ -43,13 +47,15 @@ class Worker {
     this.#send({ kind: "crashed", error: text, families }, () => process.exit(1));
   }
 
-  async #start({ worker, bootstrap, nodeId, svid, snapshot, overrides }: WorkerStart): Promise<void> {
+  async #start({ worker, bootstrap, nodeId, svid, trust, snapshot, overrides }: WorkerStart): Promise<void> {
     try {
       this.#certificates.set(svid);
+      this.#trust.set(trust);
       const traffic = new TrafficSide({
         bootstrap,
         nodeId,
         certificates: this.#certificates,
+        trust: this.#trust,
         listen: this.#sockets.listen,
         clock: systemClock,
         log: (level, message, fields = {}) => this.#send({ kind: "log", level, message, fields }),

@@ -4,6 +4,7 @@ import { BreakerOverrides } from "./breaker-overrides.js";
 import type { Bootstrap } from "./config/bootstrap.js";
 import type { Snapshot } from "./config/snapshot.js";
 import { checkServed, type ServedCheck } from "./identity/served-check.js";
+import type { TrustSource } from "./identity/mesh-trust.js";
 import type { CertificateSource, Svid } from "./identity/svid.js";
 import { loopbackOf } from "./inbound-side.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
@@ -29,6 +30,7 @@ export interface WorkerTrafficOptions {
   readonly nodeId: string;
   /** Must hold an identity by now. */
   readonly certificates: CertificateSource;
+  readonly trust: TrustSource;
   /** Of the connections to all listeners and workers together. */
   readonly limit: ConnectionLimit;
   readonly workers: number;
@@ -65,7 +67,7 @@ export class WorkerTraffic implements Traffic {
   #wasReady = false;
 
   constructor(options: WorkerTrafficOptions) {
-    const { certificates, clock, workers, limit, log } = options;
+    const { certificates, trust, clock, workers, limit, log } = options;
     this.#options = options;
     this.#wheel = new TimerWheel(clock);
     this.#overrides = new BreakerOverrides(clock);
@@ -87,9 +89,13 @@ export class WorkerTraffic implements Traffic {
       },
       onCrashed: (worker, { families }) => this.registry.lastWord(worker, families),
     });
-    this.#stopFollowing = certificates.watch((svid) => {
-      if (svid !== undefined) this.#set.renewed(svid);
-    });
+    const stops = [
+      certificates.watch((svid) => {
+        if (svid !== undefined) this.#set.renewed(svid);
+      }),
+      trust.watch((now) => this.#set.believe(now)),
+    ];
+    this.#stopFollowing = () => stops.forEach((stop) => stop());
     exposeProcess(clock, this.metrics, version);
     this.metrics.workers.cell({ state: "configured" }).value = workers;
     this.metrics.workers.read({ state: "alive" }, () => this.#set.ready.length);
@@ -193,7 +199,7 @@ export class WorkerTraffic implements Traffic {
 
   /** Whoever begins now begins with the newest of everything, at the ports that are open. */
   #start() {
-    const { bootstrap, nodeId, certificates } = this.#options;
+    const { bootstrap, nodeId, certificates, trust } = this.#options;
     const svid = certificates.get();
     if (svid === undefined) throw new Error("no identity yet");
     const { inbound, outbound, upstreams } = this.ports;
@@ -209,6 +215,7 @@ export class WorkerTraffic implements Traffic {
       },
       nodeId,
       svid,
+      trust: trust.get(),
       snapshot: this.#snapshot,
       overrides: this.#overrides.present(),
     };

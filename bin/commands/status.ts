@@ -48,7 +48,7 @@ function controlPlaneLines(
   ];
 }
 
-function sidecarTable({ sidecars }: MeshReport, nowMs: number): string {
+function sidecarTable({ controlPlane, sidecars }: MeshReport, nowMs: number): string {
   if (sidecars.length === 0)
     return "no sidecar is connected; start one with remora run --service NAME --port PORT -- COMMAND\n";
   const rows = sidecars.map((sidecar) => [
@@ -56,9 +56,16 @@ function sidecarTable({ sidecars }: MeshReport, nowMs: number): string {
     `${sidecar.service}.${sidecar.namespace}`,
     sidecar.address,
     (sidecar.ackedVersion ?? "").slice(0, 12),
+    trustText(sidecar.trustVersion, controlPlane.trustVersion),
     sidecar.state,
     age(nowMs - sidecar.connectedAtMs),
     sidecar.nackReason ?? "",
   ]);
-  return table(["NAME", "SERVICE", "ADDRESS", "CONFIG", "STATE", "CONNECTED", "REASON"], rows);
+  return table(["NAME", "SERVICE", "ADDRESS", "CONFIG", "TRUST", "STATE", "CONNECTED", "REASON"], rows);
+}
+
+/** Which roots and revocations a sidecar has. Control plane and sidecar may be of versions that did not say. */
+function trustText(own: string | null | undefined, newest: string | undefined): string {
+  if (own === null || own === undefined) return "none";
+  return own === newest ? own.slice(0, 8) : `${own.slice(0, 8)} (old)`;
 }

@@ -9,6 +9,8 @@ import { idOf, type StoredDocument } from "../policy-store/stored-document.js";
 export interface StatusView {
   readonly version: string;
   readonly trustDomain: string;
+  /** Of the newest trust; sidecars that have another are on their way to it. */
+  readonly trustVersion: string;
   readonly startedAtMs: number;
   readonly registry: {
     readonly kind: Catalog["kind"];
@@ -56,6 +58,8 @@ export interface SidecarView {
   readonly version: string | null;
   /** Version that it confirmed last. */
   readonly ackedVersion: string | null;
+  /** Version of the trust (roots, revocations, federation) that it has put in force. */
+  readonly trustVersion: string | null;
   readonly nackReason: string | null;
   /** Unix milliseconds. */
   readonly lastAckAtMs: number | null;

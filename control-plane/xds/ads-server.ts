@@ -2,6 +2,7 @@ import { messageOf } from "../../src/errors/message-of.js";
 import { Metadata, status as grpcStatus } from "@grpc/grpc-js";
 import type { ServerDuplexStream, ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
 import type { Snapshot } from "../../src/config/snapshot.js";
+import type { ResourceSet } from "../../src/discovery/resource.js";
 import { aggregatedDiscoveryService } from "../../src/discovery/wire.js";
 import type { Log } from "../../src/sidecar.js";
 import type { Clock } from "../../src/time/clock.js";
@@ -17,7 +18,9 @@ export type AdsCall = ServerDuplexStream<object, object>;
 export interface AdsServiceOptions {
   /** Depends on the node's service, namespace, protocol and upstreams only; undefined while nothing is known yet. */
   readonly snapshotFor: (node: MeshNode) => Snapshot | undefined;
-  /** Tells the listener whenever snapshotFor may give something else. Returns the function that ends that. */
+  /** Whom the mesh believes, the same for all; undefined: nobody is told. */
+  readonly trust?: () => ResourceSet | undefined;
+  /** Tells the listener whenever snapshotFor or trust may give something else. Returns the function that ends that. */
   readonly changes: (listener: () => void) => () => void;
   /** Why this caller may not be this node, or undefined when it may. */
   readonly authorize: (call: AdsCall, node: MeshNode) => string | undefined;
@@ -42,6 +45,8 @@ export interface SidecarSession {
   /** Snapshot.version. */
   readonly sentVersion: string | undefined;
   readonly ackedVersion: string | undefined;
+  /** Of the last trust that it has accepted. */
+  readonly trustVersion: string | undefined;
   /** With NACK: the sidecar's reason. */
   readonly nackReason: string | undefined;
   /** Unix time. */
@@ -148,6 +153,7 @@ class Stream {
       state: session.state(),
       sentVersion: session.sentVersion,
       ackedVersion: session.ackedVersion,
+      trustVersion: session.trustVersion,
       nackReason: session.refusal(),
       lastAckAtMs: this.#lastAckAtMs,
     };
@@ -156,6 +162,7 @@ class Stream {
   /** Takes the newest snapshot and sends what the client lacks. */
   update(): void {
     if (this.#isOver || this.#node === undefined) return;
+    this.#session.retrust(this.#options.trust?.());
     try {
       const target = this.#cache.get(this.#node);
       if (target !== undefined) this.#session.retarget(target);

@@ -1,5 +1,5 @@
 import { contentTypes, typeUrls } from "../../src/discovery/resource.js";
-import type { XdsResource, XdsResources } from "../../src/discovery/resource.js";
+import type { ResourceSet, XdsResource, XdsResources } from "../../src/discovery/resource.js";
 import { Subscription } from "./subscription.js";
 import type { Wanted } from "./subscription.js";
 
@@ -31,8 +31,11 @@ export type SyncState = "SYNCED" | "STALE" | "NACK";
 
 /** A response must fit into what clients take (src/discovery/control-plane-tls.ts: 64 MiB, gRPC's default is less). */
 const maxResponseBytes = 32 * 1024 * 1024;
-/** Additions first, so that nothing refers to what is not there yet; the binding resource last. */
-const order: readonly string[] = [...contentTypes, typeUrls.snapshot];
+/**
+ * Trust before all: who was revoked is to be gone at once. Then additions, so that nothing refers to what is not there yet;
+ * the binding resource last.
+ */
+const order: readonly string[] = [typeUrls.trust, ...contentTypes, typeUrls.snapshot];
 
 /**
  * The server's side of one ADS stream (state of the world), without the I/O. Level-triggered: next() compares what the
@@ -41,12 +44,19 @@ const order: readonly string[] = [...contentTypes, typeUrls.snapshot];
 export class XdsSession {
   readonly #subscriptions = new Map<string, Subscription>();
   #target: Target | undefined;
+  /** The same for all clients, and there before anything else is known. */
+  #trust: ResourceSet | undefined;
+  #trustVersion: string | undefined;
   #nonces = 0;
   #sentVersion: string | undefined;
   #ackedVersion: string | undefined;
 
   retarget(target: Target): void {
     this.#target = target;
+  }
+
+  retrust(trust: ResourceSet | undefined): void {
+    this.#trust = trust;
   }
 
   /** Returns whether the client accepted or refused something. */
@@ -61,7 +71,10 @@ export class XdsSession {
     // Other names before the first response has arrived: that one may still be on its way, and is answered later.
     const isEarly = nonce === "";
     if (!isEarly && nonce !== known.nonce) return "stale"; // a later response is on its way: its answer counts
-    if (!isEarly && refusal === undefined) known.accept();
+    if (!isEarly && refusal === undefined) {
+      known.accept();
+      if (typeUrl === typeUrls.trust) this.#trustVersion = known.sentVersion;
+    }
     if (!isEarly && refusal !== undefined) known.refuse(refusal);
     known.rename(names);
     if (isEarly) return "subscribed";
@@ -71,11 +84,9 @@ export class XdsSession {
 
   /** What to send now, or undefined. To be called again after each response and each request. */
   next(): SessionResponse | undefined {
-    const target = this.#target;
-    if (target === undefined) return undefined;
     for (const typeUrl of order) {
       const subscription = this.#subscriptions.get(typeUrl);
-      const wanted = this.#wanted(typeUrl, target);
+      const wanted = this.#wanted(typeUrl);
       if (subscription === undefined || wanted === undefined) continue;
       const resources = subscription.pending(wanted);
       if (resources === undefined) continue;
@@ -88,27 +99,25 @@ export class XdsSession {
       subscription.markSent(wanted, nonce);
       return { typeUrl, version: wanted.version, nonce, resources };
     }
-    if (this.#subscriptions.size > 0) this.#sentVersion = target.version;
+    if (this.#subscriptions.size > 0) this.#sentVersion = this.#target?.version;
     return undefined;
   }
 
   state(): SyncState {
     if (this.refusal() !== undefined) return "NACK";
-    const target = this.#target;
-    if (target === undefined || this.#subscriptions.size === 0) return "STALE";
+    if (this.#target === undefined || this.#subscriptions.size === 0) return "STALE";
     const isSynced = [...this.#subscriptions].every(([typeUrl, subscription]) => {
-      const set = target.resources.get(typeUrl);
-      return set !== undefined && subscription.hasAccepted(subscription.wanted(set));
+      const set = this.#setOf(typeUrl);
+      if (set === undefined) return typeUrl === typeUrls.trust;
+      return subscription.hasAccepted(subscription.wanted(set));
     });
     return isSynced ? "SYNCED" : "STALE";
   }
 
   /** Why the client does not have the target. */
   refusal(): string | undefined {
-    const target = this.#target;
-    if (target === undefined) return undefined;
     for (const [typeUrl, subscription] of this.#subscriptions) {
-      const wanted = this.#wanted(typeUrl, target);
+      const wanted = this.#wanted(typeUrl);
       const reason = wanted === undefined ? undefined : subscription.refusalOf(wanted);
       if (reason !== undefined) return reason;
     }
@@ -125,22 +134,31 @@ export class XdsSession {
     return this.#ackedVersion;
   }
 
+  /** Version of the last trust that the client has accepted. */
+  get trustVersion(): string | undefined {
+    return this.#trustVersion;
+  }
+
+  #setOf(typeUrl: string): ResourceSet | undefined {
+    return typeUrl === typeUrls.trust ? this.#trust : this.#target?.resources.get(typeUrl);
+  }
+
   /**
    * Clusters that are to go stay until the client has accepted the listeners and routes that no longer refer to them
    * (xDS protocol, "eventual consistency considerations": make before break).
    */
-  #wanted(typeUrl: string, target: Target): Wanted | undefined {
+  #wanted(typeUrl: string): Wanted | undefined {
     const subscription = this.#subscriptions.get(typeUrl);
-    const set = target.resources.get(typeUrl);
+    const set = this.#setOf(typeUrl);
     if (subscription === undefined || set === undefined) return undefined;
-    const isKeeping = typeUrl === typeUrls.cluster && !this.#hasMovedOn(target);
+    const isKeeping = typeUrl === typeUrls.cluster && !this.#hasMovedOn();
     return subscription.wanted(set, isKeeping);
   }
 
-  #hasMovedOn(target: Target): boolean {
+  #hasMovedOn(): boolean {
     return [typeUrls.listener, typeUrls.route].every((typeUrl) => {
       const subscription = this.#subscriptions.get(typeUrl);
-      const set = target.resources.get(typeUrl);
+      const set = this.#setOf(typeUrl);
       return (
         subscription === undefined || set === undefined || subscription.hasAccepted(subscription.wanted(set))
       );

@@ -30,6 +30,11 @@ export class Subscription {
     return this.#nonce;
   }
 
+  /** Version of the last response, whatever the client makes of it. */
+  get sentVersion(): string | undefined {
+    return this.#sent?.version;
+  }
+
   /** Why the client does not have `wanted`; undefined when it has, or has not said. */
   refusalOf(wanted: Wanted): string | undefined {
     return this.#refused?.version === wanted.version ? this.#refused.reason : undefined;
@@ -137,7 +142,9 @@ function part(set: ResourceSet, names: ReadonlySet<string> | "all", held: Resour
   return { version: setVersion(resources.values()), resources };
 }
 
+const wholeTypes = new Set<string>([typeUrls.listener, typeUrls.cluster, typeUrls.snapshot, typeUrls.trust]);
+
 /** Types whose responses always carry everything. */
 function isWhole(typeUrl: string): boolean {
-  return typeUrl === typeUrls.listener || typeUrl === typeUrls.cluster || typeUrl === typeUrls.snapshot;
+  return wholeTypes.has(typeUrl);
 }

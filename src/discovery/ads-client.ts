@@ -1,6 +1,7 @@
 import { messageOf } from "../errors/message-of.js";
 import type { Client } from "@grpc/grpc-js";
 import type { Snapshot } from "../config/snapshot.js";
+import type { MeshTrust } from "../identity/mesh-trust.js";
 import type { LatestValue } from "../lifecycle/latest-value.js";
 import { fullJitterMs } from "../time/backoff.js";
 import type { Clock, Timer } from "../time/clock.js";
@@ -17,6 +18,8 @@ export interface AdsClientOptions {
    * begins with one, also when it is the one in force: then it says that this is still the newest.
    */
   readonly onSnapshot: (snapshot: Snapshot) => void;
+  /** The same for whom the mesh believes, which belongs to no snapshot. */
+  readonly onTrust?: (trust: MeshTrust) => void;
   readonly onState?: (state: AdsState) => void;
   readonly clock: Clock;
 }
@@ -101,6 +104,7 @@ class ReconnectingClient implements AdsClient {
         clock,
         onOpen: () => this.#accepted(stream),
         onSnapshot: (snapshot) => this.#apply(snapshot),
+        onTrust: (trust) => this.#believe(trust),
         onRefusal: (lastError) => this.#update({ nacks: this.#state.nacks + 1, lastError }),
         onEnd: (reason) => this.#ended(stream, reason, clock.monotonicMs() - startMs),
       });
@@ -144,6 +148,15 @@ class ReconnectingClient implements AdsClient {
     }
     this.#update({ version: snapshot.version, lastError: undefined });
     return undefined;
+  }
+
+  #believe(trust: MeshTrust): string | undefined {
+    try {
+      this.#options.onTrust?.(trust);
+      return undefined;
+    } catch (error) {
+      return messageOf(error);
+    }
   }
 
   #update(change: Partial<AdsState>): void {

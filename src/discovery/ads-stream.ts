@@ -1,5 +1,6 @@
 import type { Client, ClientDuplexStream } from "@grpc/grpc-js";
 import type { Snapshot } from "../config/snapshot.js";
+import type { MeshTrust } from "../identity/mesh-trust.js";
 import type { Clock } from "../time/clock.js";
 import { encodeNode } from "./node.js";
 import type { SidecarNode } from "./node.js";
@@ -15,6 +16,8 @@ export interface AdsStreamOptions {
   readonly onOpen: () => void;
   /** Returns what is wrong with it, or undefined when it is in force. */
   readonly onSnapshot: (snapshot: Snapshot) => string | undefined;
+  /** The same for whom the mesh believes. */
+  readonly onTrust: (trust: MeshTrust) => string | undefined;
   /** A response was refused. */
   readonly onRefusal: (reason: string) => void;
   /** Once, unless cancel() was called. */
@@ -30,7 +33,7 @@ export interface AdsStream {
 const openTimeoutMs = 10_000;
 
 export function openAdsStream(options: AdsStreamOptions): AdsStream {
-  const { client, clock, onOpen, onSnapshot, onRefusal, onEnd } = options;
+  const { client, clock, onOpen, onSnapshot, onTrust, onRefusal, onEnd } = options;
   const method = aggregatedDiscoveryService["StreamAggregatedResources"];
   if (method === undefined) throw new Error("no method StreamAggregatedResources");
   const subscriptions = new Subscriptions();
@@ -65,6 +68,11 @@ export function openAdsStream(options: AdsStreamOptions): AdsStream {
     const step = subscriptions.receive(response);
     send(step.requests);
     if (step.refusal !== undefined) onRefusal(step.refusal);
+    if (step.trust !== undefined) {
+      const problem = onTrust(step.trust);
+      send(subscriptions.settleTrust(problem));
+      if (problem !== undefined) onRefusal(problem);
+    }
     if (step.candidate === undefined) return;
     const problem = onSnapshot(step.candidate);
     send(subscriptions.settle(problem));

@@ -1,6 +1,7 @@
 import { Client, connectivityState } from "@grpc/grpc-js";
 import { parseSpiffeId } from "../../certs/spiffe-id.js";
 import type { CertificateSource, Svid } from "../identity/svid.js";
+import type { TrustSource } from "../identity/mesh-trust.js";
 import { LatestValue } from "../lifecycle/latest-value.js";
 import type { Clock, Timer } from "../time/clock.js";
 import { controlPlaneChannelOptions, controlPlaneCredentials } from "./control-plane-tls.js";
@@ -9,6 +10,8 @@ export interface ControlPlaneChannelOptions {
   /** host:port of the control plane's gRPC listener. */
   readonly controlPlane: string;
   readonly certificates: CertificateSource;
+  /** Whose revocations hold for the control plane too. */
+  readonly trust?: Pick<TrustSource, "get">;
   readonly clock: Clock;
 }
 
@@ -37,7 +40,7 @@ const lookMs = 1000;
 
 /** Connects lazily, with the first call. The caller closes it. */
 export function openControlPlaneChannel(options: ControlPlaneChannelOptions): ControlPlaneChannel {
-  const { controlPlane, certificates, clock } = options;
+  const { controlPlane, certificates, trust, clock } = options;
   const client = new LatestValue<Client | undefined>(undefined);
   const retiring = new Map<Client, Timer>();
   let connectingSinceMs: number | undefined;
@@ -45,7 +48,12 @@ export function openControlPlaneChannel(options: ControlPlaneChannelOptions): Co
   const replace = (svid: Svid | undefined): Client | undefined => {
     if (svid === undefined) return undefined;
     const { trustDomain } = parseSpiffeId(svid.id);
-    const credentials = controlPlaneCredentials(svid.bundlePem, trustDomain, svid);
+    const credentials = controlPlaneCredentials(
+      svid.bundlePem,
+      trustDomain,
+      svid,
+      () => trust?.get().revoked,
+    );
     const previous = client.get();
     connectingSinceMs = undefined;
     client.set(new Client(`dns:///${controlPlane}`, credentials, controlPlaneChannelOptions));

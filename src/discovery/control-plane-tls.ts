@@ -2,6 +2,7 @@ import { ChannelCredentials } from "@grpc/grpc-js";
 import type { ChannelOptions } from "@grpc/grpc-js";
 import { createSecureContext, type PeerCertificate } from "node:tls";
 import { refusalTexts } from "../../certs/certificate-error.js";
+import { parseCertificate } from "../../certs/certificate.js";
 import { formatSpiffeId } from "../../certs/spiffe-id.js";
 import { svidIdentityOfDer } from "../../certs/svid-rules.js";
 import { controlPlaneName } from "./proto/enrollment.js";
@@ -28,11 +29,13 @@ export function controlPlaneId(trustDomain: string): string {
  * control plane's; any other certificate of the mesh is refused.
  *
  * @param key undefined before the first certificate was issued.
+ * @param revoked serials that are refused, read at each handshake.
  */
 export function controlPlaneCredentials(
   bundlePem: string,
   trustDomain: string,
   key: ClientKey | undefined,
+  revoked: () => ReadonlySet<string> | undefined = () => undefined,
 ): ChannelCredentials {
   const expected = controlPlaneId(trustDomain);
   const secureContext = createSecureContext({
@@ -44,11 +47,18 @@ export function controlPlaneCredentials(
     checkServerIdentity: (_host: string, peer: PeerCertificate): Error | undefined => {
       const found = svidIdentityOfDer(peer.raw);
       if (!found.ok) return new Error(`control plane's certificate: ${refusalTexts[found.reason]}`);
+      if (revoked()?.has(serialOf(peer)) === true)
+        return new Error(`control plane's certificate: ${refusalTexts.revoked}`);
       return found.id === expected
         ? undefined
         : new Error(`the server is ${found.id}, not the control plane ${expected}`);
     },
   });
+}
+
+/** As Svid.serial. */
+function serialOf({ raw }: PeerCertificate): string {
+  return parseCertificate(raw).serial;
 }
 
 /** Options of every channel to the control plane. */

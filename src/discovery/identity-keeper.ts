@@ -32,6 +32,8 @@ export interface IdentityKeeperOptions {
 
 export interface IdentityKeeper {
   readonly source: CertificateSource;
+  /** The roots of our trust domain are these from now on. */
+  useBundle(bundlePem: string): void;
   close(): void;
 }
 
@@ -70,7 +72,17 @@ export async function keepIdentity(options: IdentityKeeperOptions): Promise<Iden
     },
   });
   await saving;
-  return { source, close: () => renewal.close() };
+  return {
+    source,
+    useBundle(bundlePem) {
+      const current = source.get();
+      if (current === undefined || current.bundlePem.trim() === bundlePem.trim()) return;
+      const next = { ...current, bundlePem };
+      source.set(next);
+      save(next);
+    },
+    close: () => renewal.close(),
+  };
 }
 
 /** Two services that share a state directory by mistake would take each other's identity. */

@@ -4,7 +4,7 @@ import { wire } from "./wire.js";
 
 /**
  * The resource types of a snapshot. One of our own, snapshot, comes last and names the versions of the other four: a
- * sidecar applies only what it names, never half of a change.
+ * sidecar applies only what it names, never half of a change. Apart from them stands trust, the same for all sidecars.
  */
 export const typeUrls = {
   listener: wire.listener.typeUrl,
@@ -12,6 +12,7 @@ export const typeUrls = {
   cluster: wire.cluster.typeUrl,
   endpoint: wire.clusterLoadAssignment.typeUrl,
   snapshot: wire.remoraSnapshot.typeUrl,
+  trust: wire.remoraTrust.typeUrl,
 } as const;
 
 /** The types that a snapshot resource names, in the order in which additions are sent (Envoy xDS protocol, "eventual
@@ -40,7 +41,7 @@ export interface ResourceSet {
   readonly resources: ReadonlyMap<string, XdsResource>;
 }
 
-/** By type URL; always all five types. */
+/** By type URL; always all five types of a snapshot. */
 export type XdsResources = ReadonlyMap<string, ResourceSet>;
 
 export function resource(name: string, bytes: Buffer): XdsResource {

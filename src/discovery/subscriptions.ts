@@ -1,11 +1,13 @@
 import { messageOf } from "../errors/message-of.js";
 import type { Snapshot } from "../config/snapshot.js";
+import type { MeshTrust } from "../identity/mesh-trust.js";
 import { decodeCluster } from "./cluster-resource.js";
 import { decodeEndpoints } from "./endpoint-resource.js";
 import { Fields } from "./fields.js";
 import { decodeListener } from "./listener-resource.js";
 import { resource, typeUrls } from "./resource.js";
 import { decodeRoutes } from "./route-resource.js";
+import { decodeTrust } from "./trust-resource.js";
 import { assembleSnapshot, decodeSnapshotResource, decoded } from "./xds-resources.js";
 import type { Decoded, DecodedResources, SnapshotResource } from "./xds-resources.js";
 
@@ -24,6 +26,8 @@ export interface Step {
   readonly requests: readonly DiscoveryRequest[];
   /** A complete snapshot: apply it, then call settle. */
   readonly candidate?: Snapshot;
+  /** Put it in force, then call settleTrust. */
+  readonly trust?: MeshTrust;
   /** Why the response was refused. */
   readonly refusal?: string;
 }
@@ -49,12 +53,14 @@ export class Subscriptions {
   #clusters: DecodedResources["clusters"] = [];
   #routes: DecodedResources["routes"] = new Map();
   #endpoints: DecodedResources["endpoints"] = new Map();
+  /** version_info of the trust that was offered. */
+  #trustVersion: string | undefined;
   /** Received, neither accepted nor refused yet. */
   #binding: { readonly resource: SnapshotResource; readonly versionInfo: string } | undefined;
 
   /** The first requests of the stream. */
   start(): DiscoveryRequest[] {
-    return [typeUrls.cluster, typeUrls.listener, typeUrls.snapshot].map((typeUrl) =>
+    return [typeUrls.trust, typeUrls.cluster, typeUrls.listener, typeUrls.snapshot].map((typeUrl) =>
       this.#subscribe(typeUrl, []),
     );
   }
@@ -67,6 +73,7 @@ export class Subscriptions {
     state.nonce = fields.string("nonce");
     const versionInfo = fields.string("versionInfo");
     try {
+      if (typeUrl === typeUrls.trust) return this.#offerTrust(fields.anys("resources", typeUrl), versionInfo);
       const follow = this.#take(typeUrl, fields.anys("resources", typeUrl), versionInfo);
       // The snapshot resource is answered when the whole is applied or refused.
       if (typeUrl === typeUrls.snapshot) return this.#offer(follow);
@@ -86,6 +93,23 @@ export class Subscriptions {
     const state = this.#types.get(typeUrls.snapshot);
     if (state !== undefined) state.versionInfo = binding.versionInfo;
     return [this.#request(typeUrls.snapshot)];
+  }
+
+  /** The trust is in force (no problem) or could not be put there. */
+  settleTrust(problem: string | undefined): DiscoveryRequest[] {
+    const versionInfo = this.#trustVersion;
+    if (versionInfo === undefined) return [];
+    this.#trustVersion = undefined;
+    const state = this.#types.get(typeUrls.trust);
+    if (problem === undefined && state !== undefined) state.versionInfo = versionInfo;
+    return [this.#request(typeUrls.trust, problem)];
+  }
+
+  #offerTrust([first, ...rest]: readonly Buffer[], versionInfo: string): Step {
+    if (first === undefined || rest.length > 0) throw new Error("expected exactly one trust resource");
+    const trust = decodeTrust(first);
+    this.#trustVersion = versionInfo;
+    return { requests: [], trust };
   }
 
   /** Decodes everything before it keeps anything. Returns the requests for what is referred to now. */

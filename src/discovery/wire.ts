@@ -45,6 +45,7 @@ export const wire = {
   maglev: wireType("envoy.extensions.load_balancing_policies.maglev.v3.Maglev"),
   roundRobin: wireType("envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"),
   remoraSnapshot: wireType("remora.v1.Snapshot"),
+  remoraTrust: wireType("remora.v1.Trust"),
   remoraRoute: wireType("remora.v1.Route"),
   remoraCluster: wireType("remora.v1.Cluster"),
   remoraPeakEwma: wireType("remora.v1.PeakEwma"),

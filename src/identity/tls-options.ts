@@ -1,5 +1,6 @@
 import { constants } from "node:crypto";
 import { createSecureContext, type SecureContext, type SecureContextOptions, type Server } from "node:tls";
+import { trustOfSvid, type MeshTrust, type TrustSource } from "./mesh-trust.js";
 import type { CertificateSource, Svid } from "./svid.js";
 
 /**
@@ -26,9 +27,9 @@ const handshakeTimeoutMs = 10_000;
 const ciphers = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 
 /** For the listener's start; followRotation keeps it up to date. */
-export function serverTlsOptions(svid: Svid): MeshServerOptions {
+export function serverTlsOptions(svid: Svid, trust: MeshTrust = trustOfSvid(svid)): MeshServerOptions {
   return {
-    ...contextOptions(svid),
+    ...contextOptions(svid, trust),
     requestCert: true,
     rejectUnauthorized: true,
     handshakeTimeout: handshakeTimeoutMs,
@@ -39,50 +40,62 @@ export function serverTlsOptions(svid: Svid): MeshServerOptions {
  * For each new connection. No name is checked by TLS, since a service is known by its SPIFFE id and not by an address: the
  * caller must call verifyPeer on "secureConnect" before it writes a byte.
  */
-export function clientTlsOptions(svid: Svid): MeshClientOptions {
+export function clientTlsOptions(svid: Svid, trust?: MeshTrust): MeshClientOptions {
   return {
-    secureContext: clientContext(svid),
+    secureContext: clientContext(svid, trust),
     rejectUnauthorized: true,
     checkServerIdentity: () => undefined,
   };
 }
 
 /**
- * Serves each newer identity of `source` on `server`. Connections that are open keep theirs; only new handshakes see the new
- * one. An identity that OpenSSL refuses is reported to `onError` and the one in use stays.
+ * Serves each newer identity of `source` on `server`, and asks peers for certificates of the newest `trust`. Connections that
+ * are open keep what they have (open-peers.ts closes those that must not); only new handshakes see the new one. An identity
+ * that OpenSSL refuses is reported to `onError` and the one in use stays.
  * @returns the function that ends following.
  */
 export function followRotation(
   server: Pick<Server, "setSecureContext">,
   source: CertificateSource,
   onError: (error: unknown) => void,
+  trust?: Pick<TrustSource, "get" | "watch">,
 ): () => void {
-  return source.watch((svid) => {
+  const renew = (): void => {
+    const svid = source.get();
     if (svid === undefined) return;
     try {
-      server.setSecureContext(contextOptions(svid));
+      server.setSecureContext(contextOptions(svid, trust?.get() ?? trustOfSvid(svid)));
     } catch (error: unknown) {
       onError(error);
     }
-  });
+  };
+  const stops = [source.watch(renew), trust?.watch(renew)];
+  return () => {
+    for (const stop of stops) stop?.();
+  };
 }
 
-/** One context per identity: making one costs a millisecond, and a connection needs it at once. */
-const clientContexts = new WeakMap<Svid, SecureContext>();
+interface ClientContext {
+  readonly trust: MeshTrust | undefined;
+  readonly context: SecureContext;
+}
 
-function clientContext(svid: Svid): SecureContext {
+/** One context per identity and trust: making one costs a millisecond, and a connection needs it at once. */
+const clientContexts = new WeakMap<Svid, ClientContext>();
+
+function clientContext(svid: Svid, trust: MeshTrust | undefined): SecureContext {
   const known = clientContexts.get(svid);
-  if (known !== undefined) return known;
-  const context = createSecureContext(contextOptions(svid));
-  clientContexts.set(svid, context);
+  if (known !== undefined && known.trust === trust) return known.context;
+  const context = createSecureContext(contextOptions(svid, trust ?? trustOfSvid(svid)));
+  clientContexts.set(svid, { trust, context });
   return context;
 }
 
-function contextOptions(svid: Svid): SecureContextOptions {
+function contextOptions(svid: Svid, trust: MeshTrust): SecureContextOptions {
   return {
     key: svid.keyPem,
     cert: svid.certChainPem,
-    ca: svid.bundlePem, // replaces the public roots: nobody outside the mesh is trusted
+    ca: [...trust.bundles.values()].join("\n"), // replaces the public roots: nobody outside the mesh is trusted
     minVersion: "TLSv1.3",
     ciphers,
     honorCipherOrder: true,

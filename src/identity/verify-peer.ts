@@ -1,6 +1,9 @@
-import type { TLSSocket } from "node:tls";
+import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
 import type { RefusalReason } from "../../certs/certificate-error.js";
-import { svidIdentityOfDer, type SvidIdentity } from "../../certs/svid-rules.js";
+import { parseCertificate } from "../../certs/certificate.js";
+import { refusalOf, svidIdentity, svidIdentityOfDer, type SvidIdentity } from "../../certs/svid-rules.js";
+import { anchorOf, type Anchoring, type Roots } from "../../certs/verify.js";
+import { rootsOf, type MeshTrust } from "./mesh-trust.js";
 
 /** Who is at the other end, or why nobody is let in. The reason labels a metric and is safe to log. */
 export type PeerIdentity =
@@ -16,21 +19,58 @@ export function peerIdentity(socket: TLSSocket): PeerIdentity {
   return identity.ok ? { ok: true, id: identity.id } : identity;
 }
 
+/** A peer whose certificate leads to a root of its own trust domain. */
+export interface ProvenPeer {
+  readonly ok: true;
+  readonly id: string;
+  readonly trustDomain: string;
+  /** Of its leaf, as Svid.serial. */
+  readonly serial: string;
+  /** Fingerprint of the root that its chain leads to. */
+  readonly root: string;
+}
+
+export type PeerVerdict = ProvenPeer | { readonly ok: false; readonly reason: RefusalReason };
+
 /**
- * Is the peer in `trustDomain` and, unless `allowed` is undefined, one of exactly these ids? A dialler passes the ids of the
- * service it dialled: a valid certificate of another service must not do.
+ * Do we believe the peer and is it, unless `allowed` is undefined, one of exactly these ids? A dialler passes the ids of the
+ * service it dialled: a valid certificate of another service must not do. TLS has checked chain, time and purpose against the
+ * roots of all trust domains together; here the chain is checked against those of the peer's own domain only, as they are
+ * now, since a root of one domain vouches for nobody of another.
  */
 export function verifyPeer(
   socket: TLSSocket,
   allowed: readonly string[] | undefined,
-  trustDomain: string,
-): PeerIdentity {
-  const identity = socketIdentity(socket);
-  if (!identity.ok) return identity;
-  if (identity.trustDomain !== trustDomain) return { ok: false, reason: "wrong_trust_domain" };
-  // Whole text, never a pattern (Istio CVE-2026-39350).
-  if (allowed !== undefined && !allowed.includes(identity.id)) return { ok: false, reason: "wrong_identity" };
-  return { ok: true, id: identity.id };
+  trust: MeshTrust,
+): PeerVerdict {
+  if (!socket.authorized) return { ok: false, reason: "unauthorized" };
+  if (socket.isSessionReused()) return { ok: false, reason: "resumed_session" };
+  const der = peerDer(socket);
+  if (der === undefined) return { ok: false, reason: "no_certificate" };
+  try {
+    const leaf = parseCertificate(der);
+    const identity = svidIdentity(leaf);
+    if (!identity.ok) return identity;
+    const { id, trustDomain } = identity;
+    const { serial } = leaf;
+    if (trust.revoked.has(serial)) return { ok: false, reason: "revoked" };
+    const ready = rootsOf(trust, trustDomain);
+    if (ready === undefined) return { ok: false, reason: "wrong_trust_domain" };
+    // Whole text, never a pattern (Istio CVE-2026-39350).
+    if (allowed !== undefined && !allowed.includes(id)) return { ok: false, reason: "wrong_identity" };
+    const anchoring = anchorOfPeer(socket, der, ready.roots, trustDomain);
+    return anchoring.ok ? { ok: true, id, trustDomain, serial, root: anchoring.root } : anchoring;
+  } catch (error: unknown) {
+    return { ok: false, reason: refusalOf(error) };
+  }
+}
+
+/** Mostly a root has signed the leaf itself; the rest of the chain is fetched only when not, since node makes objects of all. */
+function anchorOfPeer(socket: TLSSocket, leaf: Buffer, roots: Roots, trustDomain: string): Anchoring {
+  const direct = anchorOf([leaf], roots, trustDomain);
+  // A root of the same name as the issuer makes it bad_signature.
+  if (direct.ok || (direct.reason !== "unknown_issuer" && direct.reason !== "bad_signature")) return direct;
+  return anchorOf(peerChain(socket), roots, trustDomain);
 }
 
 /** Why a handshake failed, from the error of "tlsClientError" or of a connecting socket. */
@@ -73,4 +113,20 @@ function peerDer(socket: TLSSocket): Buffer | undefined {
   // node gives {} when the peer sent none and null when the socket is gone; the typings say neither.
   const certificate = socket.getPeerCertificate(false) as { readonly raw?: Buffer } | null;
   return certificate?.raw;
+}
+
+/** More is not an honest chain. */
+const maxChainLength = 8;
+
+/** Leaf first, as far as it was presented. */
+function peerChain(socket: TLSSocket): readonly Buffer[] {
+  const chain: Buffer[] = [];
+  // Empty object when there is none; a root is its own issuer.
+  let next: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
+  while (next?.raw !== undefined && chain.length < maxChainLength) {
+    chain.push(next.raw);
+    if (next.issuerCertificate === next) break;
+    next = next.issuerCertificate;
+  }
+  return chain;
 }

@@ -2,6 +2,8 @@ import type { Socket } from "node:net";
 import tls, { type TLSSocket } from "node:tls";
 import type { MtlsMode } from "../config/snapshot.js";
 import { servedCheckName } from "../identity/served-check.js";
+import type { TrustSource } from "../identity/mesh-trust.js";
+import type { OpenPeers } from "../identity/open-peers.js";
 import { followRotation, serverTlsOptions } from "../identity/tls-options.js";
 import type { CertificateSource } from "../identity/svid.js";
 import { handshakeRefusal, verifyPeer } from "../identity/verify-peer.js";
@@ -11,7 +13,8 @@ import type { Clock } from "../time/clock.js";
 
 export interface MeshAcceptorOptions {
   readonly certificates: CertificateSource;
-  readonly trustDomain: string;
+  readonly trust: TrustSource;
+  readonly peers: OpenPeers;
   /** Read for every new connection. */
   readonly mode: () => MtlsMode;
   /** The server may speak first: a silent client is no reason to wait. Read for every new connection. */
@@ -48,19 +51,19 @@ export class MeshAcceptor {
   /** The source must hold an identity by now. */
   constructor(options: MeshAcceptorOptions) {
     this.#options = options;
-    const svid = options.certificates.get();
+    const { certificates, trust } = options;
+    const svid = certificates.get();
     if (svid === undefined) throw new Error("no identity yet");
     const ALPNProtocols = [...meshAlpn, confirmedTcp];
-    this.#server = tls.createServer({ ...serverTlsOptions(svid), ALPNProtocols });
+    this.#server = tls.createServer({ ...serverTlsOptions(svid, trust.get()), ALPNProtocols });
     this.#server.on("secureConnection", (socket) => this.#secured(socket));
     this.#server.on("tlsClientError", (error, socket) => {
       // Those that close() has cut off are no peer's fault.
       if (!this.#isClosed) options.onRefused(handshakeRefusal(error, socket) ?? "handshake_failed");
       socket.destroy();
     });
-    this.#stopFollowing = followRotation(this.#server, options.certificates, () =>
-      options.onRefused("own_certificate"),
-    );
+    const onError = (): void => options.onRefused("own_certificate");
+    this.#stopFollowing = followRotation(this.#server, certificates, onError, trust);
   }
 
   /** Takes over an accepted TCP connection. */
@@ -98,12 +101,15 @@ export class MeshAcceptor {
   }
 
   #secured(socket: TLSSocket): void {
-    const peer = verifyPeer(socket, undefined, this.#options.trustDomain);
+    const { trust, peers } = this.#options;
+    const peer = verifyPeer(socket, undefined, trust.get());
     // An application of raw TCP would be connected to for nothing.
     if (peer.ok && (socket as { servername?: unknown }).servername === servedCheckName)
       socket.on("error", () => {}).destroySoon();
-    else if (peer.ok) this.#options.onAccepted(socket, peer.id);
-    else {
+    else if (peer.ok) {
+      peers.add(socket, peer);
+      this.#options.onAccepted(socket, peer.id);
+    } else {
       this.#options.onRefused(peer.reason);
       socket.on("error", () => {});
       socket.destroy();

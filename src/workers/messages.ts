@@ -2,6 +2,7 @@ import type { ClusterView } from "../admin/admin-view.js";
 import type { Bootstrap } from "../config/bootstrap.js";
 import type { Snapshot } from "../config/snapshot.js";
 import type { BreakerAnswer, ServiceCommand } from "../policy/breaker-command.js";
+import type { MeshTrust } from "../identity/mesh-trust.js";
 import type { Svid } from "../identity/svid.js";
 import type { MetricsState } from "../telemetry/metrics.js";
 import type { ProcessMetrics } from "../telemetry/registry.js";
@@ -15,6 +16,7 @@ export interface WorkerStart {
   readonly bootstrap: Bootstrap;
   readonly nodeId: string;
   readonly svid: Svid;
+  readonly trust: MeshTrust;
   /** undefined: there is none yet. */
   readonly snapshot: Snapshot | undefined;
   /** What operators have told the breakers and still holds. */
@@ -31,6 +33,7 @@ export type Question = "metrics" | "clusters" | "drive" | "drain" | "close";
 export type ToWorker =
   | WorkerStart
   | { readonly kind: "svid"; readonly svid: Svid }
+  | { readonly kind: "trust"; readonly trust: MeshTrust }
   | { readonly kind: "snapshot"; readonly snapshot: Snapshot }
   /** A connection of the listener `at` (address:port) comes along. */
   | {

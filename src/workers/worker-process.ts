@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { WorkerView } from "../admin/admin-view.js";
 import type { Snapshot } from "../config/snapshot.js";
 import type { ServiceCommand } from "../policy/breaker-command.js";
+import type { MeshTrust } from "../identity/mesh-trust.js";
 import type { Svid } from "../identity/svid.js";
 import type { Clock } from "../time/clock.js";
 import type { Answers, FromWorker, Question, ToWorker, WorkerStart } from "./messages.js";
@@ -115,6 +116,10 @@ export class WorkerProcess {
 
   renewed(svid: Svid): void {
     this.#send({ kind: "svid", svid });
+  }
+
+  believe(trust: MeshTrust): void {
+    this.#send({ kind: "trust", trust });
   }
 
   /** Level-triggered: of several while it is at work on one, only the newest is sent. */

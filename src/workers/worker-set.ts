@@ -2,6 +2,7 @@ import { messageOf } from "../errors/message-of.js";
 import { ConfigError } from "../errors/config-error.js";
 import type { Snapshot } from "../config/snapshot.js";
 import type { ServiceCommand } from "../policy/breaker-command.js";
+import type { MeshTrust } from "../identity/mesh-trust.js";
 import type { Svid } from "../identity/svid.js";
 import { sleep, type Clock, type Timer } from "../time/clock.js";
 import type { Answers, FromWorker, Question, WorkerLogLevel } from "./messages.js";
@@ -78,6 +79,10 @@ export class WorkerSet {
 
   renewed(svid: Svid): void {
     for (const worker of this.workers) worker.renewed(svid);
+  }
+
+  believe(trust: MeshTrust): void {
+    for (const worker of this.workers) worker.believe(trust);
   }
 
   apply(snapshot: Snapshot): void {

@@ -5,6 +5,8 @@ import net, { type AddressInfo, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import t, { type Test } from "tap";
 import type { MtlsMode, Protocol } from "../../src/config/snapshot.js";
+import { trustOfSvid } from "../../src/identity/mesh-trust.js";
+import { OpenPeers } from "../../src/identity/open-peers.js";
 import { clientTlsOptions } from "../../src/identity/tls-options.js";
 import type { Svid } from "../../src/identity/svid.js";
 import { InboundSide } from "../../src/inbound-side.js";
@@ -68,10 +70,12 @@ async function setup(t: Test, mode: MtlsMode | undefined, limit = new Connection
   };
   if (mode !== undefined) setMode(mode);
   const certificates = new LatestValue<Svid | undefined>(await identityOf("api"));
+  const trust = new LatestValue(trustOfSvid(await identityOf("api")));
+  const peers = new OpenPeers(trust, () => undefined);
   const side = new InboundSide({
     rules: new InboundRules([]),
     memory: new RequestMemory(),
-    ...{ bootstrap, certificates, identity, trustDomain, plane, telemetry, clock, wheel, log },
+    ...{ bootstrap, certificates, trust, peers, identity, trustDomain, plane, telemetry, clock, wheel, log },
     listen: listenWithin(limit),
   });
   await side.open();

@@ -226,6 +226,7 @@ t.test("check judges the mesh", async (t) => {
     state: "SYNCED",
     version: "1",
     ackedVersion: "1",
+    trustVersion: "t",
     nackReason: null,
     lastAckAtMs: nowMs,
     certificateNotAfterMs: nowMs + 86_400_000,
@@ -258,6 +259,7 @@ t.test("check judges the mesh", async (t) => {
   const controlPlane = {
     version: "1",
     trustDomain: "m",
+    trustVersion: "t",
     startedAtMs: 0,
     registry,
     documents: 0,

@@ -5,6 +5,8 @@ import type { Test } from "tap";
 import type { Snapshot } from "../../src/config/snapshot.js";
 import { createAdsClient } from "../../src/discovery/ads-client.js";
 import type { AdsClient, AdsState } from "../../src/discovery/ads-client.js";
+import { trustSet } from "../../src/discovery/trust-resource.js";
+import type { MeshTrust } from "../../src/identity/mesh-trust.js";
 import { typeUrls } from "../../src/discovery/resource.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import { adsChannel, exampleNode, startAds } from "../support/ads-harness.js";
@@ -21,7 +23,12 @@ interface Sidecar {
   readonly clock: FakeClock;
 }
 
-function startSidecar(t: Test, port: number, apply: (snapshot: Snapshot) => void = () => undefined): Sidecar {
+function startSidecar(
+  t: Test,
+  port: number,
+  apply: (snapshot: Snapshot) => void = () => undefined,
+  onTrust: (trust: MeshTrust) => void = () => undefined,
+): Sidecar {
   const channel = new LatestValue<Client | undefined>(adsChannel(port));
   const applied: Snapshot[] = [];
   const states: AdsState[] = [];
@@ -34,6 +41,7 @@ function startSidecar(t: Test, port: number, apply: (snapshot: Snapshot) => void
       apply(snapshot);
       applied.push(snapshot);
     },
+    onTrust,
     onState: (state) => states.push(state),
   });
   t.teardown(() => {
@@ -70,6 +78,48 @@ t.test("brings the first snapshot exactly, and reports it accepted", async (t) =
     nackReason: undefined,
   });
   t.match(sidecar.client.state(), { connected: true, version: "v1", nacks: 0, lastError: undefined });
+});
+
+t.test("whom the mesh believes arrives apart from the snapshot, and it is known who has it", async (t) => {
+  const trust = new LatestValue<MeshTrust>({ version: "t1", bundles: new Map(), revoked: new Set(["01"]) });
+  const snapshot = new LatestValue<Snapshot | undefined>(undefined);
+  const ads = await start(t, undefined, {
+    snapshotFor: () => snapshot.get(),
+    trust: () => trustSet(trust.get()),
+    changes: (listener) => {
+      const stops = [snapshot.watch(listener), trust.watch(listener)];
+      return () => stops.forEach((stop) => stop());
+    },
+  });
+  const believed: MeshTrust[] = [];
+  const sidecar = startSidecar(
+    t,
+    ads.port,
+    () => undefined,
+    (now) => {
+      if (now.version === "bad") throw new Error("nobody can believe this");
+      believed.push(now);
+    },
+  );
+  const trustOf = (): string | undefined => ads.service.sessions()[0]?.trustVersion;
+  await eventually("trust before any snapshot", () => trustOf() === "t1");
+  t.same(believed, [trust.get()]);
+  t.equal(onlySession(ads).state, "STALE");
+  snapshot.set(exampleSnapshot({ version: "v1" }));
+  await eventually("snapshot", () => onlySession(ads).state === "SYNCED");
+  const before = ads.pushed.length;
+  trust.set({ ...trust.get(), version: "bad" });
+  await eventually("NACK", () => onlySession(ads).state === "NACK");
+  t.match(onlySession(ads), {
+    trustVersion: "t1",
+    ackedVersion: "v1",
+    nackReason: "nobody can believe this",
+  });
+  trust.set({ ...trust.get(), version: "t2", revoked: new Set(["02"]) });
+  await eventually("newer trust", () => trustOf() === "t2");
+  t.equal(onlySession(ads).state, "SYNCED");
+  t.same(ads.pushed.slice(before), [typeUrls.trust, typeUrls.trust], "nothing else is sent again");
+  t.equal(version(sidecar), "v1");
 });
 
 t.test("a change of endpoints sends only the endpoints that changed", async (t) => {

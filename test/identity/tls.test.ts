@@ -7,12 +7,13 @@ import t, { type Test } from "tap";
 import { assembleSvid } from "../../src/identity/assemble-svid.js";
 import type { Svid } from "../../src/identity/svid.js";
 import { checkServed } from "../../src/identity/served-check.js";
+import { trustOfSvid } from "../../src/identity/mesh-trust.js";
 import { clientTlsOptions, followRotation, serverTlsOptions } from "../../src/identity/tls-options.js";
 import {
   handshakeRefusal,
   peerIdentity,
   verifyPeer,
-  type PeerIdentity,
+  type PeerVerdict,
 } from "../../src/identity/verify-peer.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import { systemClock } from "../../src/time/clock.js";
@@ -92,22 +93,27 @@ t.test("two services see each other's exact identity", async (t) => {
   t.equal(socket.alpnProtocol, "h2");
   t.equal(socket.getCipher().standardName, "TLS_AES_128_GCM_SHA256");
   t.equal(await ask(socket), idOf("web"));
-  const check = (allowed?: readonly string[], domain = trustDomain): PeerIdentity =>
-    verifyPeer(socket, allowed, domain);
-  t.same(check([idOf("x"), idOf("api")]), { ok: true, id: idOf("api") });
-  t.same(check(), { ok: true, id: idOf("api") });
+  const trust = trustOfSvid(svid("web"));
+  const check = (allowed?: readonly string[], believed = trust): PeerVerdict =>
+    verifyPeer(socket, allowed, believed);
+  t.match(check([idOf("x"), idOf("api")]), { ok: true, id: idOf("api"), trustDomain });
+  t.match(check(), { ok: true, id: idOf("api") });
   t.same(check([]), { ok: false, reason: "wrong_identity" });
   t.same(check([idOf("ap"), idOf("api2"), idOf("API"), "*", idOf("*")]), {
     ok: false,
     reason: "wrong_identity",
   });
-  t.same(check(undefined, "remora.loca"), { ok: false, reason: "wrong_trust_domain" });
+  const bundles = new Map([["remora.loca", root.pem]]);
+  t.same(check(undefined, { ...trust, bundles }), { ok: false, reason: "wrong_trust_domain" });
 });
 
 t.test("a dialler refuses the valid certificate of another service", async (t) => {
   const { port } = await listen(t, svid("evil"));
   const socket = await dial(t, port, clientTlsOptions(svid("web")));
-  t.same(verifyPeer(socket, [idOf("api")], trustDomain), { ok: false, reason: "wrong_identity" });
+  t.same(verifyPeer(socket, [idOf("api")], trustOfSvid(svid("web"))), {
+    ok: false,
+    reason: "wrong_identity",
+  });
 });
 
 t.test("the listener refuses peers that TLS can judge, with the reason", async (t) => {

@@ -21,6 +21,7 @@ import { http2Limits, meshHttp2Limits, type Http2Limit } from "../../src/http2/l
 import type { ServerTimeouts } from "../../src/stack/server-timeouts.js";
 import { assembleSvid } from "../../src/identity/assemble-svid.js";
 import type { Svid } from "../../src/identity/svid.js";
+import { trustOfSvid } from "../../src/identity/mesh-trust.js";
 import { clientTlsOptions, serverTlsOptions } from "../../src/identity/tls-options.js";
 import { verifyPeer } from "../../src/identity/verify-peer.js";
 import { meshDialer, plainDialer } from "../../src/pool/dialer.js";
@@ -123,7 +124,7 @@ export class ProxyPair {
     const toPeer = meshDialer({ address: "127.0.0.1", port, connectTimeoutMs }, pair.wheel, {
       options: () => options2,
       refusal: (socket) => {
-        const peer = verifyPeer(socket, [api.id], trustDomain);
+        const peer = verifyPeer(socket, [api.id], trustOfSvid(web));
         return peer.ok ? undefined : peer.reason;
       },
     });

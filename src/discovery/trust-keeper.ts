@@ -1,0 +1,61 @@
+import { parseSpiffeId } from "../../certs/spiffe-id.js";
+import { ConfigError } from "../errors/config-error.js";
+import { trustOfSvid, withBundle, type MeshTrust, type TrustSource } from "../identity/mesh-trust.js";
+import { LatestValue } from "../lifecycle/latest-value.js";
+import type { IdentityKeeper } from "./identity-keeper.js";
+import { openTrustFile } from "./trust-file.js";
+
+export interface TrustKeeper {
+  readonly trust: TrustSource;
+  /** Puts what the control plane says in force. Throws ConfigError, with everything as it was, when it cannot be. */
+  apply(pushed: MeshTrust): void;
+  /** Resolves when the newest is on disk. */
+  close(): Promise<void>;
+}
+
+/**
+ * Whom this sidecar believes, over its whole life: from the state directory, then as the control plane says. The roots of its
+ * own trust domain stand in its identity too, since each certificate comes with them: both always hold what came last.
+ */
+export async function keepTrust(options: {
+  readonly stateDir: string;
+  /** Must hold an identity by now. */
+  readonly identity: Pick<IdentityKeeper, "source" | "useBundle">;
+  readonly onProblem: (problem: string) => void;
+}): Promise<TrustKeeper> {
+  const { identity, stateDir, onProblem } = options;
+  const svid = identity.source.get();
+  if (svid === undefined) throw new Error("no identity yet");
+  const { trustDomain } = parseSpiffeId(svid.id);
+  const file = openTrustFile(stateDir, onProblem);
+  const saved = await file.load();
+  const trust: TrustSource = new LatestValue<MeshTrust>(
+    saved === undefined ? trustOfSvid(svid) : withBundle(saved, trustDomain, svid.bundlePem),
+  );
+  const stop = identity.source.watch((next) => {
+    if (next === undefined || isSame(trust.get().bundles.get(trustDomain), next.bundlePem)) return;
+    trust.set(withBundle(trust.get(), trustDomain, next.bundlePem));
+  });
+  return {
+    trust,
+    apply(pushed) {
+      const own = pushed.bundles.get(trustDomain);
+      if (own === undefined)
+        throw new ConfigError(`the trust of the mesh lacks our own domain ${trustDomain}`);
+      const before = trust.get();
+      if (pushed.version === before.version && isSame(own, before.bundles.get(trustDomain))) return;
+      trust.set(pushed);
+      identity.useBundle(own);
+      file.save(pushed);
+    },
+    close() {
+      stop();
+      return file.close();
+    },
+  };
+}
+
+/** A text that was on disk may end differently. */
+function isSame(one: string | undefined, other: string | undefined): boolean {
+  return one?.trim() === other?.trim();
+}
