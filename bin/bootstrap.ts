@@ -48,6 +48,7 @@ export async function bootstrapOf(settings: SidecarSettings, terminal: Terminal)
     accessLog: { format: settings.accessLog, path: settings.accessLogFile },
     registration,
     ...(settings.redisUrl !== undefined && { redisUrl: settings.redisUrl }),
+    ...(settings.observeCalls !== "off" && { observeCallsMs: settings.observeCalls }),
     workers: settings.workers,
     drainTimeoutMs: settings.drainTimeout,
     drainDelayMs: settings.drainDelay,

@@ -10,6 +10,7 @@ import {
 } from "./settings/ca-settings.js";
 import * as client from "./settings/client-settings.js";
 import { controlPlaneSettings } from "./settings/control-plane-settings.js";
+import { policyLogSettings } from "./settings/policy-settings.js";
 import { runSettings, sidecarSettings } from "./settings/sidecar-settings.js";
 import { withSmallHeap } from "./small-heap.js";
 
@@ -81,6 +82,12 @@ export const commands: readonly CommandDeclaration[] = [
     summary: "check that everything is well, and say what to do where it is not",
     settings: client.checkSettings,
     load: async () => (await import("./commands/check.js")).check,
+  }),
+  command({
+    name: "policy log",
+    summary: "show who called what in the mesh, and what was said to it",
+    settings: policyLogSettings,
+    load: async () => (await import("./commands/policy-log.js")).policyLog,
   }),
   command({
     name: "breaker list",

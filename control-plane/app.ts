@@ -6,9 +6,11 @@ import path from "node:path";
 import { fingerprint } from "../certs/bundle.js";
 import { parseHostPort } from "../src/discovery/host-port.js";
 import { enrollmentService } from "../src/discovery/proto/enrollment.js";
+import { observationService } from "../src/discovery/proto/observation.js";
 import { registrationService } from "../src/registration/registration-service.js";
 import { LatestValue } from "../src/lifecycle/latest-value.js";
 import { systemClock, type Clock } from "../src/time/clock.js";
+import { policyRoutes } from "./admin/policy-routes.js";
 import { adminRoutes } from "./admin/routes.js";
 import { AdminServer } from "./admin/admin-server.js";
 import { loadOrCreateAdminToken } from "./admin/admin-token.js";
@@ -24,6 +26,8 @@ import { openCatalog } from "./catalog/open-catalog.js";
 import { MeshSource } from "./compiler/mesh-source.js";
 import { lockDataDir } from "./data-dir.js";
 import { createGrpcListener } from "./grpc-listener.js";
+import { openCallFiles } from "./observation/call-files.js";
+import { createObservationHandler } from "./observation/observation-handler.js";
 import { createOverview } from "./overview.js";
 import { createOwnPorts } from "./own-ports.js";
 import { peerOf } from "./peer.js";
@@ -94,6 +98,13 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   closers.push(() => ca.revocations.close());
   closers.push(() => ca.trust.close());
 
+  const observed = await openCallFiles({
+    dir: path.join(dataDir.path, "observed"),
+    clock,
+    onProblem: (text) => log.warn(text),
+  });
+  closers.push(() => observed.close());
+
   const ownPorts = createOwnPorts();
   const store = await PolicyStore.open(settings.policiesDir ?? path.join(dataDir.path, "policies"), {
     clock,
@@ -152,6 +163,7 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     registrationService,
     createRegistrationHandler({ catalog: registry.embedded, peerOf, clock, refuse: ownPorts.refuse }),
   );
+  server.addService(observationService, createObservationHandler({ files: observed, peerOf, clock }));
   const listenAddress = await listener.start();
   ownPorts.add(listenAddress);
 
@@ -164,7 +176,10 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     bundlePem: ca.root.certPem,
     metrics: metrics.registry,
   });
-  const adminServer = new AdminServer(token, routes, (error) => log.error({ err: error }, "admin API"));
+  const ofPolicies = policyRoutes({ observed: observed.table, trustDomain });
+  const adminServer = new AdminServer(token, [...routes, ...ofPolicies], (error) =>
+    log.error({ err: error }, "admin API"),
+  );
   closers.push(() => adminServer.close());
   const adminAddress = await adminServer.start(adminAt);
   ownPorts.add(adminAddress);

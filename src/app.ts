@@ -3,6 +3,7 @@ import { startAdminServer, type AdminServer } from "./admin/admin-server.js";
 import type { ListenerView } from "./admin/admin-view.js";
 import type { Bootstrap } from "./config/bootstrap.js";
 import { ControlPlaneLink } from "./control-plane-link.js";
+import { reportCalls, type CallReporter } from "./discovery/call-reporter.js";
 import { openControlPlaneChannel, type ControlPlaneChannel } from "./discovery/channel.js";
 import { keepIdentity, type IdentityKeeper } from "./discovery/identity-keeper.js";
 import { keepTrust, type TrustKeeper } from "./discovery/trust-keeper.js";
@@ -83,6 +84,7 @@ class RunningSidecar implements Sidecar {
   readonly #traffic: Traffic;
   readonly #channel: ControlPlaneChannel;
   readonly #link: ControlPlaneLink;
+  #reporter: CallReporter | undefined;
   #admin: AdminServer | undefined;
   /** The entry in the registry, or the attempt to get it. */
   #announcement: Promise<Announcement> | undefined;
@@ -158,6 +160,15 @@ class RunningSidecar implements Sidecar {
       port: this.#bootstrap.adminPort,
     });
     await this.#link.start();
+    const { observeCallsMs: everyMs } = this.#bootstrap;
+    if (everyMs === undefined) return;
+    this.#reporter = reportCalls({
+      client: this.#channel.client,
+      everyMs,
+      take: () => this.#traffic.takeCalls(),
+      clock: this.#clock,
+      onProblem: (reason) => this.#log("warn", "what was called could not be reported", { reason }),
+    });
   }
 
   async announce(): Promise<void> {
@@ -204,6 +215,7 @@ class RunningSidecar implements Sidecar {
     this.#isClosed = true;
     this.#isDraining = true;
     await this.#leaveRegistry();
+    await this.#reporter?.close();
     // Neither waits for the other: a push that comes now must find nothing to be put in force in.
     await Promise.all([this.#traffic.close(), this.#link.close()]);
     this.#keeper.close();

@@ -6,6 +6,7 @@ import { checkServed, type ServedCheck } from "./identity/served-check.js";
 import type { TrustSource } from "./identity/mesh-trust.js";
 import type { OpenPeers } from "./identity/open-peers.js";
 import type { CertificateSource, Svid } from "./identity/svid.js";
+import type { CallRecorder } from "./policy/call-recorder.js";
 import { LoadShedder } from "./policy/load-shedding.js";
 import type { RequestMemory } from "./policy/request-memory.js";
 import { plainDialer } from "./pool/dialer.js";
@@ -37,6 +38,8 @@ export interface SideOptions {
   readonly plane: DataPlane;
   readonly rules: InboundRules;
   readonly telemetry: SidecarTelemetry;
+  /** undefined: nobody wants to know what is called. */
+  readonly recorder?: CallRecorder | undefined;
   /** What the application is working on; inbound and outbound side share it. */
   readonly memory: RequestMemory;
   readonly listen: Listen;
@@ -181,11 +184,11 @@ function appEndpoint({ bootstrap }: SideOptions): EndpointConfig {
 
 /** Raw TCP. Composed anew when a push changes the inbound limit: connections have no class. */
 function inboundTcpService(options: SideOptions, app: TcpTransport, mtlsMode: () => MtlsMode): Service {
-  const { clock, wheel, telemetry } = options;
+  const { clock, wheel, telemetry, recorder } = options;
   const { active, rejected, ...retryMeters } = telemetry.appMeters();
   const upstream = { key: "app", config: appEndpoint(options) };
   const observe = telemetry.observeInboundTcp();
-  const common = { clock, wheel, observe, app, upstream, mtlsMode, active, rejected, retryMeters };
+  const common = { clock, wheel, observe, app, upstream, recorder, mtlsMode, active, rejected, retryMeters };
   return byLimit(options, ({ maxRequests }) => inboundTcp({ ...common, maxRequests }));
 }
 
@@ -208,6 +211,7 @@ function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: 
       observe,
       self: identity,
       rules: options.rules.layer,
+      recorder: options.recorder,
       mtlsMode,
       app,
       appConfig: appEndpoint(options),

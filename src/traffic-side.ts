@@ -5,6 +5,7 @@ import { breakerHooks, endpointBreakerChanged } from "./breaker-log.js";
 import { clusterView } from "./cluster-view.js";
 import type { Bootstrap } from "./config/bootstrap.js";
 import type { EndpointConfig, Snapshot } from "./config/snapshot.js";
+import type { TakenCalls } from "./discovery/call-reporter.js";
 import type { ServedCheck } from "./identity/served-check.js";
 import type { TrustSource } from "./identity/mesh-trust.js";
 import { OpenPeers } from "./identity/open-peers.js";
@@ -12,6 +13,7 @@ import type { CertificateSource, Svid } from "./identity/svid.js";
 import { InboundSide } from "./inbound-side.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
 import { OutboundSide } from "./outbound-side.js";
+import { CallRecorder } from "./policy/call-recorder.js";
 import { CheckSlots } from "./policy/check-slots.js";
 import { Idempotencies } from "./policy/idempotencies.js";
 import { MemoryStores } from "./policy/idempotency-memories.js";
@@ -60,6 +62,7 @@ export class TrafficSide implements Traffic {
   readonly #plane: DataPlane;
   readonly #rules: InboundRules;
   readonly #redis: RedisStore | undefined;
+  readonly #recorder: CallRecorder | undefined;
   readonly #inbound: InboundSide;
   readonly #outbound: OutboundSide;
   readonly #eventLoop: { close(): void };
@@ -132,8 +135,9 @@ export class TrafficSide implements Traffic {
       // After them: they have no classes.
       inboundPriorities,
     ]);
+    this.#recorder = bootstrap.observeCallsMs === undefined ? undefined : new CallRecorder(bootstrap.appPort);
     const parts = { plane: this.#plane, rules: this.#rules, telemetry, wheel, memory: new RequestMemory() };
-    const side = { ...options, peers, identity, trustDomain, ...parts };
+    const side = { ...options, peers, identity, trustDomain, recorder: this.#recorder, ...parts };
     this.#inbound = new InboundSide(side);
     this.#outbound = new OutboundSide({ ...side, nodeId });
     exposeProcess(clock, telemetry.metrics, version);
@@ -186,6 +190,16 @@ export class TrafficSide implements Traffic {
 
   clusters(): Promise<readonly ClusterView[]> {
     return Promise.resolve(this.clusterViews());
+  }
+
+  /** As `takeCalls`, at once. */
+  callsTaken(): TakenCalls {
+    const lost = this.#recorder?.lost ?? 0;
+    return { calls: this.#recorder?.take() ?? [], lost };
+  }
+
+  takeCalls(): Promise<TakenCalls> {
+    return Promise.resolve(this.callsTaken());
   }
 
   /** As `drive`, at once. */

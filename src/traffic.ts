@@ -1,5 +1,6 @@
 import type { ClusterView, WorkerView } from "./admin/admin-view.js";
 import type { ConfigTarget } from "./control-plane-link.js";
+import type { TakenCalls } from "./discovery/call-reporter.js";
 import type { ServedCheck } from "./identity/served-check.js";
 import type { Svid } from "./identity/svid.js";
 import type { LatestValue } from "./lifecycle/latest-value.js";
@@ -20,6 +21,8 @@ export interface Traffic extends ConfigTarget {
   /** Opens the ports. Rejects with ConfigError when it cannot. */
   open(): Promise<void>;
   clusters(): Promise<readonly ClusterView[]>;
+  /** What was called since the last time, by all processes. */
+  takeCalls(): Promise<TakenCalls>;
   /** Carries out what an operator tells the breakers, in all processes. */
   drive(command: ServiceCommand): Promise<BreakerAnswer>;
   /** Empty when this process carries the traffic. */

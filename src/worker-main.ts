@@ -98,6 +98,8 @@ class Worker {
       }
       case "clusters":
         return traffic?.clusterViews() ?? [];
+      case "calls":
+        return traffic?.callsTaken() ?? { calls: [], lost: 0 };
       case "drive":
         if (traffic === undefined || command === undefined) return { isDone: false, text: "not started yet" };
         return traffic.driveBreakers(command);

@@ -6,6 +6,7 @@ import type { Snapshot } from "./config/snapshot.js";
 import { checkServed, type ServedCheck } from "./identity/served-check.js";
 import type { TrustSource } from "./identity/mesh-trust.js";
 import type { CertificateSource, Svid } from "./identity/svid.js";
+import type { TakenCalls } from "./discovery/call-reporter.js";
 import { loopbackOf } from "./inbound-side.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
 import type { BreakerAnswer, ServiceCommand } from "./policy/breaker-command.js";
@@ -144,6 +145,14 @@ export class WorkerTraffic implements Traffic {
     });
   }
 
+  async takeCalls(): Promise<TakenCalls> {
+    const taken = (await this.#ask("calls")).flatMap(([, each]) => (each === undefined ? [] : [each]));
+    return {
+      calls: taken.flatMap(({ calls }) => calls),
+      lost: taken.reduce((sum, { lost }) => sum + lost, 0),
+    };
+  }
+
   async drive(command: ServiceCommand): Promise<BreakerAnswer> {
     const answers = await this.#set.ask("drive", answerTimeoutMs, command);
     const told = answers.map(([, answer]) => answer).filter((answer) => answer !== undefined);
@@ -221,7 +230,7 @@ export class WorkerTraffic implements Traffic {
     };
   }
 
-  async #ask<Q extends "metrics" | "clusters">(question: Q) {
+  async #ask<Q extends "metrics" | "clusters" | "calls">(question: Q) {
     const answers = await this.#set.ask(question, answerTimeoutMs);
     for (const [worker, answer] of answers) this.#heard(worker, answer !== undefined);
     return answers;

@@ -56,6 +56,11 @@ export function duration(range: { readonly leastMs: number; readonly mostMs: num
   };
 }
 
+/** `off`, or a duration. */
+export function durationOrOff(range: Parameters<typeof duration>[0]): Parse<number | "off"> {
+  return (value) => (value === "off" ? "off" : duration(range)(value));
+}
+
 /** Name of a service or a namespace. */
 export function serviceName(value: string): string {
   if (isServiceName(value)) return value;

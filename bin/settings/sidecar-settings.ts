@@ -85,6 +85,10 @@ export const sidecarSettings = {
     checkFlag: parse.noPassword,
     defaultText: "none",
   }),
+  observeCalls: defaulted(parse.durationOrOff({ leastMs: 1000, mostMs: hour }), "10s", {
+    placeholder: "DURATION",
+    help: "how often the control plane is told who called what here, for remora policy suggest and test; off = nothing is kept",
+  }),
   workers: defaulted(parse.wholeNumber(1, 64), "1", {
     placeholder: "N",
     help: "processes that carry the traffic, 1 to 64; one per processor core that is free for it",

@@ -33,6 +33,8 @@ export interface Bootstrap {
   readonly accessLog: AccessLogConfig;
   /** Processes that carry the traffic, 1 to 64; absent or 1: this process does. */
   readonly workers?: number;
+  /** How often the control plane is told what was called, milliseconds; absent: nothing of it is kept. */
+  readonly observeCallsMs?: number;
   /** redis://[user:password@]host[:port][/database], or rediss:// for TLS: what instances count together. */
   readonly redisUrl?: string;
   /** Who tells peers about this instance. */

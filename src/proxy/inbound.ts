@@ -1,3 +1,4 @@
+import type { CallRecorder } from "../policy/call-recorder.js";
 import { concurrencyLimit } from "../policy/concurrency-limit.js";
 import { calledSideGraceMs, deadline } from "../policy/deadline.js";
 import { grpcUpstream } from "../policy/grpc-upstream.js";
@@ -17,6 +18,7 @@ import type { TimerWheel } from "../time/timer-wheel.js";
 import { ApplicationReply } from "./application-reply.js";
 import { inboundHeaders } from "./identity-headers.js";
 import { canonicalTarget } from "./outbound.js";
+import { recordCalls } from "./record-calls.js";
 import { rescue } from "./rescue.js";
 
 export interface InboundOptions {
@@ -30,6 +32,8 @@ export interface InboundOptions {
   readonly appConfig: EndpointConfig;
   /** What policies ask for, by the rule that a request matches. */
   readonly rules: Layer;
+  /** undefined: nobody wants to know what is called. */
+  readonly recorder?: CallRecorder | undefined;
   /** Read for every request. */
   readonly mtlsMode: () => MtlsMode;
   /** 0 = no limit. */
@@ -60,6 +64,8 @@ export function inbound(options: InboundOptions): Service {
       canonicalTarget,
       // The caller's identity as the handshake proved it; what the caller wrote about itself comes off.
       inboundHeaders(self),
+      // Outside of authorization: what it refuses is told, too.
+      ...(options.recorder === undefined ? [] : [recordCalls(options.recorder)]),
       // Outside of what may refuse or repeat: the caller's time runs from the first byte on.
       deadline({ wheel, graceMs: calledSideGraceMs, expired }),
       // Inside of it, so that the deadline is known: what the application asks of others meanwhile is part of the request.

@@ -1,6 +1,7 @@
 import type { ClusterView } from "../admin/admin-view.js";
 import type { Bootstrap } from "../config/bootstrap.js";
 import type { Snapshot } from "../config/snapshot.js";
+import type { TakenCalls } from "../discovery/call-reporter.js";
 import type { BreakerAnswer, ServiceCommand } from "../policy/breaker-command.js";
 import type { MeshTrust } from "../identity/mesh-trust.js";
 import type { Svid } from "../identity/svid.js";
@@ -24,10 +25,10 @@ export interface WorkerStart {
 }
 
 /**
- * What a worker is asked: what it has counted, what it knows of the upstreams, to carry out a command to breakers, to drain,
- * to end.
+ * What a worker is asked: what it has counted, what it knows of the upstreams, what was called since it was asked last, to
+ * carry out a command to breakers, to drain, to end.
  */
-export type Question = "metrics" | "clusters" | "drive" | "drain" | "close";
+export type Question = "metrics" | "clusters" | "calls" | "drive" | "drain" | "close";
 
 /** From the primary to a worker, in this order: `start`, then anything. Private keys travel here and nowhere else. */
 export type ToWorker =
@@ -58,6 +59,7 @@ export interface MetricsReport {
 export interface Answers {
   readonly metrics: MetricsReport;
   readonly clusters: readonly ClusterView[];
+  readonly calls: TakenCalls;
   readonly drive: BreakerAnswer;
   readonly drain: true;
   readonly close: true;

@@ -1,0 +1,125 @@
+import { Metadata, status, type Client, type ServiceError } from "@grpc/grpc-js";
+import type { LatestValue } from "../lifecycle/latest-value.js";
+import type { ObservedCall } from "../policy/call-recorder.js";
+import { sleep, type Clock, type Timer } from "../time/clock.js";
+import { maxCallsInReport, observationService, type CallReport } from "./proto/observation.js";
+
+/** What was called since the last time. */
+export interface TakenCalls {
+  readonly calls: readonly ObservedCall[];
+  /** Calls that there was no place for. */
+  readonly lost: number;
+}
+
+export interface CallReporterOptions {
+  /** gRPC client to the control plane; a new one at each certificate rotation. Not closed here. */
+  readonly client: LatestValue<Client | undefined>;
+  readonly everyMs: number;
+  /** Everything since the last time; it begins anew. */
+  readonly take: () => Promise<TakenCalls>;
+  readonly clock: Clock;
+  /** One line, for the log, when reports begin to fail. */
+  readonly onProblem: (text: string) => void;
+}
+
+export interface CallReporter {
+  /** Tells what is left, waits at most a second for the answer, and stops for good. */
+  close(): Promise<void>;
+}
+
+const answerTimeoutMs = 5000;
+const closeTimeoutMs = 1000;
+/** What waits for a control plane that is not there. */
+const maxWaiting = 4096;
+const maxCount = 0xffff_ffff;
+
+/**
+ * Tells the control plane every `everyMs`, with jitter, what was called. What could not be told is told with the next; while
+ * nobody hears it, it is summed up within a bound.
+ */
+export function reportCalls(options: CallReporterOptions): CallReporter {
+  const { client, everyMs, take, clock, onProblem } = options;
+  let waiting: TakenCalls = { calls: [], lost: 0 };
+  let isFailing = false;
+  let isClosed = false;
+  let running: Promise<void> | undefined;
+  let timer: Timer;
+
+  const send = async (timeoutMs: number): Promise<void> => {
+    waiting = together(waiting, await take());
+    while (waiting.calls.length > 0 || waiting.lost > 0) {
+      const present = client.get();
+      if (present === undefined) return;
+      const part = { calls: waiting.calls.slice(0, maxCallsInReport), lost: waiting.lost };
+      const error = await tell(present, part, { clock, timeoutMs });
+      if (error !== undefined && !isFailing) onProblem(error.details);
+      isFailing = error !== undefined;
+      if (error !== undefined && !isRefusal(error)) return;
+      // Nobody repeats what was refused: it would be refused again.
+      waiting = { calls: waiting.calls.slice(maxCallsInReport), lost: 0 };
+    }
+  };
+  const run = (timeoutMs: number): Promise<void> =>
+    (running = (running ?? Promise.resolve()).then(() => send(timeoutMs)).catch(() => undefined));
+  const wait = (): void => {
+    // Sidecars that were started together do not tell together.
+    timer = clock.timer(everyMs * (0.75 + clock.random() / 2), () => {
+      void run(answerTimeoutMs).then(() => {
+        if (!isClosed) wait();
+      });
+    });
+  };
+  wait();
+
+  return {
+    async close() {
+      if (isClosed) return;
+      isClosed = true;
+      timer.cancel();
+      const isOver = new AbortController();
+      await Promise.race([run(closeTimeoutMs), sleep(clock, closeTimeoutMs, isOver.signal)]);
+      isOver.abort();
+    },
+  };
+}
+
+function tell(
+  client: Client,
+  report: TakenCalls,
+  { clock, timeoutMs }: { readonly clock: Clock; readonly timeoutMs: number },
+): Promise<ServiceError | undefined> {
+  return new Promise((resolve) => {
+    const { path, requestSerialize, responseDeserialize } = observationService.Report;
+    const message: CallReport = { calls: report.calls, lost: Math.min(report.lost, maxCount) };
+    const call = client.makeUnaryRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      message,
+      new Metadata(),
+      (error) => {
+        limit.cancel();
+        resolve(error ?? undefined);
+      },
+    );
+    const limit = clock.timer(timeoutMs, () => call.cancel());
+  });
+}
+
+/** A control plane of another version, or one that does not take this report whoever sends it. */
+function isRefusal({ code }: ServiceError): boolean {
+  return code === status.INVALID_ARGUMENT || code === status.UNIMPLEMENTED;
+}
+
+function together(before: TakenCalls, now: TakenCalls): TakenCalls {
+  let lost = before.lost + now.lost;
+  const sums = new Map<string, ObservedCall>();
+  for (const call of [...before.calls, ...now.calls]) {
+    const { caller, method, path, port, protocol, verdict, rule, count } = call;
+    const key = JSON.stringify([caller, method, path, port, protocol, verdict, rule]);
+    const known = sums.get(key);
+    if (known === undefined && sums.size >= maxWaiting) lost += count;
+    else sums.set(key, { ...call, count: Math.min(maxCount, count + (known?.count ?? 0)) });
+  }
+  return { calls: [...sums.values()], lost };
+}
