@@ -47,7 +47,8 @@ export function reportCalls(options: CallReporterOptions): CallReporter {
 
   const send = async (timeoutMs: number): Promise<void> => {
     waiting = together(waiting, await take());
-    while (waiting.calls.length > 0 || waiting.lost > 0) {
+    // Also when nothing was called: silence is not the same as nobody looking.
+    do {
       const present = client.get();
       if (present === undefined) return;
       const part = { calls: waiting.calls.slice(0, maxCallsInReport), lost: waiting.lost };
@@ -57,7 +58,7 @@ export function reportCalls(options: CallReporterOptions): CallReporter {
       if (error !== undefined && !isRefusal(error)) return;
       // Nobody repeats what was refused: it would be refused again.
       waiting = { calls: waiting.calls.slice(maxCallsInReport), lost: 0 };
-    }
+    } while (waiting.calls.length > 0);
   };
   const run = (timeoutMs: number): Promise<void> =>
     (running = (running ?? Promise.resolve()).then(() => send(timeoutMs)).catch(() => undefined));
