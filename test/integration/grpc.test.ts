@@ -276,6 +276,63 @@ t.test("what a sidecar answers itself is a status of gRPC, without a body", asyn
   await until("no route", async () => (await client.call("Unary")).status === 0);
 });
 
+t.test("fallbacks and faults answer calls in the form of gRPC", async (t) => {
+  const fault = `fault: { abort: { grpcStatus: RESOURCE_EXHAUSTED }, match: { headers: [{ name: x-user, value: tester }] },
+    expires: ${new Date(Date.now() + 3_600_000).toISOString()} }`;
+  await mesh.apply(
+    [
+      policy(
+        "ghost",
+        "fallback: { reply: { status: 202, grpcStatus: NOT_FOUND, grpcMessage: none is left } }",
+      ),
+      policy("mute", "fallback: { on: [connect-failure, no-endpoint], service: { name: js } }"),
+      policy("js", fault),
+    ].join("---"),
+  );
+  for (const [name, call] of Object.entries(clients)) {
+    const ended = await until("the reply", async () => {
+      const seen = await call(at("ghost"), "Unary", { deadlineMs: 10_000 });
+      return seen.status === 5 ? seen : undefined;
+    });
+    t.match(ended, { status: 5, details: "none is left", count: 0 }, `a fixed reply: ${name}`);
+    t.equal(ended.trailers["x-remora-fallback"] ?? ended.headers["x-remora-fallback"], "reply", name);
+    // Nobody accepts connections there any more.
+    const other = await call(at("mute"), "Unary", { messages: ["one"], deadlineMs: 10_000 });
+    t.match(other, { status: 0, sha256: sha256("one") }, `another service: ${name}`);
+    t.equal(other.headers["x-remora-fallback"], "service", name);
+
+    const metadata = { "x-user": "tester" };
+    const before = jsServer.calls.length;
+    const aborted = await call(at("js"), "Unary", { metadata, deadlineMs: 10_000 });
+    t.match(aborted, { status: 8, trailers: { "x-remora-fault": "abort" } }, `a fault: ${name}`);
+    t.equal(jsServer.calls.length, before, "the application did not see it");
+    t.equal((await call(at("js"), "Unary", { deadlineMs: 10_000 })).status, 0, "nobody else is hit");
+  }
+  for (const service of ["ghost", "mute", "js"]) await mesh.remora(["delete", "trafficpolicy", service]);
+});
+
+t.test("callers check the health of instances by grpc.health.v1", async (t) => {
+  const check = "{ grpc: {}, interval: 300ms, timeout: 300ms, unhealthyThreshold: 1, healthyThreshold: 1 }";
+  await mesh.apply(
+    policy("trio", `protocol: grpc, healthChecks: [${check}], outlierDetection: { consecutive5xx: 0 }`),
+  );
+  const healthy = (): Promise<number> =>
+    metric(web.admin, "envoy_cluster_health_check_healthy", { envoy_cluster_name: "trio.default" });
+  await until("three healthy instances", async () => (await healthy()) === 3);
+  trio[1]?.setServing(false);
+  await until("two healthy instances", async () => (await healthy()) === 2);
+  const before = trio.map(({ calls }) => calls.length);
+  const client = new GrpcEchoClient(at("trio"));
+  t.teardown(() => client.close());
+  for (let i = 0; i < 60; i++) t.equal((await client.call("Unary")).status, 0);
+  const [first, ill, third] = trio.map(({ calls }, i) => calls.length - (before[i] ?? 0));
+  t.equal(ill, 0, "nothing goes where the health check says no");
+  t.equal((first ?? 0) + (third ?? 0), 60);
+  trio[1]?.setServing(true);
+  await until("three healthy instances again", async () => (await healthy()) === 3);
+  await mesh.remora(["delete", "trafficpolicy", "trio"]);
+});
+
 t.test("calls are retried by the status of trailers-only replies", async (t) => {
   for (const service of Object.values(servers)) {
     await mesh.apply(policy(service, "retry: { on: [unavailable, resource-exhausted], attempts: 2 }"));
