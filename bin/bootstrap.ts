@@ -1,8 +1,10 @@
 import path from "node:path";
-import type { Bootstrap, RegistrationConfig } from "../src/config/bootstrap.js";
+import type { Bootstrap, RegistrationConfig, UpstreamBinding } from "../src/config/bootstrap.js";
+import type { SidecarRegistration } from "../src/consul/sidecar-registration.js";
 import { parseHostPort } from "../src/discovery/host-port.js";
 import { agentZone } from "./agent-zone.js";
 import { addressTowards, isLoopbackAddress } from "./advertise-address.js";
+import { defaultAgent, protocolOf, registeredSidecar } from "./consul-sidecar.js";
 import { readConsulToken } from "./consul-token.js";
 import { defaultStateDir } from "./default-folders.js";
 import { UsageError } from "./failure.js";
@@ -21,22 +23,31 @@ const appAddress = "127.0.0.1";
  *
  * @throws UsageError for settings that contradict each other, CommandError for what this machine does not have.
  */
-export async function bootstrapOf(settings: SidecarSettings, terminal: Terminal): Promise<Bootstrap> {
-  checkTogether(settings);
-  const { service, namespace, port, outbound, controlPlane } = settings;
+export async function bootstrapOf(
+  settings: SidecarSettings,
+  terminal: Terminal,
+  warn: (message: string) => void = () => undefined,
+): Promise<Bootstrap> {
+  const registered = await registeredOf(settings, terminal);
+  for (const upstream of registered?.ignored ?? []) warn(`upstream left out: ${upstream}`);
+  const { service, port, upstreams } = ownPart(settings, registered);
+  checkTogether(settings, port, upstreams);
+  const { namespace, outbound, controlPlane } = settings;
   const { host } = parseHostPort(controlPlane, "--control-plane");
-  const advertiseAddress = settings.advertise ?? (await addressTowards(host));
+  const advertiseAddress = settings.advertise ?? (registered?.address || (await addressTowards(host)));
   const registration = await registrationOf(settings);
+  const isConsulCa = usesConsulCa(settings);
   return {
     service,
     namespace,
-    appAddress,
+    appAddress: registered?.appAddress ?? appAddress,
     appPort: port,
-    protocol: settings.protocol,
-    upstreams: settings.upstream,
+    protocol: settings.protocol ?? (registered === undefined ? "http" : protocolOf(registered)),
+    upstreams,
     outboundPort: outbound === "off" ? undefined : outbound,
-    inboundPort: settings.inbound,
-    inboundAddress: bindAddress(advertiseAddress),
+    inboundPort: settings.inbound === 0 ? (registered?.bindPort ?? 0) : settings.inbound,
+    inboundAddress: registered?.bindAddress ?? bindAddress(advertiseAddress),
+    ...(isConsulCa && { consulCa: await agentOf(settings) }),
     advertiseAddress,
     adminPort: settings.admin,
     controlPlane,
@@ -63,21 +74,62 @@ function bindAddress(advertised: string): string {
   return advertised.includes(":") ? "::" : "0.0.0.0";
 }
 
+/** With a registration of its own in Consul, the sidecar is a part of Consul's mesh unless it is told otherwise. */
+function usesConsulCa({ ca, for: id }: SidecarSettings): boolean {
+  return ca === undefined ? id !== undefined : ca === "consul";
+}
+
+async function agentOf({ consul, consulTokenFile, consulCaFile }: SidecarSettings) {
+  const token = await readConsulToken(consulTokenFile);
+  return { url: consul ?? defaultAgent, token, caFile: consulCaFile };
+}
+
+async function registeredOf(
+  settings: SidecarSettings,
+  { clock }: Terminal,
+): Promise<SidecarRegistration | undefined> {
+  const { for: id } = settings;
+  return id === undefined ? undefined : registeredSidecar(await agentOf(settings), id, clock);
+}
+
+/** What flags say counts more than what is registered; upstreams are those of both. */
+function ownPart(
+  { service, port, upstream }: SidecarSettings,
+  registered: SidecarRegistration | undefined,
+): { readonly service: string; readonly port: number; readonly upstreams: readonly UpstreamBinding[] } {
+  return {
+    service: service ?? registered?.service ?? "",
+    port: port ?? registered?.appPort ?? 0,
+    upstreams: [...(registered?.upstreams ?? []), ...upstream],
+  };
+}
+
 async function registrationOf(settings: SidecarSettings): Promise<RegistrationConfig> {
-  const { noRegister, consul, consulTokenFile, consulCaFile, tag, check } = settings;
-  if (noRegister) return { kind: "none" };
-  if (consul === undefined) return { kind: "embedded" };
+  const { noRegister, consul, for: id, tag, check } = settings;
+  // Whoever registered the sidecar keeps the registration.
+  if (noRegister || id !== undefined) return { kind: "none" };
+  if (consul === undefined && settings.ca !== "consul") return { kind: "embedded" };
   return {
     kind: "consul",
-    url: consul,
-    token: await readConsulToken(consulTokenFile),
-    caFile: consulCaFile,
+    ...(await agentOf(settings)),
     tags: tag,
     checks: check.length > 0 ? check : [appCheck("tcp")],
   };
 }
 
-function checkTogether({ upstream, port, consul, check, tag }: SidecarSettings): void {
+function checkTogether(
+  { consul: agent, ca, check, tag, service, namespace, for: id }: SidecarSettings,
+  port: number,
+  upstream: readonly UpstreamBinding[],
+): void {
+  const consul = agent ?? (ca === "consul" ? defaultAgent : undefined);
+  if ((ca === "consul" || (ca === undefined && id !== undefined)) && namespace !== "default")
+    throw new UsageError(
+      "--namespace",
+      `${namespace} is none of Consul's mesh, which has only "default"; leave it out`,
+    );
+  if (id !== undefined && service !== undefined)
+    throw new UsageError("--service", "stands in the registration that --for names; leave it out");
   const fixed = upstream.filter((each) => each.port !== 0);
   for (const [index, each] of fixed.entries()) {
     if (each.port === port)

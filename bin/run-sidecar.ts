@@ -22,7 +22,7 @@ export async function runSidecar(
 ): Promise<number> {
   const { clock, env } = terminal;
   const { log, level } = createOperatorLog(settings.logLevel, terminal);
-  const bootstrap = await bootstrapOf(settings, terminal);
+  const bootstrap = await bootstrapOf(settings, terminal, (message) => log("warn", message));
   const start = async () => {
     const sidecar = await withSmallHeap(() =>
       startSidecar({

@@ -1,10 +1,15 @@
 import { CertificateError } from "./certificate-error.js";
 
-/** Who a workload is: spiffe://<trustDomain>/ns/<namespace>/svc/<service>. */
+/**
+ * Who a workload is: spiffe://<trustDomain>/ns/<namespace>/svc/<service>, or as Consul's CA writes it,
+ * spiffe://<trustDomain>/ns/<namespace>/dc/<datacenter>/svc/<service>.
+ */
 export interface SpiffeId {
   readonly trustDomain: string;
   readonly namespace: string;
   readonly service: string;
+  /** Set in ids of Consul's CA, and only there. */
+  readonly datacenter?: string | undefined;
 }
 
 /** SPIFFE-ID §2.3: implementations must accept 2048 bytes and should not make longer ones. */
@@ -33,15 +38,20 @@ export function isTrustDomain(text: string): boolean {
  */
 export function parseSpiffeId(text: string): SpiffeId {
   const { trustDomain, path } = splitSpiffeUri(text);
-  const [ns, namespace = "", svc, service = "", ...more] = path.split("/").slice(1);
-  const isOurs = ns === "ns" && svc === "svc" && more.length === 0;
-  if (!isOurs || !isServiceName(namespace) || !isServiceName(service)) refuse("not_a_service_id", text);
-  return { trustDomain, namespace, service };
+  const segments = path.split("/").slice(1);
+  const [ns, namespace = "", dc, place = ""] = segments;
+  const datacenter = segments.length === 6 && dc === "dc" ? place : undefined;
+  const [svc, service = "", ...more] = segments.slice(datacenter === undefined ? 2 : 4);
+  const isService = ns === "ns" && svc === "svc" && more.length === 0;
+  const names = [namespace, service, ...(datacenter === undefined ? [] : [datacenter])];
+  if (!isService || !names.every(isServiceName)) refuse("not_a_service_id", text);
+  return { trustDomain, namespace, service, ...(datacenter === undefined ? {} : { datacenter }) };
 }
 
 /** @throws CertificateError when a part is not allowed, so that no caller can build an id that names somebody else. */
 export function formatSpiffeId(id: SpiffeId): string {
-  const text = `${scheme}${id.trustDomain}/ns/${id.namespace}/svc/${id.service}`;
+  const place = id.datacenter === undefined ? "" : `/dc/${id.datacenter}`;
+  const text = `${scheme}${id.trustDomain}/ns/${id.namespace}${place}/svc/${id.service}`;
   parseSpiffeId(text);
   return text;
 }

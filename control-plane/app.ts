@@ -7,19 +7,21 @@ import { fingerprint } from "../certs/bundle.js";
 import { parseHostPort } from "../src/discovery/host-port.js";
 import { enrollmentService } from "../src/discovery/proto/enrollment.js";
 import { observationService } from "../src/discovery/proto/observation.js";
-import { registrationService } from "../src/registration/registration-service.js";
+import type { RenewalEvent } from "../src/identity/renewal.js";
 import { LatestValue } from "../src/lifecycle/latest-value.js";
+import { registrationService } from "../src/registration/registration-service.js";
 import { systemClock, type Clock } from "../src/time/clock.js";
 import { policyRoutes } from "./admin/policy-routes.js";
 import { adminRoutes } from "./admin/routes.js";
 import { AdminServer } from "./admin/admin-server.js";
 import { loadOrCreateAdminToken } from "./admin/admin-token.js";
 import { createEnrollmentHandler, type EnrollmentEvent } from "./ca/enrollment-handler.js";
-import { openIssuanceLog } from "./ca/issuance-log.js";
-import { createIssuer } from "./ca/issuer.js";
-import { openJoinTokens } from "./ca/join-tokens.js";
+import { consulEnrollment, startConsulCa, type ConsulCa } from "./ca/consul-ca.js";
+import { openIssuanceLog, type IssuanceLog } from "./ca/issuance-log.js";
+import { createIssuer, type Issuer } from "./ca/issuer.js";
+import { openJoinTokens, type JoinTokens } from "./ca/join-tokens.js";
 import { startOwnIdentity } from "./ca/own-identity.js";
-import { openRevocations } from "./ca/revocations.js";
+import { openRevocations, type Revocations } from "./ca/revocations.js";
 import { loadOrCreateRoot } from "./ca/root-store.js";
 import { publishTrust, type OwnRoots } from "./ca/trust-source.js";
 import { openCatalog } from "./catalog/open-catalog.js";
@@ -85,7 +87,7 @@ async function closeAll(closers: Closers): Promise<void> {
 }
 
 async function start(settings: ControlPlaneSettings, closers: Closers): Promise<Omit<ControlPlane, "close">> {
-  const { listen, admin, trustDomain, logLevel } = withDefaults(settings);
+  const { listen, admin, logLevel } = withDefaults(settings);
   const listenAt = parseHostPort(listen, "--listen");
   const adminAt = parseHostPort(admin, "--admin");
   const clock = settings.clock ?? systemClock;
@@ -93,10 +95,10 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
 
   const dataDir = await lockDataDir(settings.dataDir);
   closers.push(() => dataDir.release());
-  const ca = await startCa({ settings, dataDir: dataDir.path, trustDomain, clock, log });
-  closers.push(() => ca.own.close());
-  closers.push(() => ca.revocations.close());
-  closers.push(() => ca.trust.close());
+  const ca = await startCa({ settings, dataDir: dataDir.path, clock, log });
+  closers.push(() => ca.close());
+  const { certificates, mesh, revoked, joins } = ca;
+  const { trustDomain } = mesh;
 
   const observed = await openCallFiles({
     dir: path.join(dataDir.path, "observed"),
@@ -118,17 +120,17 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     refuse: ownPorts.refuse,
   });
   const { catalog } = registry;
-  const source = new MeshSource({ trustDomain, catalog: catalog.state, documents: store.documents, clock });
+  const source = new MeshSource({ mesh, catalog: catalog.state, documents: store.documents, clock });
 
   const metrics = createControlPlaneMetrics();
   const streams = openSidecarStreams({ source, trust: ca.trust, peerOf, clock, log, metrics });
   const overview = createOverview({
-    trustDomain,
+    mesh,
     startedAtMs: clock.wallMs(),
     trust: ca.trust.trust,
     catalog,
     store,
-    certificates: ca.own.certificates,
+    certificates,
     sidecars: streams.views,
     clock,
   });
@@ -136,11 +138,11 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
 
   const listener = createGrpcListener({
     listen: listenAt,
-    certificates: ca.own.certificates,
+    certificates,
     trust: ca.trust.trust,
     clock,
-    revoked: ca.revocations.serials,
-    interceptors: [requireIdentity(peerOf, [enrollmentService.Issue.path], ca.revocations.serials)],
+    revoked,
+    interceptors: [requireIdentity(peerOf, [enrollmentService.Issue.path], revoked)],
     onRefused: (reason, address) => {
       metrics.connectionsRefused.inc();
       log.warn({ reason, address }, "connection refused");
@@ -158,7 +160,10 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     if (event.kind === "issued") metrics.certificatesIssued.inc({ by: event.by });
     else metrics.certificatesRefused.inc();
   };
-  server.addService(enrollmentService, createEnrollmentHandler({ ...ca, peerOf, clock, onEvent }));
+  server.addService(
+    enrollmentService,
+    joins === undefined ? consulEnrollment : createEnrollmentHandler({ ...joins, peerOf, clock, onEvent }),
+  );
   server.addService(
     registrationService,
     createRegistrationHandler({ catalog: registry.embedded, peerOf, clock, refuse: ownPorts.refuse }),
@@ -171,9 +176,9 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   const routes = adminRoutes({
     ...overview,
     store,
-    tokens: ca.tokens,
-    certificates: { ...ca, trustDomain, sidecars: streams.views, clock },
-    bundlePem: ca.root.certPem,
+    tokens: joins?.tokens,
+    certificates: joins && { ...joins, ...mesh, sidecars: streams.views, clock },
+    bundlePem: () => certificates.get()?.bundlePem ?? "",
     metrics: metrics.registry,
   });
   const ofPolicies = policyRoutes({ observed: observed.table, trustDomain });
@@ -188,15 +193,33 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   return { listenAddress, adminAddress, adminTokenFile: token.file, trustDomain };
 }
 
-/** The CA of the data folder with all that it needs to issue. */
+interface JoinParts {
+  readonly issuer: Issuer;
+  readonly tokens: JoinTokens;
+  readonly log: IssuanceLog;
+  readonly revocations: Revocations;
+}
+
+/** Who gives the identities of the mesh, the control plane's own among them. */
+interface MeshCa extends ConsulCa {
+  /** All that it takes to let others join; undefined when that is Consul's affair. */
+  readonly joins: JoinParts | undefined;
+}
+
+/** The CA of the data folder with all that it needs to issue, or Consul's. */
 async function startCa(options: {
   readonly settings: ControlPlaneSettings;
   readonly dataDir: string;
-  readonly trustDomain: string;
   readonly clock: Clock;
   readonly log: Logger;
-}) {
-  const { settings, dataDir, trustDomain, clock, log } = options;
+}): Promise<MeshCa> {
+  const { settings, dataDir, clock, log } = options;
+  const onEvent = (event: RenewalEvent): void => logRenewal(log, event);
+  if (settings.ca === "consul") {
+    const { consul } = settings;
+    return { ...(await startConsulCa({ consul, dataDir, clock, log, onEvent })), joins: undefined };
+  }
+  const { trustDomain } = withDefaults(settings);
   const nowMs = clock.wallMs();
   const caDir = path.join(dataDir, "ca");
   const root = await loadOrCreateRoot({ dir: caDir, trustDomain, nowMs });
@@ -206,9 +229,21 @@ async function startCa(options: {
   const issuer = createIssuer({ root, clock, ...ttl });
   const issued = openIssuanceLog(caDir, clock);
   const revocations = await openRevocations({ file: path.join(dataDir, "revoked.json"), clock });
-  const own = await startOwnIdentity(issuer, issued, clock, (event) => logRenewal(log, event));
+  const own = await startOwnIdentity(issuer, issued, clock, onEvent);
   const federated = new LatestValue<ReadonlyMap<string, string>>(new Map());
   const roots = new LatestValue<OwnRoots>({ bundlePem: root.certPem, issuer: undefined });
   const trust = publishTrust({ trustDomain, roots, revoked: revocations.serials, federated });
-  return { root, tokens, issuer, own, trust, revocations, log: issued, federated };
+  return {
+    mesh: { trustDomain },
+    certificates: own.certificates,
+    revoked: revocations.serials,
+    federated,
+    trust,
+    joins: { issuer, tokens, log: issued, revocations },
+    close: () => {
+      trust.close();
+      revocations.close();
+      own.close();
+    },
+  };
 }

@@ -11,7 +11,7 @@ import type { PolicyStore } from "./policy-store/directory.js";
 import type { MetricSources } from "./telemetry/metrics.js";
 
 export interface OverviewParts {
-  readonly trustDomain: string;
+  readonly mesh: Pick<MeshModel, "trustDomain" | "datacenter">;
   readonly startedAtMs: number;
   readonly trust: TrustSource;
   readonly catalog: Catalog;
@@ -42,7 +42,7 @@ export function createOverview(parts: OverviewParts): Overview {
           : "waiting for the sidecars that were here before the restart",
     status: () => ({
       version,
-      trustDomain: parts.trustDomain,
+      trustDomain: parts.mesh.trustDomain,
       trustVersion: parts.trust.get().version,
       startedAtMs: parts.startedAtMs,
       registry: viewRegistry(catalog.kind, state()),
@@ -88,7 +88,7 @@ function lastConditions(parts: OverviewParts): Overview["conditions"] {
     if (catalog === undefined) return new Map();
     const documents = parts.store.documents.get();
     if (known?.model.catalog !== catalog || known.model.documents !== documents) {
-      const model = { trustDomain: parts.trustDomain, catalog, documents };
+      const model = { ...parts.mesh, catalog, documents };
       known = { model, conditions: conditionsOf(model) };
     }
     return known.conditions;

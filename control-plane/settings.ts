@@ -16,6 +16,8 @@ export interface ControlPlaneSettings {
   readonly leafTtlMs?: number | undefined;
   /** Consul as the registry; undefined = the embedded one. */
   readonly consul?: ConsulSettings | undefined;
+  /** Who gives identities: `remora` = this control plane (default); `consul` = Consul's mesh CA, with `consul` set. */
+  readonly ca?: "remora" | "consul" | undefined;
   /** Default info. */
   readonly logLevel?: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent" | undefined;
   /** Default the system's. */

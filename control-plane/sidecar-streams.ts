@@ -1,4 +1,5 @@
 import { isIP } from "node:net";
+import type { SpiffeId } from "../certs/spiffe-id.js";
 import { typeUrls } from "../src/discovery/resource.js";
 import type { Clock } from "../src/time/clock.js";
 import type { TrustPublisher } from "./ca/trust-source.js";
@@ -44,7 +45,7 @@ export function openSidecarStreams(options: SidecarStreamsOptions): SidecarStrea
       const { certificateNotAfterMs: notAfterMs, certificateSerial: serial } = peer;
       if (notAfterMs !== undefined && serial !== undefined)
         remember(certificates, call, { notAfterMs, serial });
-      return mayBe(node, peer.identity);
+      return mayBe(node, peer.identity, source.mesh.datacenter);
     },
     clock,
     log: (level, message, fields) => log[level](fields ?? {}, message),
@@ -70,9 +71,13 @@ function snapshots(
 /** A sidecar may only ask for what its certificate is: else it would learn the routes and endpoints of others. */
 function mayBe(
   node: MeshNode,
-  identity: { readonly service: string; readonly namespace: string } | undefined,
+  identity: Pick<SpiffeId, "service" | "namespace" | "datacenter"> | undefined,
+  datacenter: string | undefined,
 ): string | undefined {
   if (identity === undefined) return "a client certificate is needed";
+  // Datacenters share Consul's CA; what is registered here is not registered there.
+  if (identity.datacenter !== datacenter)
+    return `the certificate is of datacenter ${identity.datacenter ?? "none"}, not of ${datacenter ?? "none"}`;
   if (node.service === identity.service && node.namespace === identity.namespace) return undefined;
   const asked = JSON.stringify(`${node.service}.${node.namespace}`.slice(0, 200));
   return `the certificate belongs to ${identity.service}.${identity.namespace}: it cannot be ${asked}`;

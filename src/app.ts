@@ -2,6 +2,7 @@ import { messageOf } from "./errors/message-of.js";
 import { startAdminServer, type AdminServer } from "./admin/admin-server.js";
 import type { ListenerView } from "./admin/admin-view.js";
 import type { Bootstrap } from "./config/bootstrap.js";
+import { keepConnectIdentity } from "./consul/connect-identity.js";
 import { ControlPlaneLink } from "./control-plane-link.js";
 import { reportCalls, type CallReporter } from "./discovery/call-reporter.js";
 import { openControlPlaneChannel, type ControlPlaneChannel } from "./discovery/channel.js";
@@ -41,22 +42,26 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   // Events can come before there is a sidecar to take them: a certificate from the disk may be about to expire.
   const early: RenewalEvent[] = [];
   let onEvent = (event: RenewalEvent): void => void early.push(event);
-  const keeper = await keepIdentity({
-    ...bootstrap,
+  const { consulCa, service, stateDir, enrollTimeoutMs = 0 } = bootstrap;
+  const told = {
     clock,
-    onWaiting: (reason) => log("warn", "waiting for the control plane", { reason }),
-    onEvent: (event) => onEvent(event),
-    onSaveFailed: (error) =>
+    onEvent: (event: RenewalEvent) => onEvent(event),
+    onWaiting: (reason: string) => log("warn", "waiting for the first certificate", { reason }),
+    onSaveFailed: (error: unknown) =>
       log("error", "the new certificate is in use but could not be saved: a restart will not find it", {
         error: messageOf(error),
       }),
-  });
+  };
+  const keeper =
+    consulCa === undefined
+      ? await keepIdentity({ ...bootstrap, ...told })
+      : await keepConnectIdentity({ agent: consulCa, service, stateDir, waitMs: enrollTimeoutMs, ...told });
   let sidecar: RunningSidecar | undefined;
   try {
-    const { stateDir } = bootstrap;
     const trust = await keepTrust({
       stateDir,
       identity: keeper,
+      hasOwnRoots: consulCa !== undefined,
       onProblem: (problem) => log("warn", problem),
     });
     sidecar = new RunningSidecar(options, clock, keeper, trust);

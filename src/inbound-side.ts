@@ -12,6 +12,7 @@ import type { RequestMemory } from "./policy/request-memory.js";
 import { plainDialer } from "./pool/dialer.js";
 import { Connections } from "./proxy/connections.js";
 import type { DataPlane } from "./proxy/data-plane.js";
+import { acceptedAlpn, isForeign } from "./proxy/foreign-peers.js";
 import { inbound } from "./proxy/inbound.js";
 import type { InboundRules } from "./proxy/inbound-rules.js";
 import type { Listen, Port } from "./proxy/listener.js";
@@ -69,6 +70,7 @@ export class InboundSide {
 
   constructor(options: SideOptions) {
     const { certificates, trust, peers, telemetry, clock, wheel } = options;
+    const hasForeign = options.bootstrap.consulCa !== undefined;
     this.#options = options;
     this.#app = new AppTransport({
       address: options.bootstrap.appAddress,
@@ -86,6 +88,7 @@ export class InboundSide {
       clock,
       wheel,
       listener: telemetry.inboundListener,
+      ...(hasForeign && { isForeign }),
       onRefused: (error) => telemetry.errorCounter("inbound", error.code).value++,
       onLimit: telemetry.limitMeter("downstream"),
     });
@@ -94,6 +97,7 @@ export class InboundSide {
       trust,
       peers,
       mode: this.#mtlsMode,
+      ...(hasForeign && { alpn: acceptedAlpn }),
       clock,
       isServerFirst: this.#isTcp,
       onAccepted: (socket, peerId) => {

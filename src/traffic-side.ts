@@ -84,6 +84,7 @@ export class TrafficSide implements Traffic {
     this.#peers = peers;
     const transport = {
       ...{ certificates, trust, peers, clock, wheel },
+      hasForeignPeers: bootstrap.consulCa !== undefined,
       metrics: (name: string) => telemetry.cluster(name),
       onLimit: telemetry.limitMeter("upstream"),
     };

@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import type { ClusterConfig, EndpointConfig } from "./config/snapshot.js";
 import type { TrustSource } from "./identity/mesh-trust.js";
 import type { OpenPeers } from "./identity/open-peers.js";
@@ -12,6 +13,7 @@ import { meshDialer, plainDialer, type Dialer } from "./pool/dialer.js";
 import { Http1Pool } from "./pool/http1-pool.js";
 import { Http2Pool } from "./pool/http2-pool.js";
 import { meshAlpn, NegotiatedPool, type NegotiatedPoolOptions } from "./pool/negotiated-pool.js";
+import { isForeign, offeredAlpn, speaksHttp2 } from "./proxy/foreign-peers.js";
 import type { EndpointTransport } from "./stack/endpoint.js";
 import type { ClusterMetrics } from "./telemetry/cluster-metrics.js";
 import { confirmedDialer, confirmedTcp } from "./tcp/confirmed-dialer.js";
@@ -23,6 +25,8 @@ export interface TransportOptions {
   readonly certificates: CertificateSource;
   readonly trust: TrustSource;
   readonly peers: OpenPeers;
+  /** Peers may be Consul's own proxies. */
+  readonly hasForeignPeers: boolean;
   readonly clock: Clock;
   readonly wheel: TimerWheel;
   readonly metrics: (cluster: string) => ClusterMetrics;
@@ -38,10 +42,11 @@ export function upstreamTransport(
   endpoint: EndpointConfig,
   options: TransportOptions,
 ): EndpointTransport {
-  const { certificates, trust, peers, wheel, metrics } = options;
-  const { connectTimeoutMs, identities, maxConnections, name } = cluster;
+  const { certificates, trust, peers, wheel, metrics, hasForeignPeers } = options;
+  const { connectTimeoutMs, identities, maxConnections, name, protocol } = cluster;
   const target = { address: endpoint.address, port: endpoint.port, connectTimeoutMs };
-  const isTcp = cluster.protocol === "tcp";
+  const isTcp = protocol === "tcp";
+  const ownAlpn = isTcp ? [confirmedTcp] : [...meshAlpn];
   const isPlain = !endpoint.meshed || cluster.mtlsMode === "DISABLE";
   const dialer = isPlain
     ? plainDialer(target, wheel)
@@ -50,7 +55,7 @@ export function upstreamTransport(
           const svid = certificates.get();
           if (svid === undefined) return undefined;
           const tls = clientTlsOptions(svid, trust.get());
-          return { ...tls, ALPNProtocols: isTcp ? [confirmedTcp] : [...meshAlpn] };
+          return { ...tls, ALPNProtocols: hasForeignPeers ? offeredAlpn(protocol) : ownAlpn };
         },
         refusal: (socket) => {
           const peer = verifyPeer(socket, identities, trust.get());
@@ -66,15 +71,17 @@ export function upstreamTransport(
     return new TcpTransport({ name: peer, dialer: confirmed, maxConnections });
   }
   const pools = httpPools(cluster, peer, !isPlain, options);
-  if (!isPlain) return new NegotiatedPool({ dialer: countedDialer, ...pools });
-  return cluster.protocol === "http" ? pools.http1(countedDialer) : pools.http2(countedDialer);
+  const isHttp2 = (socket: Socket): boolean => speaksHttp2(socket, protocol);
+  if (!isPlain)
+    return new NegotiatedPool({ dialer: countedDialer, ...pools, ...(hasForeignPeers && { isHttp2 }) });
+  return protocol === "http" ? pools.http1(countedDialer) : pools.http2(countedDialer);
 }
 
 function httpPools(
   cluster: ClusterConfig,
   peer: string,
-  isMesh: boolean,
-  { clock, wheel, metrics, onLimit }: TransportOptions,
+  isMeshed: boolean,
+  { clock, wheel, metrics, onLimit, hasForeignPeers }: TransportOptions,
 ): Pick<NegotiatedPoolOptions, "http1" | "http2"> {
   const { maxConnections, maxPendingRequests, maxConcurrentStreams, poolIdleMs } = cluster;
   const cells = metrics(cluster.name);
@@ -97,6 +104,7 @@ function httpPools(
         maxConcurrentStreams,
         connect: (socket, owner) => {
           cells.http2Connections.value++;
+          const isMesh = isMeshed && !(hasForeignPeers && isForeign(socket));
           const limits = isMesh ? meshHttp2Limits : http2Limits;
           return new Http2ClientConnection(socket, { peer, limits, clock, wheel, isMesh, onLimit, owner });
         },

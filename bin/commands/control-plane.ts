@@ -12,13 +12,14 @@ export const controlPlane: CommandBody<typeof controlPlaneSettings> = async (
   _operands,
   terminal,
 ) => {
-  const { listen, admin, policies, trustDomain, leafTtl, consul, datacenter, logLevel } = settings;
+  const { listen, admin, policies, ca, trustDomain, leafTtl, consul, datacenter, logLevel } = settings;
   const token = await readConsulToken(settings.consulTokenFile);
   const running = await startControlPlane({
     dataDir: settings.dataDir ?? defaultDataDir(terminal),
     listen,
     admin,
     policiesDir: policies,
+    ca,
     trustDomain,
     leafTtlMs: leafTtl,
     logLevel,

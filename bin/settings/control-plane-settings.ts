@@ -25,6 +25,10 @@ export const controlPlaneSettings = {
     placeholder: "DOMAIN",
     help: "trust domain of the mesh; fixed when the CA is made",
   }),
+  ca: defaulted(oneOf("remora", "consul"), "remora", {
+    placeholder: "WHO",
+    help: "who gives identities: remora, or consul for the mesh CA of the agent at --consul",
+  }),
   leafTtl: defaulted(duration({ leastMs: 2000, mostMs: 604_800_000 }), "24h", {
     placeholder: "DURATION",
     help: "life of a sidecar's certificate",

@@ -24,10 +24,14 @@ export interface Sources {
  */
 export async function resolveSettings<S extends Settings>(settings: S, sources: Sources): Promise<Values<S>> {
   const file = await openFile(settings, sources);
-  const values = Object.entries(settings).map(([key, setting]) => [
-    key,
-    readSetting(key, setting, given(key, setting, sources, file), sources.flags.get(key)),
-  ]);
+  const isGiven = (key: string): boolean => {
+    const setting = settings[key];
+    return setting !== undefined && given(key, setting, sources, file).texts !== undefined;
+  };
+  const values = Object.entries(settings).map(([key, setting]) => {
+    if (setting.unless !== undefined && !isGiven(key) && isGiven(setting.unless)) return [key, undefined];
+    return [key, readSetting(key, setting, given(key, setting, sources, file), sources.flags.get(key))];
+  });
   return Object.fromEntries(values) as Values<S>;
 }
 

@@ -16,6 +16,8 @@ export interface Setting<V> {
   readonly isFlagOnly: boolean;
   /** Values that shells can complete. */
   readonly choices: readonly string[];
+  /** Key of the setting that stands in for this one where it must be given; undefined: none does. */
+  readonly unless: string | undefined;
   /** Throws for what may stand in the environment or the file, but not on the command line. */
   readonly checkFlag: ((text: string) => void) | undefined;
   /** The value of the texts given; undefined = none were. Throws Error with cause and fix, without the place. */
@@ -55,6 +57,11 @@ export function required<T>(parse: Parse<T>, wording: Wording): Setting<T> {
     return parse(text);
   };
   return { ...base("one", wording, parse), read };
+}
+
+/** A setting that must be given unless another one is, whose key is `unless`. */
+export function requiredUnless<T>(unless: string, parse: Parse<T>, wording: Wording): Setting<T | undefined> {
+  return { ...required<T | undefined>(parse, wording), unless };
 }
 
 /** A setting with a default, which is written as a user would write it. */
@@ -111,6 +118,7 @@ function base(kind: Setting<unknown>["kind"], wording: Wording, parse?: Parse<un
     isFlagOnly,
     checkFlag,
     defaultText: undefined,
+    unless: undefined,
     choices: parse?.choices ?? [],
   };
 }

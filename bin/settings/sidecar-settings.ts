@@ -1,14 +1,21 @@
 import { config } from "./common-settings.js";
 import * as parse from "./parsers.js";
-import { defaulted, list, optional, required, toggle } from "./setting.js";
+import { defaulted, list, optional, requiredUnless, toggle } from "./setting.js";
 
 const anyPort = parse.port({ allowsZero: true });
 const hour = 3_600_000;
 
 /** Settings of `remora sidecar`, and of `remora run`, which differs only in its outbound port. */
 export const sidecarSettings = {
-  service: required(parse.serviceName, { placeholder: "NAME", help: "service that the application is" }),
-  port: required(parse.port({ allowsZero: false }), {
+  service: requiredUnless("for", parse.serviceName, {
+    placeholder: "NAME",
+    help: "service that the application is",
+  }),
+  for: optional(parse.text, {
+    placeholder: "ID",
+    help: "instance in Consul whose registered sidecar this is: service, ports and upstreams are read there",
+  }),
+  port: requiredUnless("for", parse.port({ allowsZero: false }), {
     placeholder: "PORT",
     help: "port on 127.0.0.1 that the application listens at",
   }),
@@ -36,9 +43,10 @@ export const sidecarSettings = {
     placeholder: "FILE",
     help: "file with the join token; needed until there is a certificate in the state folder",
   }),
-  protocol: defaulted(parse.oneOf("http", "http2", "grpc", "tcp"), "http", {
+  protocol: optional(parse.oneOf("http", "http2", "grpc", "tcp"), {
     placeholder: "PROTOCOL",
     help: "what the application speaks: http (HTTP/1.1), http2, grpc or tcp",
+    defaultText: "http; with --for what Consul says",
   }),
   advertise: optional(parse.ipAddress, {
     placeholder: "IP",
@@ -50,10 +58,15 @@ export const sidecarSettings = {
     help: "zone of this machine; absent: what the Consul agent has",
   }),
   meta: list(parse.keyValue, { placeholder: "NAME=VALUE", help: "metadata of the instance in the registry" }),
+  ca: optional(parse.oneOf("remora", "consul"), {
+    placeholder: "WHO",
+    help: "who gives the certificate: remora's control plane, or consul for the mesh CA of the agent",
+    defaultText: "remora; consul with --for",
+  }),
   consul: optional(parse.url, {
     placeholder: "URL",
     help: "local Consul agent to register with",
-    defaultText: "the embedded registry",
+    defaultText: "the embedded registry; http://127.0.0.1:8500 with --for or --ca consul",
   }),
   consulTokenFile: optional(parse.text, { placeholder: "FILE", help: "file with Consul's ACL token" }),
   consulCaFile: optional(parse.text, {

@@ -9,12 +9,26 @@ const defaultLimit = 200;
 const maxLimit = 10_000;
 const maxReason = 500;
 
-/** What the CA has issued, and how it is taken back. */
-export function certificateRoutes(parts: RevokeParts): readonly AdminRoute[] {
+/**
+ * What the CA has issued, and how it is taken back.
+ * @param parts undefined: the certificates are Consul's.
+ */
+export function certificateRoutes(parts: RevokeParts | undefined): readonly AdminRoute[] {
   return [
-    { method: "GET", path: "/v1/certificates", handle: (request) => list(parts, request) },
-    { method: "POST", path: "/v1/certificates/revoke", handle: (request) => revokeWished(parts, request) },
+    { method: "GET", path: "/v1/certificates", handle: async (request) => list(ours(parts), request) },
+    {
+      method: "POST",
+      path: "/v1/certificates/revoke",
+      handle: async (request) => revokeWished(ours(parts), request),
+    },
   ];
+}
+
+function ours(parts: RevokeParts | undefined): RevokeParts {
+  if (parts !== undefined) return parts;
+  throw new ConfigError(
+    "this mesh's certificates are Consul's, which lists and revokes none: rotate its CA instead",
+  );
 }
 
 /** Query: service, namespace, all, limit. */

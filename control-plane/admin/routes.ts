@@ -22,9 +22,10 @@ export interface AdminSubject {
   readonly store: PolicyStore;
   /** By document id. */
   readonly conditions: () => ReadonlyMap<string, readonly Condition[]>;
-  readonly tokens: JoinTokens;
-  readonly certificates: RevokeParts;
-  readonly bundlePem: string;
+  /** undefined: the CA is another's, and so is joining. */
+  readonly tokens: JoinTokens | undefined;
+  readonly certificates: RevokeParts | undefined;
+  readonly bundlePem: () => string;
   readonly metrics: Registry;
 }
 
@@ -74,7 +75,7 @@ export function adminRoutes(subject: AdminSubject): readonly AdminRoute[] {
     {
       method: "GET",
       path: "/v1/bundle",
-      handle: () => ({ status: 200, body: subject.bundlePem, contentType: "application/x-pem-file" }),
+      handle: () => ({ status: 200, body: subject.bundlePem(), contentType: "application/x-pem-file" }),
     },
     { method: "GET", path: "/v1/documents/:kind?/:namespace?/:name?", handle: list },
     {
@@ -102,7 +103,11 @@ export function adminRoutes(subject: AdminSubject): readonly AdminRoute[] {
 }
 
 /** Body: {service, namespace?, ttl?: "10m", uses?: 1}. The answer is the only time that the token is shown. */
-async function createToken(tokens: JoinTokens, { body }: AdminRequest): Promise<AdminReply> {
+async function createToken(tokens: JoinTokens | undefined, { body }: AdminRequest): Promise<AdminReply> {
+  if (tokens === undefined)
+    throw new ConfigError(
+      "this mesh's CA is Consul's, which knows no join tokens: start sidecars with --ca consul",
+    );
   const wish = readObject(body);
   const { service, namespace = "default", ttl, uses } = wish;
   if (typeof service !== "string") throw new ConfigError("service is missing: say whom the token is for");

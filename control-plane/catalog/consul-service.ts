@@ -1,6 +1,6 @@
 import type { Clock, Timer } from "../../src/time/clock.js";
 import { sleep } from "../../src/time/clock.js";
-import { startBlockingQuery } from "./blocking-query.js";
+import { startBlockingQuery } from "../../src/consul/blocking-query.js";
 import type { Instance } from "./catalog.js";
 import type { Trust } from "./consul-doubt.js";
 import { DoubtfulAnswer, freshTrust, isSuspiciousDrop, judge } from "./consul-doubt.js";
@@ -8,7 +8,7 @@ import type { HealthEntry, MergedInstances, RefuseAddress } from "./consul-healt
 import { mergeInstances, readHealthEntries } from "./consul-health.js";
 import type { Bridged } from "./consul-unproven.js";
 import { bridgeUnproven, entryKey, nothingBridged, unprovenHoldMs } from "./consul-unproven.js";
-import type { ConsulAnswer, ConsulGet } from "./consul-http.js";
+import type { ConsulAnswer, ConsulGet } from "../../src/consul/consul-http.js";
 
 export interface ServiceWatchOptions {
   readonly name: string;

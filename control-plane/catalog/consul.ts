@@ -4,14 +4,14 @@
  */
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import type { Clock } from "../../src/time/clock.js";
-import { startBlockingQuery } from "./blocking-query.js";
+import { startBlockingQuery } from "../../src/consul/blocking-query.js";
 import type { Catalog, CatalogService, CatalogState, StaleSince } from "./catalog.js";
 import type { Judgement, Trust } from "./consul-doubt.js";
 import { assertUnlisted, DoubtfulAnswer, freshTrust, judge } from "./consul-doubt.js";
 import type { RefuseAddress } from "./consul-health.js";
 import { isMeshService, readServiceNames } from "./consul-health.js";
-import type { ConsulAnswer, ConsulGet, ConsulHttpOptions } from "./consul-http.js";
-import { createConsulHttp, plainConnections } from "./consul-http.js";
+import type { ConsulAnswer, ConsulGet, ConsulHttpOptions } from "../../src/consul/consul-http.js";
+import { createConsulHttp, plainConnections } from "../../src/consul/consul-http.js";
 import type { ServiceWatch } from "./consul-service.js";
 import { watchService } from "./consul-service.js";
 

@@ -36,7 +36,7 @@ export function compileCluster(index: MeshIndex, name: string): ClusterConfig {
     service,
     namespace,
     ...(subset === undefined ? {} : { subset }),
-    identities: [`spiffe://${index.trustDomain}/ns/${namespace}/svc/${service}`],
+    identities: [identityOf(index, service, namespace)],
     protocol: protocolOf(index, key),
     mtlsMode: mtlsModeOf(index, key),
     loadBalancer: compileLoadBalancer(spec.loadBalancer ?? {}),
@@ -59,6 +59,16 @@ export function compileCluster(index: MeshIndex, name: string): ClusterConfig {
     ...(hedge === undefined ? {} : { hedge }),
     source: owner?.id ?? "default",
   };
+}
+
+/** The SPIFFE id that the sidecars of a service must prove. */
+export function identityOf(
+  { trustDomain, datacenter }: Pick<MeshIndex, "trustDomain" | "datacenter">,
+  service: string,
+  namespace: string,
+): string {
+  const place = datacenter === undefined ? "" : `/dc/${datacenter}`;
+  return `spiffe://${trustDomain}/ns/${namespace}${place}/svc/${service}`;
 }
 
 /** mTLS mode of a service, for its callers and for its own inbound listener. */

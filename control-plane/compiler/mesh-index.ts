@@ -25,6 +25,7 @@ export interface StoredPolicy {
 /** The model arranged by service. Built once per model and shared by the snapshots of all nodes. */
 export interface MeshIndex {
   readonly trustDomain: string;
+  readonly datacenter: string | undefined;
   /** Services of the registry, by key. */
   readonly services: ReadonlyMap<string, CatalogService>;
   /** Every service there is: of the registry, and those that exist only as parent of a route. Sorted. */
@@ -88,8 +89,19 @@ export function indexMesh(model: MeshModel): MeshIndex {
       policy.spec.protocol === undefined ? [] : [[key, policy.spec.protocol] as const],
     ),
   ]);
-  const { trustDomain } = model;
-  return { trustDomain, services, serviceKeys, protocols, policies, targeted, routes, attached, backing };
+  const { trustDomain, datacenter } = model;
+  return {
+    trustDomain,
+    datacenter,
+    services,
+    serviceKeys,
+    protocols,
+    policies,
+    targeted,
+    routes,
+    attached,
+    backing,
+  };
 }
 
 /** What most instances speak, while a change of protocol rolls through them; of equals the first by name. */

@@ -5,6 +5,8 @@ import type { StoredDocument } from "../policy-store/stored-document.js";
 export interface MeshModel {
   /** Without `spiffe://`. */
   readonly trustDomain: string;
+  /** Consul's, when its CA gives the identities: theirs name it. */
+  readonly datacenter?: string | undefined;
   readonly catalog: CatalogState;
   /** In any order. */
   readonly documents: readonly StoredDocument[];

@@ -15,7 +15,7 @@ const documentMaxMs = 1000;
 export class MeshSource {
   /** undefined until the registry was read for the first time. */
   readonly model = new LatestValue<MeshModel | undefined>(undefined);
-  readonly #trustDomain: string;
+  readonly mesh: Pick<MeshModel, "trustDomain" | "datacenter">;
   readonly #clock: Clock;
   readonly #catalog: LatestValue<CatalogState | undefined>;
   readonly #documents: LatestValue<readonly StoredDocument[]>;
@@ -25,12 +25,13 @@ export class MeshSource {
   #firstDocumentChangeMs: number | undefined;
 
   constructor(options: {
-    readonly trustDomain: string;
+    /** Of the mesh's CA. */
+    readonly mesh: Pick<MeshModel, "trustDomain" | "datacenter">;
     readonly catalog: LatestValue<CatalogState | undefined>;
     readonly documents: LatestValue<readonly StoredDocument[]>;
     readonly clock: Clock;
   }) {
-    this.#trustDomain = options.trustDomain;
+    this.mesh = options.mesh;
     this.#clock = options.clock;
     this.#catalog = options.catalog;
     this.#documents = options.documents;
@@ -77,6 +78,6 @@ export class MeshSource {
   #publish(documents: readonly StoredDocument[]): void {
     const catalog = this.#catalog.get();
     if (catalog === undefined) return;
-    this.model.set({ trustDomain: this.#trustDomain, catalog, documents });
+    this.model.set({ ...this.mesh, catalog, documents });
   }
 }

@@ -1,3 +1,4 @@
+import type { ConsulAccess } from "./consul-access.js";
 import type { Protocol } from "./snapshot.js";
 
 /** The static settings of one sidecar, fixed for its life. Flags, environment and file are merged by the command line. */
@@ -24,6 +25,8 @@ export interface Bootstrap {
   readonly controlPlane: string;
   /** File that holds the one-time join token; needed only until the first certificate was issued. */
   readonly tokenFile: string | undefined;
+  /** The agent whose mesh CA gives the identity, so that peers may be Consul's own proxies; absent: the control plane gives it. */
+  readonly consulCa?: ConsulAccess;
   /** How long a control plane that does not answer is waited for at the very first start, milliseconds. Absent: 0. */
   readonly enrollTimeoutMs?: number;
   /** Folder (0700) for the key, the certificate and the last good snapshot. */

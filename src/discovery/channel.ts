@@ -47,10 +47,9 @@ export function openControlPlaneChannel(options: ControlPlaneChannelOptions): Co
 
   const replace = (svid: Svid | undefined): Client | undefined => {
     if (svid === undefined) return undefined;
-    const { trustDomain } = parseSpiffeId(svid.id);
     const credentials = controlPlaneCredentials(
       svid.bundlePem,
-      trustDomain,
+      parseSpiffeId(svid.id),
       svid,
       () => trust?.get().revoked,
     );

@@ -3,9 +3,9 @@ import type { ChannelOptions } from "@grpc/grpc-js";
 import { createSecureContext, type PeerCertificate } from "node:tls";
 import { refusalTexts } from "../../certs/certificate-error.js";
 import { parseCertificate } from "../../certs/certificate.js";
-import { formatSpiffeId } from "../../certs/spiffe-id.js";
+import { formatSpiffeId, type SpiffeId } from "../../certs/spiffe-id.js";
 import { svidIdentityOfDer } from "../../certs/svid-rules.js";
-import { controlPlaneName } from "./proto/enrollment.js";
+import { consulControlPlaneName, controlPlaneName } from "./proto/enrollment.js";
 
 /**
  * Server name of the TLS handshake: the control plane is known by its SPIFFE id, and RFC 6066 §3 allows no IP address
@@ -19,9 +19,16 @@ export interface ClientKey {
   readonly certChainPem: string;
 }
 
-/** The id that the control plane of `trustDomain` must prove. */
-export function controlPlaneId(trustDomain: string): string {
-  return formatSpiffeId({ trustDomain, ...controlPlaneName });
+/**
+ * The id that the control plane must prove: of our trust domain, and with Consul's CA of our datacenter too. That CA has no
+ * namespaces of ours, so there the whole name is the service's.
+ */
+export function controlPlaneId({
+  trustDomain,
+  datacenter,
+}: Pick<SpiffeId, "trustDomain" | "datacenter">): string {
+  if (datacenter === undefined) return formatSpiffeId({ trustDomain, ...controlPlaneName });
+  return formatSpiffeId({ trustDomain, namespace: "default", datacenter, service: consulControlPlaneName });
 }
 
 /**
@@ -33,11 +40,11 @@ export function controlPlaneId(trustDomain: string): string {
  */
 export function controlPlaneCredentials(
   bundlePem: string,
-  trustDomain: string,
+  place: Pick<SpiffeId, "trustDomain" | "datacenter">,
   key: ClientKey | undefined,
   revoked: () => ReadonlySet<string> | undefined = () => undefined,
 ): ChannelCredentials {
-  const expected = controlPlaneId(trustDomain);
+  const expected = controlPlaneId(place);
   const secureContext = createSecureContext({
     ca: bundlePem, // replaces the public roots
     minVersion: "TLSv1.3",

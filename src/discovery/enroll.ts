@@ -84,7 +84,11 @@ type CallOptions = Pick<RenewOptions, "clock" | "signal">;
 
 async function issue(request: Issue, options: CallOptions): Promise<Svid> {
   const keyPem = await generateKeyPem();
-  const credentials = controlPlaneCredentials(request.bundlePem, request.trustDomain, request.key);
+  const credentials = controlPlaneCredentials(
+    request.bundlePem,
+    { trustDomain: request.trustDomain },
+    request.key,
+  );
   const client = new Client(`dns:///${request.target.text}`, credentials, controlPlaneChannelOptions);
   try {
     const answer = await call(client, { csrPem: createCsr(keyPem), token: request.token }, options);

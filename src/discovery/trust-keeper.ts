@@ -21,9 +21,11 @@ export async function keepTrust(options: {
   readonly stateDir: string;
   /** Must hold an identity by now. */
   readonly identity: Pick<IdentityKeeper, "source" | "useBundle">;
+  /** Somebody else than the control plane says what the roots of our own trust domain are. */
+  readonly hasOwnRoots?: boolean;
   readonly onProblem: (problem: string) => void;
 }): Promise<TrustKeeper> {
-  const { identity, stateDir, onProblem } = options;
+  const { identity, stateDir, onProblem, hasOwnRoots = false } = options;
   const svid = identity.source.get();
   if (svid === undefined) throw new Error("no identity yet");
   const { trustDomain } = parseSpiffeId(svid.id);
@@ -38,7 +40,10 @@ export async function keepTrust(options: {
   });
   return {
     trust,
-    apply(pushed) {
+    apply(told) {
+      const pushed = hasOwnRoots
+        ? withBundle(told, trustDomain, identity.source.get()?.bundlePem ?? "")
+        : told;
       const own = pushed.bundles.get(trustDomain);
       if (own === undefined)
         throw new ConfigError(`the trust of the mesh lacks our own domain ${trustDomain}`);

@@ -13,6 +13,8 @@ export const meshAlpn: readonly string[] = ["h2", "http/1.1"];
 export interface NegotiatedPoolOptions {
   /** Its TLS offers `meshAlpn`. */
   readonly dialer: Dialer;
+  /** Does the peer of a new connection speak HTTP/2? Default: when the handshake chose it. */
+  readonly isHttp2?: (socket: Socket) => boolean;
   readonly http1: (dialer: Dialer) => Http1Pool;
   readonly http2: (dialer: Dialer) => Http2Pool;
 }
@@ -25,9 +27,11 @@ export interface NegotiatedPoolOptions {
 export class NegotiatedPool implements EndpointTransport {
   readonly #http1: Http1Pool;
   readonly #http2: Http2Pool;
+  readonly #isHttp2: (socket: Socket) => boolean;
   #current: Http1Pool | Http2Pool;
 
-  constructor({ dialer, http1, http2 }: NegotiatedPoolOptions) {
+  constructor({ dialer, http1, http2, isHttp2 = choseHttp2 }: NegotiatedPoolOptions) {
+    this.#isHttp2 = isHttp2;
     this.#http1 = http1(this.#watched(dialer, () => this.#http1));
     this.#http2 = http2(this.#watched(dialer, () => this.#http2));
     this.#current = this.#http2;
@@ -60,7 +64,7 @@ export class NegotiatedPool implements EndpointTransport {
     return {
       dial: (onConnected, onFailed) =>
         dialer.dial((socket) => {
-          const speaker = choseHttp2(socket) ? this.#http2 : this.#http1;
+          const speaker = this.#isHttp2(socket) ? this.#http2 : this.#http1;
           if (speaker === caller()) return onConnected(socket);
           this.#current = speaker;
           speaker.adopt(socket, caller().surrender());

@@ -11,6 +11,7 @@ import type { ListenerConnectionMetrics } from "../telemetry/listener-metrics.js
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
 import type { LocalReply } from "../traffic/message.js";
+import { choseHttp2 } from "./foreign-peers.js";
 import { errorReply } from "./local-reply.js";
 import { UndetectedConnection, type HttpProtocol } from "./protocol-detection.js";
 import type { ServerConnection } from "./server-connection.js";
@@ -21,6 +22,8 @@ export interface ConnectionsOptions {
   readonly wheel: TimerWheel;
   readonly timeouts?: ServerTimeouts;
   readonly listener: ListenerConnectionMetrics;
+  /** A TLS peer whose handshake does not tell what it speaks. */
+  readonly isForeign?: (socket: Socket) => boolean;
   /** A request that could not be read: it never reaches the service, so it is counted here. */
   readonly onRefused: (error: ProxyError) => void;
   /** Told each time a client hits a bound of HTTP/2. */
@@ -49,12 +52,12 @@ export class Connections {
   add(socket: Socket, peerId: string | undefined): void {
     // A handshake that was under way: its request could not be answered any more.
     if (this.#isDestroyed) return void socket.destroy();
-    const { listener } = this.#options;
+    const { listener, isForeign } = this.#options;
     listener.connections.value++;
     listener.connectionsActive.value++;
     const { alpnProtocol } = socket as TLSSocket;
-    if (alpnProtocol === undefined) this.#detect(socket);
-    else this.#serve(socket, alpnProtocol === "h2" ? "http2" : "http1", peerId);
+    if (alpnProtocol === undefined || isForeign?.(socket) === true) this.#detect(socket, peerId);
+    else this.#serve(socket, choseHttp2(socket) ? "http2" : "http1", peerId, peerId !== undefined);
   }
 
   /**
@@ -76,13 +79,13 @@ export class Connections {
     for (const connection of [...this.#open]) connection.destroy();
   }
 
-  #detect(socket: Socket): void {
+  #detect(socket: Socket, peerId: string | undefined): void {
     const { wheel } = this.#options;
     const undetected = new UndetectedConnection(socket, {
       wheel,
       timeouts: this.#timeouts,
       onDetected: (protocol, received) => {
-        this.#serve(socket, protocol, undefined);
+        this.#serve(socket, protocol, peerId, false);
         this.#open.delete(undetected);
         socket.unshift(received);
       },
@@ -91,7 +94,8 @@ export class Connections {
     this.#open.add(undetected);
   }
 
-  #serve(socket: Socket, protocol: HttpProtocol, peerId: string | undefined): void {
+  /** @param isMesh a sidecar of ours, with whom more is agreed than HTTP says. */
+  #serve(socket: Socket, protocol: HttpProtocol, peerId: string | undefined, isMesh: boolean): void {
     const { service, clock, wheel, onRefused, onLimit, listener } = this.#options;
     const common = {
       service,
@@ -111,7 +115,6 @@ export class Connections {
       this.#open.add(connection);
       connection.isDraining = this.#isDraining;
     } else {
-      const isMesh = peerId !== undefined;
       const connection = new Http2ServerConnection(socket, {
         ...common,
         limits: isMesh ? meshHttp2Limits : http2Limits,

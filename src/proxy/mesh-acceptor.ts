@@ -19,6 +19,8 @@ export interface MeshAcceptorOptions {
   readonly mode: () => MtlsMode;
   /** The server may speak first: a silent client is no reason to wait. Read for every new connection. */
   readonly isServerFirst?: () => boolean;
+  /** Names for the protocol in the handshake, best first; default those of sidecars. */
+  readonly alpn?: readonly string[];
   readonly clock: Clock;
   /** A verified peer's connection, or one without TLS where the mode permits it. */
   readonly onAccepted: (socket: Socket, peerId: string | undefined) => void;
@@ -54,7 +56,7 @@ export class MeshAcceptor {
     const { certificates, trust } = options;
     const svid = certificates.get();
     if (svid === undefined) throw new Error("no identity yet");
-    const ALPNProtocols = [...meshAlpn, confirmedTcp];
+    const ALPNProtocols = [...(options.alpn ?? [...meshAlpn, confirmedTcp])];
     this.#server = tls.createServer({ ...serverTlsOptions(svid, trust.get()), ALPNProtocols });
     this.#server.on("secureConnection", (socket) => this.#secured(socket));
     this.#server.on("tlsClientError", (error, socket) => {

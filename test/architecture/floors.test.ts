@@ -9,7 +9,7 @@ const floors: readonly (readonly string[])[] = [
   ["traffic", "lifecycle"],
   ["config", "telemetry"],
   ["identity"],
-  ["stack", "redis"],
+  ["stack", "redis", "consul"],
   ["policy", "balance", "route", "http1", "http2", "tcp", "pool"],
   ["proxy", "discovery", "registration", "supervise", "admin"],
   ["workers"],

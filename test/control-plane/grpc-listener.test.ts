@@ -95,7 +95,7 @@ function issueRaw(
 ) {
   const client = new Client(
     `dns:///${controlPlane}`,
-    controlPlaneCredentials(bundlePem, "mesh.local", key),
+    controlPlaneCredentials(bundlePem, { trustDomain: "mesh.local" }, key),
     controlPlaneChannelOptions,
   );
   const { path: method, requestSerialize, responseDeserialize } = enrollmentService.Issue;
@@ -274,7 +274,7 @@ void t.test("the port refuses strangers before any call", async (t) => {
     const stranger = await other.join("web");
     const client = new Client(
       `dns:///${mesh.controlPlane}`,
-      controlPlaneCredentials(mesh.root.certPem, "mesh.local", stranger),
+      controlPlaneCredentials(mesh.root.certPem, { trustDomain: "mesh.local" }, stranger),
       controlPlaneChannelOptions,
     );
     t.teardown(() => client.close());
@@ -285,7 +285,7 @@ void t.test("the port refuses strangers before any call", async (t) => {
   await t.test("every call but Issue without a certificate", async (t) => {
     const client = new Client(
       `dns:///${mesh.controlPlane}`,
-      controlPlaneCredentials(mesh.root.certPem, "mesh.local", undefined),
+      controlPlaneCredentials(mesh.root.certPem, { trustDomain: "mesh.local" }, undefined),
       controlPlaneChannelOptions,
     );
     t.teardown(() => client.close());

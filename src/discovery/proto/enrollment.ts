@@ -23,6 +23,9 @@ export interface IssueResponse {
 /** Path segment of the SPIFFE id that the control plane's own certificate carries. */
 export const controlPlaneName = { namespace: "remora", service: "control-plane" } as const;
 
+/** The service that the control plane is to Consul's CA: its token needs service:write for it. */
+export const consulControlPlaneName = "remora-control-plane";
+
 /** protobufjs' JSON form. */
 const descriptor = {
   nested: {

@@ -2,12 +2,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 import t from "tap";
-import {
-  freshPace,
-  nextIndex,
-  spend,
-  startBlockingQuery,
-} from "../../../control-plane/catalog/blocking-query.js";
+import { freshPace, nextIndex, spend, startBlockingQuery } from "../../../src/consul/blocking-query.js";
 import type { Trust } from "../../../control-plane/catalog/consul-doubt.js";
 import {
   assertUnlisted,
@@ -24,8 +19,8 @@ import {
   readServiceNames,
   statusOf,
 } from "../../../control-plane/catalog/consul-health.js";
-import type { ConsulAnswer, ConsulGet, ConsulRead } from "../../../control-plane/catalog/consul-http.js";
-import { createConsulHttp, parseConsulUrl } from "../../../control-plane/catalog/consul-http.js";
+import type { ConsulAnswer, ConsulGet, ConsulRead } from "../../../src/consul/consul-http.js";
+import { createConsulHttp, parseConsulUrl } from "../../../src/consul/consul-http.js";
 import { watchService } from "../../../control-plane/catalog/consul-service.js";
 import {
   bridgeUnproven,

@@ -822,7 +822,7 @@ t.test("endpoint changes go out within 10 ms, documents when they are quiet", as
   const clock = new FakeClock();
   const catalog = new LatestValue<CatalogState | undefined>(undefined);
   const documents = new LatestValue<readonly StoredDocument[]>([]);
-  const source = new MeshSource({ trustDomain: "mesh.local", catalog, documents, clock });
+  const source = new MeshSource({ mesh: { trustDomain: "mesh.local" }, catalog, documents, clock });
   let published = 0;
   source.model.watch(() => published++);
   documents.set(documentsOf(policy("a", "targetRefs: [{kind: Service, name: api}]")));

@@ -5,8 +5,8 @@
 import { readFileSync } from "node:fs";
 import http from "node:http";
 import https from "node:https";
-import { ConfigError } from "../../src/errors/config-error.js";
-import type { Clock, Timer } from "../../src/time/clock.js";
+import { ConfigError } from "../errors/config-error.js";
+import type { Clock, Timer } from "../time/clock.js";
 
 export interface ConsulHttpOptions {
   /** `http://host:port` or `https://host:port`, a path prefix allowed. */

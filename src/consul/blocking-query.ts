@@ -2,9 +2,9 @@
  * Consul's long poll: read, remember the index, wait for a higher one.
  * Source of the rules: Consul API documentation, "Blocking Queries" (implementation details).
  */
-import { fullJitterMs } from "../../src/time/backoff.js";
-import type { Clock } from "../../src/time/clock.js";
-import { sleep } from "../../src/time/clock.js";
+import { fullJitterMs } from "../time/backoff.js";
+import type { Clock } from "../time/clock.js";
+import { sleep } from "../time/clock.js";
 import type { ConsulAnswer, ConsulGet } from "./consul-http.js";
 
 /** The documented default of Consul; it adds up to a sixteenth itself, so that waiters do not come back together. */

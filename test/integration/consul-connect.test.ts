@@ -1,0 +1,62 @@
+/** Remora as a part of Consul's service mesh: Consul's CA, its registrations and its built-in proxy, all real. */
+import t, { type Test } from "tap";
+import { startMesh, type CliMesh } from "../support/cli-mesh.js";
+import { skipWithoutConsul, startConsulAgent, type ConsulAgent } from "../support/consul-agent.js";
+import { registerService, rotateConsulCa, startApp, startBuiltInProxy } from "../support/consul-connect.js";
+import { call } from "../support/http-load.js";
+import { until } from "../support/until.js";
+
+const skip = skipWithoutConsul();
+
+interface Meshed {
+  readonly agent: ConsulAgent;
+  readonly mesh: CliMesh;
+  /** Local ports: the remora of `web` to `db`, the built-in proxy of `db` to `web`. */
+  readonly webToDb: number;
+  readonly dbToWeb: number;
+  readonly webAdmin: number;
+}
+
+/** `web` beside Remora and `db` beside Consul's built-in proxy, each with the other as upstream. */
+async function startBoth(t: Test, protocol: string): Promise<Meshed> {
+  const agent = await startConsulAgent();
+  t.teardown(() => agent.stop());
+  const mesh = await startMesh(t, { controlPlane: ["--consul", agent.url, "--ca", "consul"] });
+  const ports: number[] = [];
+  for (let i = 0; i < 7; i++) ports.push(await mesh.freePort());
+  const [webApp = 0, webSidecar = 0, webToDb = 0, webAdmin = 0, dbApp = 0, dbSidecar = 0, dbToWeb = 0] =
+    ports;
+  const web = { name: "web", app: webApp, sidecar: webSidecar, upstreams: { db: webToDb }, protocol };
+  await registerService(agent, web);
+  await registerService(agent, {
+    name: "db",
+    app: dbApp,
+    sidecar: dbSidecar,
+    upstreams: { web: dbToWeb },
+    protocol,
+  });
+  await startApp(t, mesh, "web", webApp);
+  await startApp(t, mesh, "db", dbApp);
+  startBuiltInProxy(t, agent, "db");
+  mesh.start("web", [
+    ...["sidecar", "--for", "web", "--consul", agent.url, "--control-plane", mesh.controlPlane],
+    ...["--admin", `${webAdmin}`, "--state-dir", `${mesh.dir}/web`, "--drain-delay", "0s"],
+  ]);
+  return { agent, mesh, webToDb, dbToWeb, webAdmin };
+}
+
+for (const protocol of ["http", "tcp"])
+  t.test(`Remora and Consul's built-in proxy call each other, ${protocol}`, { skip }, async (t) => {
+    const { webToDb, dbToWeb } = await startBoth(t, protocol);
+    const fromDb = await until("Remora answers the built-in proxy", async () => {
+      const { status, body } = await call({ port: dbToWeb }).catch(() => ({ status: 0, body: "" }));
+      return status === 200 ? body : undefined;
+    });
+    t.match(JSON.parse(fromDb), { instance: "web" });
+    const fromWeb = await until("the built-in proxy answers Remora", async () => {
+      const { status, body } = await call({ port: webToDb }).catch(() => ({ status: 0, body: "" }));
+      return status === 200 ? body : undefined;
+    });
+    t.match(JSON.parse(fromWeb), { instance: "db" });
+    t.comment(fromDb, fromWeb);
+  });
