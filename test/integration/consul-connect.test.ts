@@ -2,8 +2,14 @@
 import t, { type Test } from "tap";
 import { startMesh, type CliMesh } from "../support/cli-mesh.js";
 import { skipWithoutConsul, startConsulAgent, type ConsulAgent } from "../support/consul-agent.js";
-import { registerService, rotateConsulCa, startApp, startBuiltInProxy } from "../support/consul-connect.js";
-import { call } from "../support/http-load.js";
+import {
+  consulCall,
+  registerService,
+  rotateConsulCa,
+  startApp,
+  startBuiltInProxy,
+} from "../support/consul-connect.js";
+import { call, startLoad } from "../support/http-load.js";
 import { until } from "../support/until.js";
 
 const skip = skipWithoutConsul();
@@ -58,5 +64,41 @@ for (const protocol of ["http", "tcp"])
       return status === 200 ? body : undefined;
     });
     t.match(JSON.parse(fromWeb), { instance: "db" });
-    t.comment(fromDb, fromWeb);
   });
+
+/** Local ports that both answer by now. */
+async function untilBothAnswer({ webToDb, dbToWeb }: Meshed): Promise<void> {
+  for (const port of [webToDb, dbToWeb])
+    await until(`an answer at ${port}`, async () => (await call({ port })).status === 200);
+}
+
+t.test("a rotation of Consul's CA costs no connection in either direction", { skip }, async (t) => {
+  const both = await startBoth(t, "tcp");
+  const { agent, webToDb, dbToWeb } = both;
+  await untilBothAnswer(both);
+  const serials = (): Promise<readonly unknown[]> =>
+    Promise.all(
+      ["web", "db"].map(async (name) => {
+        const leaf = await consulCall(agent, "GET", `/v1/agent/connect/ca/leaf/${name}`);
+        return (leaf as { readonly SerialNumber: string }).SerialNumber;
+      }),
+    );
+  const before = await serials();
+  // Each request on a connection of its own, and so with a handshake of its own between the proxies.
+  const load = startLoad(t, 40, (n) => ({
+    port: n % 2 === 0 ? webToDb : dbToWeb,
+    headers: { connection: "close" },
+  }));
+  await rotateConsulCa(agent);
+  // Agents spread it over some seconds.
+  await until(
+    "new leaves for both",
+    async () => (await serials()).every((serial, at) => serial !== before[at]),
+    60_000,
+  );
+  const seen = load.sent;
+  await until("some more requests", () => load.sent > seen + 80);
+  const { sent, succeeded, failures } = await load.stop();
+  t.same(failures, [], `${succeeded} of ${sent}`);
+  t.comment(`${sent} connections over a rotation, ${failures.length} failed`);
+});
