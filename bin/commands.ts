@@ -1,5 +1,6 @@
 /** Every command of `remora`, in the order of its help. */
 import { command, type CommandDeclaration } from "./command.js";
+import * as adminTokens from "./settings/admin-token-settings.js";
 import * as breaker from "./settings/breaker-settings.js";
 import {
   caInitSettings,
@@ -161,6 +162,31 @@ export const commands: readonly CommandDeclaration[] = [
     settings: client.certRevokeSettings,
     operands: [{ form: "[serial]", help: "serial of one certificate" }],
     load: async () => (await import("./commands/cert-revoke.js")).certRevoke,
+  }),
+  command({
+    name: "admin-token create",
+    summary: "create a token for the control plane's admin API",
+    settings: adminTokens.adminTokenCreateSettings,
+    load: async () => (await import("./commands/admin-token.js")).adminTokenCreate,
+  }),
+  command({
+    name: "admin-token list",
+    summary: "show the tokens of the admin API, without their text",
+    settings: adminTokens.adminTokenSettings,
+    load: async () => (await import("./commands/admin-token.js")).adminTokenList,
+  }),
+  command({
+    name: "admin-token revoke",
+    summary: "end a token of the admin API",
+    settings: adminTokens.adminTokenSettings,
+    operands: [{ form: "<name>", help: "name of the token" }],
+    load: async () => (await import("./commands/admin-token.js")).adminTokenRevoke,
+  }),
+  command({
+    name: "audit",
+    summary: "show who changed what through the admin API",
+    settings: adminTokens.auditSettings,
+    load: async () => (await import("./commands/audit.js")).audit,
   }),
   command({
     name: "version",

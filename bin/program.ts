@@ -8,6 +8,7 @@ import { environmentOf, flagOf, type Setting } from "./settings/setting.js";
 import type { Terminal } from "./terminal.js";
 
 const groups: Readonly<Record<string, string>> = {
+  "admin-token": "who may use the control plane's admin API",
   breaker: "breakers of a sidecar's upstreams",
   ca: "certificate authority",
   cert: "certificates",

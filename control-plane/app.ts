@@ -15,6 +15,8 @@ import { policyRoutes } from "./admin/policy-routes.js";
 import { adminRoutes } from "./admin/routes.js";
 import { AdminServer } from "./admin/admin-server.js";
 import { loadOrCreateAdminToken } from "./admin/admin-token.js";
+import { openAdminTokens } from "./admin/admin-tokens.js";
+import { openAuditLog } from "./admin/audit-log.js";
 import { createEnrollmentHandler, type EnrollmentEvent } from "./ca/enrollment-handler.js";
 import { consulEnrollment, startConsulCa, type ConsulCa } from "./ca/consul-ca.js";
 import { openIssuanceLog, type IssuanceLog } from "./ca/issuance-log.js";
@@ -173,18 +175,26 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   ownPorts.add(listenAddress);
 
   const token = await loadOrCreateAdminToken(dataDir.path);
+  const adminTokens = await openAdminTokens({
+    file: path.join(dataDir.path, "admin-tokens.json"),
+    owner: token,
+    clock,
+  });
+  const audit = openAuditLog(dataDir.path, clock);
   const routes = adminRoutes({
     ...overview,
     store,
     tokens: joins?.tokens,
     certificates: joins && { ...joins, ...mesh, sidecars: streams.views, clock },
+    ...{ adminTokens, audit },
     bundlePem: () => certificates.get()?.bundlePem ?? "",
     metrics: metrics.registry,
   });
   const ofPolicies = policyRoutes({ observed: observed.table, trustDomain });
-  const adminServer = new AdminServer(token, [...routes, ...ofPolicies], (error) =>
-    log.error({ err: error }, "admin API"),
-  );
+  const adminServer = new AdminServer({
+    ...{ tokens: adminTokens, routes: [...routes, ...ofPolicies], audit, clock },
+    onError: (error) => log.error({ err: error }, "admin API"),
+  });
   closers.push(() => adminServer.close());
   const adminAddress = await adminServer.start(adminAt);
   ownPorts.add(adminAddress);

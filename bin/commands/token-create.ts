@@ -1,9 +1,8 @@
-import path from "node:path";
-import { writeFileAtomic } from "../../certs/secret-file.js";
 import { formatDuration } from "../../src/time/duration.js";
 import { openAdminClient } from "../admin-client.js";
 import type { CommandBody } from "../command.js";
-import { CommandError, exitCodes } from "../failure.js";
+import { exitCodes } from "../failure.js";
+import { keepSecret } from "../keep-secret.js";
 import { printJson, printLines } from "../output/print.js";
 import type { tokenCreateSettings } from "../settings/client-settings.js";
 
@@ -14,7 +13,7 @@ export const tokenCreate: CommandBody<typeof tokenCreateSettings> = async (setti
   const wish = { service, namespace, ttl: formatDuration(ttl), uses };
   const reply = (await client.post("/v1/tokens", JSON.stringify(wish))) as TokenReply;
   const expires = new Date(reply.expiresAtMs).toISOString();
-  if (out !== undefined) await keep(out, reply.token);
+  if (out !== undefined) await keepSecret(out, reply.token);
   const facts = { service, namespace, uses, expires };
   if (output === "json")
     printJson(terminal, { ...facts, ...(out === undefined ? { token: reply.token } : { file: out }) });
@@ -30,18 +29,4 @@ export const tokenCreate: CommandBody<typeof tokenCreateSettings> = async (setti
 interface TokenReply {
   readonly token: string;
   readonly expiresAtMs: number;
-}
-
-async function keep(file: string, token: string): Promise<void> {
-  try {
-    await writeFileAtomic(path.resolve(file), `${token}\n`);
-  } catch (error: unknown) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new CommandError(
-      `--out: cannot write ${file} (${code}); choose a folder that this user may write to`,
-      {
-        cause: error,
-      },
-    );
-  }
 }

@@ -61,6 +61,15 @@ export function durationOrOff(range: Parameters<typeof duration>[0]): Parse<numb
   return (value) => (value === "off" ? "off" : duration(range)(value));
 }
 
+/** A duration that may also be whole days, such as `90d`; in milliseconds. */
+export function longDuration(range: { readonly leastMs: number; readonly mostMs: number }): Parse<number> {
+  const inHours = duration(range);
+  return (value) => {
+    const days = /^(\d{1,3})d$/.exec(value)?.[1];
+    return inHours(days === undefined ? value : `${Number(days) * 24}h`);
+  };
+}
+
 /** Name of a service or a namespace. */
 export function serviceName(value: string): string {
   if (isServiceName(value)) return value;

@@ -2,10 +2,14 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import type { HostPort } from "../../src/discovery/host-port.js";
 import { ConfigError } from "../../src/errors/config-error.js";
+import { messageOf } from "../../src/errors/message-of.js";
 import { formatAddress, listenError } from "../listen-address.js";
 import { DocumentError } from "../policy-store/document-error.js";
-import type { AdminToken } from "./admin-token.js";
-import { guard } from "./guard.js";
+import type { Clock } from "../../src/time/clock.js";
+import type { AdminTokens } from "./admin-tokens.js";
+import type { AuditLog } from "./audit-log.js";
+import { bearerOf, guard } from "./guard.js";
+import { mayDo, type AdminCaller, type Role } from "./roles.js";
 
 /** One request, its path taken apart and its body read. */
 export interface AdminRequest {
@@ -22,14 +26,18 @@ export interface AdminReply {
   /** Sent as JSON, or as it is when `contentType` is set. */
   readonly body: unknown;
   readonly contentType?: string;
+  /** What was changed, for the audit log; never a secret. Absent: the path says it. */
+  readonly audit?: unknown;
 }
 
 export interface AdminRoute {
   readonly method: "GET" | "POST" | "DELETE";
   /** Segments; `:name` takes one, `:name?` also none (only at the end). */
   readonly path: string;
-  /** Served without the token: it must show nothing that only operators may see. */
+  /** Served without a token: it must show nothing that only operators may see. */
   readonly isOpen?: true;
+  /** What a token must be allowed to do; a route that does not say is for admin. */
+  readonly role?: Role;
   readonly handle: (request: AdminRequest) => AdminReply | Promise<AdminReply>;
 }
 
@@ -42,17 +50,21 @@ export interface AdminError {
 const maxBodyBytes = 1024 * 1024;
 const maxConnections = 256;
 
+export interface AdminServerOptions {
+  readonly tokens: Pick<AdminTokens, "identify">;
+  readonly routes: readonly AdminRoute[];
+  readonly audit: Pick<AuditLog, "ready" | "record">;
+  readonly clock: Clock;
+  readonly onError: (error: unknown) => void;
+}
+
 /** The admin API: routes in, HTTP out. It never shows more than what a route returned. */
 export class AdminServer {
   readonly #server: Server;
-  readonly #token: AdminToken;
-  readonly #routes: readonly AdminRoute[];
-  readonly #onError: (error: unknown) => void;
+  readonly #options: AdminServerOptions;
 
-  constructor(token: AdminToken, routes: readonly AdminRoute[], onError: (error: unknown) => void) {
-    this.#token = token;
-    this.#routes = routes;
-    this.#onError = onError;
+  constructor(options: AdminServerOptions) {
+    this.#options = options;
     this.#server = createServer(
       { headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 16_384 },
       (request, response) => void this.#serve(request, response),
@@ -66,7 +78,7 @@ export class AdminServer {
       this.#server.once("error", (error) => reject(listenError(error, text, "--admin")));
       this.#server.listen(port, host, () => {
         this.#server.removeAllListeners("error");
-        this.#server.on("error", this.#onError);
+        this.#server.on("error", this.#options.onError);
         resolve(formatAddress(this.#server.address() as AddressInfo));
       });
     });
@@ -91,20 +103,23 @@ export class AdminServer {
   }
 
   async #answer(request: IncomingMessage): Promise<AdminReply> {
+    const { tokens, routes } = this.#options;
     const url = new URL(request.url ?? "/", "http://admin");
-    const found = findRoute(this.#routes, request.method ?? "", url.pathname);
+    const found = findRoute(routes, request.method ?? "", url.pathname);
+    const { authorization } = request.headers;
     const refusal = guard(
       {
         host: request.headers.host,
         origin: request.headers.origin,
         fetchSite: single(request.headers["sec-fetch-site"]),
-        authorization: request.headers.authorization,
+        authorization,
         localAddress: request.socket.localAddress ?? "",
       },
-      found.route?.isOpen === true ? undefined : this.#token.isToken,
+      found.route?.isOpen === true ? undefined : (text) => tokens.identify(text) !== undefined,
     );
     if (refusal !== undefined) return failed(refusal.status, refusal.error, refusal.fix);
-    if (found.route === undefined)
+    const { route } = found;
+    if (route === undefined)
       return found.isKnownPath
         ? failed(405, `${request.method} is not possible here`, "see docs for the methods of the admin API")
         : failed(
@@ -112,10 +127,57 @@ export class AdminServer {
             `no such path: ${url.pathname.slice(0, 200)}`,
             "compare the versions of command and control plane",
           );
-    const body = await readBody(request);
-    if (body === undefined) return failed(413, "the body is over 1 MiB", "split the file");
-    const fileName = single(request.headers["x-file-name"])?.slice(0, 200) ?? "-";
-    return found.route.handle({ parameters: found.parameters, query: url.searchParams, fileName, body });
+    const handle = async (): Promise<AdminReply> => {
+      const body = await readBody(request);
+      if (body === undefined) return failed(413, "the body is over 1 MiB", "split the file");
+      const fileName = single(request.headers["x-file-name"])?.slice(0, 200) ?? "-";
+      return route.handle({ parameters: found.parameters, query: url.searchParams, fileName, body });
+    };
+    const caller = tokens.identify(bearerOf(authorization) ?? "");
+    if (route.isOpen === true || caller === undefined) return handle();
+    const may = mayDo(caller.role, route.role ?? "admin") ? handle : () => forbidden(caller, route);
+    if (route.method === "GET") return may();
+    return this.#audited(caller, request, may);
+  }
+
+  /** A change: made only when it can be recorded, and recorded whatever came of it. */
+  async #audited(
+    caller: AdminCaller,
+    request: IncomingMessage,
+    change: () => AdminReply | Promise<AdminReply>,
+  ): Promise<AdminReply> {
+    const { audit, clock, onError } = this.#options;
+    try {
+      await audit.ready();
+    } catch (error: unknown) {
+      onError(error);
+      return failed(503, messageOf(error), "");
+    }
+    let reply: AdminReply;
+    try {
+      reply = await change();
+    } catch (error: unknown) {
+      if (request.errored !== null) throw error;
+      reply = this.#errorReply(error);
+    }
+    const { error = "failed" } = (reply.status >= 400 ? reply.body : {}) as Partial<AdminError>;
+    try {
+      await audit.record({
+        at: new Date(clock.wallMs()).toISOString(),
+        who: caller.name,
+        role: caller.role,
+        from: request.socket.remoteAddress ?? "",
+        request: `${request.method} ${request.url?.slice(0, 500)}`,
+        status: reply.status,
+        what: reply.audit ?? (reply.status >= 400 ? error.slice(0, 500) : null),
+      });
+      return reply;
+    } catch (cause: unknown) {
+      onError(cause);
+      if (reply.status >= 400) return reply;
+      const { message } = cause as Error;
+      return failed(500, `the change was made, but it could not be recorded: ${message}`, "see remora audit");
+    }
   }
 
   #errorReply(error: unknown): AdminReply {
@@ -125,9 +187,18 @@ export class AdminServer {
         body: { error: error.message, fix: "correct the file", problems: error.problems },
       };
     if (error instanceof ConfigError) return failed(400, error.message, "");
-    this.#onError(error);
+    this.#options.onError(error);
     return failed(500, "the control plane failed", "look into its log");
   }
+}
+
+function forbidden({ name, role }: AdminCaller, route: AdminRoute): AdminReply {
+  const needed = route.role ?? "admin";
+  return failed(
+    403,
+    `token ${name} has role ${role}, and this needs role ${needed}`,
+    `use a token of role ${needed}: remora admin-token create --role ${needed} --name NAME`,
+  );
 }
 
 function failed(status: number, error: string, fix: string): AdminReply {

@@ -15,10 +15,16 @@ const maxReason = 500;
  */
 export function certificateRoutes(parts: RevokeParts | undefined): readonly AdminRoute[] {
   return [
-    { method: "GET", path: "/v1/certificates", handle: async (request) => list(ours(parts), request) },
+    {
+      method: "GET",
+      path: "/v1/certificates",
+      role: "view",
+      handle: async (request) => list(ours(parts), request),
+    },
     {
       method: "POST",
       path: "/v1/certificates/revoke",
+      role: "admin",
       handle: async (request) => revokeWished(ours(parts), request),
     },
   ];
@@ -57,7 +63,9 @@ async function revokeWished(parts: RevokeParts, { body }: AdminRequest): Promise
   const [wish, ...others] = wishes.filter((each) => each !== undefined);
   if (wish === undefined || others.length > 0)
     throw new ConfigError("say what to revoke by exactly one of serial, service and node");
-  return { status: 200, body: await revoke(parts, wish, reason) };
+  const result = await revoke(parts, wish, reason);
+  const revoked = result.revoked.map(({ serial, id }) => ({ serial, id }));
+  return { status: 200, body: result, audit: { revoked, reason, tokensVoided: result.tokensVoided } };
 }
 
 function nameOf(service: string, namespace: string): { service: string; namespace: string } {

@@ -37,13 +37,18 @@ export function guard(
   if (isForeign || request.fetchSite === "cross-site" || request.fetchSite === "same-site")
     return { status: 403, error: "requests from web pages are refused", fix: "use the remora command line" };
   if (isToken === undefined) return undefined;
-  const bearer = /^Bearer ([\x21-\x7e]{1,512})$/i.exec(request.authorization ?? "")?.[1];
+  const bearer = bearerOf(request.authorization);
   if (bearer !== undefined && isToken(bearer)) return undefined;
   return {
     status: 401,
     error: bearer === undefined ? "no admin token" : "wrong admin token",
     fix: "send the content of <data-dir>/admin.token as a bearer token (--admin-token-file)",
   };
+}
+
+/** The token of a request. */
+export function bearerOf(authorization: string | undefined): string | undefined {
+  return /^Bearer ([\x21-\x7e]{1,512})$/i.exec(authorization ?? "")?.[1];
 }
 
 /** `localhost`, a loopback literal, or the very address of the connection; the port is of no interest. */

@@ -14,6 +14,7 @@ export function policyRoutes({ observed, trustDomain }: PolicySubject): readonly
     {
       method: "GET",
       path: "/v1/calls/:namespace?/:service?",
+      role: "view",
       handle: ({ parameters: { namespace, service } }) => ({
         status: 200,
         body: viewCalls(observed, trustDomain, { namespace, service }),

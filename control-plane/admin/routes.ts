@@ -1,5 +1,6 @@
+import { createHash } from "node:crypto";
 import type { Registry } from "prom-client";
-import { parseKind, type Kind } from "../../src/config/documents/document.js";
+import { documentId, parseKind, type Kind } from "../../src/config/documents/document.js";
 import { ConfigError } from "../../src/errors/config-error.js";
 import { parseDuration } from "../../src/time/duration.js";
 import type { JoinTokens } from "../ca/join-tokens.js";
@@ -7,7 +8,11 @@ import type { CatalogState } from "../catalog/catalog.js";
 import type { Condition } from "../compiler/conditions.js";
 import { notFound, type PolicyStore } from "../policy-store/directory.js";
 import type { RevokeParts } from "../ca/revoke.js";
+import { idOf } from "../policy-store/stored-document.js";
 import type { AdminReply, AdminRequest, AdminRoute } from "./admin-server.js";
+import { adminTokenRoutes } from "./admin-token-routes.js";
+import type { AdminTokens } from "./admin-tokens.js";
+import type { AuditLog } from "./audit-log.js";
 import { certificateRoutes } from "./certificate-routes.js";
 import { readObject } from "./read-object.js";
 import { viewDocument, viewServices, type SidecarView, type StatusView } from "./views.js";
@@ -25,6 +30,8 @@ export interface AdminSubject {
   /** undefined: the CA is another's, and so is joining. */
   readonly tokens: JoinTokens | undefined;
   readonly certificates: RevokeParts | undefined;
+  readonly adminTokens: AdminTokens;
+  readonly audit: AuditLog;
   readonly bundlePem: () => string;
   readonly metrics: Registry;
 }
@@ -69,36 +76,54 @@ export function adminRoutes(subject: AdminSubject): readonly AdminRoute[] {
         contentType: subject.metrics.contentType,
       }),
     },
-    { method: "GET", path: "/v1/status", handle: () => ok(subject.status()) },
-    { method: "GET", path: "/v1/sidecars", handle: () => ok({ sidecars: subject.sidecars() }) },
-    { method: "GET", path: "/v1/services", handle: () => ok({ services: viewServices(subject.catalog()) }) },
+    { method: "GET", path: "/v1/status", role: "view", handle: () => ok(subject.status()) },
+    { method: "GET", path: "/v1/sidecars", role: "view", handle: () => ok({ sidecars: subject.sidecars() }) },
+    {
+      method: "GET",
+      path: "/v1/services",
+      role: "view",
+      handle: () => ok({ services: viewServices(subject.catalog()) }),
+    },
     {
       method: "GET",
       path: "/v1/bundle",
+      role: "view",
       handle: () => ({ status: 200, body: subject.bundlePem(), contentType: "application/x-pem-file" }),
     },
-    { method: "GET", path: "/v1/documents/:kind?/:namespace?/:name?", handle: list },
+    { method: "GET", path: "/v1/documents/:kind?/:namespace?/:name?", role: "view", handle: list },
     {
       // Body: YAML, one or several documents; all are applied, or none.
       method: "POST",
       path: "/v1/documents",
+      role: "apply",
       handle: async ({ body, fileName, query }) => {
         const dryRun = isOn(query.get("dryRun"));
-        return ok({ dryRun, results: await store.apply(body, fileName, { dryRun }) });
+        const results = await store.apply(body, fileName, { dryRun });
+        const applied = results.map((result) => ({ ...result, version: versionOf(store, result) }));
+        return { ...ok({ dryRun, results }), audit: dryRun ? { dryRun } : { applied } };
       },
     },
     {
       method: "DELETE",
       path: "/v1/documents/:kind/:namespace/:name",
+      role: "apply",
       handle: async ({ parameters: { kind = "", namespace = "", name = "" } }) => {
         const known = parseKind(kind);
+        const deleted = { kind: known, namespace, name };
+        const version = versionOf(store, deleted);
         return (await store.delete(known, namespace, name))
-          ? ok({ deleted: { kind: known, namespace, name } })
+          ? { ...ok({ deleted }), audit: { deleted: { ...deleted, version } } }
           : missing(known, namespace, name);
       },
     },
-    { method: "POST", path: "/v1/tokens", handle: (request) => createToken(subject.tokens, request) },
+    {
+      method: "POST",
+      path: "/v1/tokens",
+      role: "admin",
+      handle: (request) => createToken(subject.tokens, request),
+    },
     ...certificateRoutes(subject.certificates),
+    ...adminTokenRoutes(subject.adminTokens, subject.audit),
   ];
 }
 
@@ -125,7 +150,18 @@ async function createToken(tokens: JoinTokens | undefined, { body }: AdminReques
   return {
     status: 201,
     body: { token: created.token, expiresAtMs: created.expiresAtMs, service, namespace },
+    audit: { joinToken: { service, namespace, uses: uses ?? 1, expiresAtMs: created.expiresAtMs } },
   };
+}
+
+/** Tells one content of a document from another: the first digits of its SHA-256. */
+function versionOf(
+  store: PolicyStore,
+  { kind, namespace, name }: { readonly kind: Kind; readonly namespace: string; readonly name: string },
+): string | null {
+  const id = documentId(kind, namespace, name);
+  const stored = store.documents.get().find(({ document }) => idOf(document) === id);
+  return stored === undefined ? null : createHash("sha256").update(stored.text).digest("hex").slice(0, 12);
 }
 
 function ok(body: unknown): AdminReply {

@@ -180,6 +180,7 @@ t.test("a service is evicted, while it renews as fast as it can", async (t) => {
     }
   })();
   const joining = Promise.allSettled(tokens.slice(1).map((token) => joinWith(mesh, "web", token)));
+  await until("it has renewed a few times", () => held.length > 3);
   const answer = await revoke(mesh, { service: "web" });
   isEvicted = true;
   await renewing;
