@@ -17,7 +17,7 @@ import { withSmallHeap } from "./small-heap.js";
 
 const kind = {
   form: "<kind>",
-  help: "HTTPRoute, GRPCRoute or TrafficPolicy",
+  help: "HTTPRoute, GRPCRoute, TrafficPolicy or AuthorizationPolicy",
   choices: ["httproute", "grpcroute", "trafficpolicy"],
 };
 

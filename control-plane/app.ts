@@ -122,7 +122,10 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     refuse: ownPorts.refuse,
   });
   const { catalog } = registry;
-  const source = new MeshSource({ mesh, catalog: catalog.state, documents: store.documents, clock });
+  const source = new MeshSource({
+    mesh: { ...mesh, defaultAction: settings.defaultAction ?? "allow" },
+    ...{ catalog: catalog.state, documents: store.documents, clock },
+  });
 
   const metrics = createControlPlaneMetrics();
   const streams = openSidecarStreams({ source, trust: ca.trust, peerOf, clock, log, metrics });

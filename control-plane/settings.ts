@@ -12,6 +12,8 @@ export interface ControlPlaneSettings {
   readonly policiesDir?: string | undefined;
   /** Fixed when the CA is made. Default mesh.local. */
   readonly trustDomain?: string | undefined;
+  /** What becomes of requests to services that no AuthorizationPolicy speaks about. Default allow. */
+  readonly defaultAction?: "allow" | "deny" | undefined;
   /** Life of a sidecar's certificate, milliseconds, 2 s to 7 d. Default 24 h. */
   readonly leafTtlMs?: number | undefined;
   /** Consul as the registry; undefined = the embedded one. */

@@ -11,6 +11,7 @@ import { LoadShedder } from "./policy/load-shedding.js";
 import type { RequestMemory } from "./policy/request-memory.js";
 import { plainDialer } from "./pool/dialer.js";
 import { Connections } from "./proxy/connections.js";
+import type { Authorization } from "./proxy/authorization.js";
 import type { DataPlane } from "./proxy/data-plane.js";
 import { acceptedAlpn, isForeign } from "./proxy/foreign-peers.js";
 import { inbound } from "./proxy/inbound.js";
@@ -37,6 +38,7 @@ export interface SideOptions {
   readonly identity: string;
   readonly trustDomain: string;
   readonly plane: DataPlane;
+  readonly authorization: Authorization;
   readonly rules: InboundRules;
   readonly telemetry: SidecarTelemetry;
   /** undefined: nobody wants to know what is called. */
@@ -192,7 +194,20 @@ function inboundTcpService(options: SideOptions, app: TcpTransport, mtlsMode: ()
   const { active, rejected, ...retryMeters } = telemetry.appMeters();
   const upstream = { key: "app", config: appEndpoint(options) };
   const observe = telemetry.observeInboundTcp();
-  const common = { clock, wheel, observe, app, upstream, recorder, mtlsMode, active, rejected, retryMeters };
+  const authorization = options.authorization.layer;
+  const common = {
+    clock,
+    wheel,
+    observe,
+    app,
+    upstream,
+    recorder,
+    mtlsMode,
+    authorization,
+    active,
+    rejected,
+    retryMeters,
+  };
   return byLimit(options, ({ maxRequests }) => inboundTcp({ ...common, maxRequests }));
 }
 
@@ -214,6 +229,7 @@ function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: 
       wheel,
       observe,
       self: identity,
+      authorization: options.authorization.layer,
       rules: options.rules.layer,
       recorder: options.recorder,
       mtlsMode,

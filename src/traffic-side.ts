@@ -1,4 +1,5 @@
 import { parseSpiffeId } from "../certs/spiffe-id.js";
+import { authorizationLog } from "./authorization-log.js";
 import type { ClusterView, WorkerView } from "./admin/admin-view.js";
 import { driveBreakers } from "./breaker-commands.js";
 import { breakerHooks, endpointBreakerChanged } from "./breaker-log.js";
@@ -24,6 +25,7 @@ import { RateLimits } from "./policy/rate-limits.js";
 import { RequestMemory } from "./policy/request-memory.js";
 import { SharedCounts } from "./policy/shared-counts.js";
 import { streamIdle } from "./policy/stream-idle.js";
+import { Authorization, prepareAuthorization } from "./proxy/authorization.js";
 import { DataPlane } from "./proxy/data-plane.js";
 import { InboundRules, prepareRules } from "./proxy/inbound-rules.js";
 import type { Listen } from "./proxy/listener.js";
@@ -63,6 +65,7 @@ export class TrafficSide implements Traffic {
   readonly #rules: InboundRules;
   readonly #redis: RedisStore | undefined;
   readonly #recorder: CallRecorder | undefined;
+  readonly #authorization: Authorization;
   readonly #inbound: InboundSide;
   readonly #outbound: OutboundSide;
   readonly #eventLoop: { close(): void };
@@ -137,7 +140,16 @@ export class TrafficSide implements Traffic {
       inboundPriorities,
     ]);
     this.#recorder = bootstrap.observeCallsMs === undefined ? undefined : new CallRecorder(bootstrap.appPort);
-    const parts = { plane: this.#plane, rules: this.#rules, telemetry, wheel, memory: new RequestMemory() };
+    const policyMetrics = new PolicyMetrics(telemetry.metrics);
+    this.#authorization = new Authorization({
+      port: bootstrap.appPort,
+      metrics: (policy, rule) => policyMetrics.authorization(policy, rule),
+      onDecision: authorizationLog(log, clock),
+    });
+    const parts = {
+      ...{ plane: this.#plane, rules: this.#rules, authorization: this.#authorization },
+      ...{ telemetry, wheel, memory: new RequestMemory() },
+    };
     const side = { ...options, peers, identity, trustDomain, recorder: this.#recorder, ...parts };
     this.#inbound = new InboundSide(side);
     this.#outbound = new OutboundSide({ ...side, nodeId });
@@ -173,8 +185,10 @@ export class TrafficSide implements Traffic {
   apply(snapshot: Snapshot): void {
     if (this.#plane.snapshot?.version === snapshot.version) return;
     const rules = prepareRules(snapshot.inbound.rules);
+    const authorization = prepareAuthorization(snapshot.inbound.authorization);
     this.#plane.apply(snapshot);
     this.#rules.use(rules);
+    this.#authorization.use(authorization);
     this.#telemetry.refresh();
   }
 

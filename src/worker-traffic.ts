@@ -12,6 +12,7 @@ import { LatestValue } from "./lifecycle/latest-value.js";
 import type { BreakerAnswer, ServiceCommand } from "./policy/breaker-command.js";
 import type { ConnectionLimit } from "./proxy/connection-limit.js";
 import { checkSnapshot } from "./proxy/data-plane.js";
+import { prepareAuthorization } from "./proxy/authorization.js";
 import { prepareRules } from "./proxy/inbound-rules.js";
 import { Listener } from "./proxy/listener.js";
 import type { Log, Missing } from "./sidecar.js";
@@ -128,6 +129,7 @@ export class WorkerTraffic implements Traffic {
   apply(snapshot: Snapshot): void {
     if (this.#snapshot?.version === snapshot.version) return;
     prepareRules(snapshot.inbound.rules);
+    prepareAuthorization(snapshot.inbound.authorization);
     checkSnapshot(snapshot, { clock: this.#options.clock, wheel: this.#wheel });
     this.#snapshot = snapshot;
     this.#set.apply(snapshot);

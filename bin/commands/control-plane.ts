@@ -13,6 +13,7 @@ export const controlPlane: CommandBody<typeof controlPlaneSettings> = async (
   terminal,
 ) => {
   const { listen, admin, policies, ca, trustDomain, leafTtl, consul, datacenter, logLevel } = settings;
+  const { defaultAction } = settings;
   const token = await readConsulToken(settings.consulTokenFile);
   const running = await startControlPlane({
     dataDir: settings.dataDir ?? defaultDataDir(terminal),
@@ -21,6 +22,7 @@ export const controlPlane: CommandBody<typeof controlPlaneSettings> = async (
     policiesDir: policies,
     ca,
     trustDomain,
+    defaultAction,
     leafTtlMs: leafTtl,
     logLevel,
     consul:

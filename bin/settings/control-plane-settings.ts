@@ -29,6 +29,10 @@ export const controlPlaneSettings = {
     placeholder: "WHO",
     help: "who gives identities: remora, or consul for the mesh CA of the agent at --consul",
   }),
+  defaultAction: defaulted(oneOf("allow", "deny"), "allow", {
+    placeholder: "ACTION",
+    help: "requests to services without an AuthorizationPolicy of action ALLOW: allow or deny",
+  }),
   leafTtl: defaulted(duration({ leastMs: 2000, mostMs: 604_800_000 }), "24h", {
     placeholder: "DURATION",
     help: "life of a sidecar's certificate",

@@ -1,5 +1,6 @@
 import { canonicalJson } from "../../src/config/canonical-json.js";
 import type { InboundConfig, InboundRule } from "../../src/config/inbound-config.js";
+import { compileAuthorization } from "./compile-authorization.js";
 import { mtlsModeOf } from "./compile-cluster.js";
 import { compileStreamIdle } from "./compile-limits.js";
 import { everything } from "./compile-match.js";
@@ -16,10 +17,12 @@ import { matchesOf, type Rule, rulesOf } from "./route-rules.js";
 export function compileInbound(index: MeshIndex, key: string): InboundConfig {
   const protocol = index.policies.get(key)?.policy.spec.protocol;
   const rules = takesRequests(index, key) ? rulesFor(index, key) : [];
+  const authorization = compileAuthorization(index, key);
   return {
     mtlsMode: mtlsModeOf(index, key),
     ...compileLoadShedding(policiesForService(index, key)),
     ...(protocol === undefined ? {} : { protocol }),
+    ...(authorization === undefined ? {} : { authorization }),
     ...(rules.length === 0 ? {} : { rules }),
   };
 }

@@ -1,5 +1,6 @@
 import { parseDocument } from "yaml";
 import { type HostnameClaim, claimHostnames, ownDomains } from "./hostnames.js";
+import { type AuthorizationPolicy, targetsOf } from "../../src/config/documents/authorization-policy.js";
 import { documentId, type Route } from "../../src/config/documents/document.js";
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
 import { probesOf } from "../policy-store/check-health-checks.js";
@@ -31,6 +32,8 @@ export function conditionsOf(model: MeshModel): ReadonlyMap<string, readonly Con
     model.documents.map(({ document }) => {
       if (document.kind === "TrafficPolicy")
         return [idOf(document), policyConditions(index, document)] as const;
+      if (document.kind === "AuthorizationPolicy")
+        return [idOf(document), authorizationConditions(index, document)] as const;
       const { namespace } = document.metadata;
       const known = claims.get(namespace) ?? claimHostnames(index, namespace);
       claims.set(namespace, known);
@@ -66,6 +69,24 @@ function routeConditions(
   if (lost.length > 0)
     conditions.push(condition("PartiallyInvalid", "True", "HostnameConflict", lost.join("; ")));
   return conditions;
+}
+
+/** A policy for a service that is not there yet is in force when it comes. */
+function authorizationConditions(index: MeshIndex, policy: AuthorizationPolicy): readonly Condition[] {
+  const keys = (targetsOf(policy) ?? []).map((name) => serviceKey(name, policy.metadata.namespace));
+  const missing = keys.filter((key) => !index.services.has(key));
+  const accepted = condition("Accepted", "True", "Accepted", "the policy is in force");
+  return [
+    accepted,
+    missing.length === 0
+      ? condition("ResolvedRefs", "True", "ResolvedRefs", "every target is known")
+      : condition(
+          "ResolvedRefs",
+          "False",
+          "TargetNotFound",
+          `${services(missing)} not in the registry: the policy waits for it`,
+        ),
+  ];
 }
 
 function acceptance(missingParents: readonly string[]): Condition {

@@ -1,3 +1,5 @@
+import type { AuthorizationPolicy } from "../../src/config/documents/authorization-policy.js";
+import type { Verdict } from "../../src/config/authorization-config.js";
 import type { Route } from "../../src/config/documents/document.js";
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
 import type { Protocol } from "../../src/config/snapshot.js";
@@ -36,6 +38,10 @@ export interface MeshIndex {
   readonly policies: ReadonlyMap<string, StoredPolicy>;
   /** The policy of each target by its text (targetText), services included: the oldest. */
   readonly targeted: ReadonlyMap<string, StoredPolicy>;
+  /** Who may do what, oldest first. */
+  readonly authorization: readonly AuthorizationPolicy[];
+  /** Of what no policy speaks about. */
+  readonly defaultAction: Verdict;
   /** Every route, by id. */
   readonly routes: ReadonlyMap<string, Route>;
   /** Routes by the service they are attached to, oldest first. */
@@ -53,6 +59,7 @@ export function indexMesh(model: MeshModel): MeshIndex {
   );
   const policies = new Map<string, StoredPolicy>();
   const targeted = new Map<string, StoredPolicy>();
+  const authorization: AuthorizationPolicy[] = [];
   const routes = new Map<string, Route>();
   const attached = new Map<string, StoredRoute[]>();
   const backing = new Map<string, Set<StoredRoute>>();
@@ -67,6 +74,10 @@ export function indexMesh(model: MeshModel): MeshIndex {
         targeted.set(text, owner);
         if (target.kind === "Service") policies.set(serviceKey(target.name, namespace), owner);
       }
+      continue;
+    }
+    if (document.kind === "AuthorizationPolicy") {
+      authorization.push(document);
       continue;
     }
     routes.set(idOf(document), document);
@@ -89,18 +100,10 @@ export function indexMesh(model: MeshModel): MeshIndex {
       policy.spec.protocol === undefined ? [] : [[key, policy.spec.protocol] as const],
     ),
   ]);
-  const { trustDomain, datacenter } = model;
+  const { trustDomain, datacenter, defaultAction = "allow" } = model;
   return {
-    trustDomain,
-    datacenter,
-    services,
-    serviceKeys,
-    protocols,
-    policies,
-    targeted,
-    routes,
-    attached,
-    backing,
+    ...{ trustDomain, datacenter, services, serviceKeys, protocols, policies, targeted },
+    ...{ routes, attached, backing, authorization, defaultAction },
   };
 }
 

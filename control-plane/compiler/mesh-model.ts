@@ -1,3 +1,4 @@
+import type { Verdict } from "../../src/config/authorization-config.js";
 import type { CatalogState } from "../catalog/catalog.js";
 import type { StoredDocument } from "../policy-store/stored-document.js";
 
@@ -10,4 +11,6 @@ export interface MeshModel {
   readonly catalog: CatalogState;
   /** In any order. */
   readonly documents: readonly StoredDocument[];
+  /** What becomes of requests that no AuthorizationPolicy speaks about. Absent: allow. */
+  readonly defaultAction?: Verdict;
 }

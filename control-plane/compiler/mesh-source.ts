@@ -15,7 +15,7 @@ const documentMaxMs = 1000;
 export class MeshSource {
   /** undefined until the registry was read for the first time. */
   readonly model = new LatestValue<MeshModel | undefined>(undefined);
-  readonly mesh: Pick<MeshModel, "trustDomain" | "datacenter">;
+  readonly mesh: Pick<MeshModel, "trustDomain" | "datacenter" | "defaultAction">;
   readonly #clock: Clock;
   readonly #catalog: LatestValue<CatalogState | undefined>;
   readonly #documents: LatestValue<readonly StoredDocument[]>;
@@ -25,8 +25,8 @@ export class MeshSource {
   #firstDocumentChangeMs: number | undefined;
 
   constructor(options: {
-    /** Of the mesh's CA. */
-    readonly mesh: Pick<MeshModel, "trustDomain" | "datacenter">;
+    /** Of the mesh's CA; and what becomes of requests that no policy speaks about. */
+    readonly mesh: Pick<MeshModel, "trustDomain" | "datacenter" | "defaultAction">;
     readonly catalog: LatestValue<CatalogState | undefined>;
     readonly documents: LatestValue<readonly StoredDocument[]>;
     readonly clock: Clock;

@@ -1,5 +1,6 @@
 import type { Document } from "../../src/config/documents/document.js";
 import { createdAnnotation } from "../../src/config/documents/metadata.js";
+import { checkAuthorizationPolicy } from "./check-authorization-policy.js";
 import { checkGrpcRoute } from "./check-grpc-route.js";
 import { checkHttpRoute } from "./check-http-route.js";
 import { checkTrafficPolicy } from "./check-traffic-policy.js";
@@ -29,5 +30,7 @@ function checkKind(document: Document): readonly FieldProblem[] {
       return checkGrpcRoute(document);
     case "TrafficPolicy":
       return checkTrafficPolicy(document);
+    case "AuthorizationPolicy":
+      return checkAuthorizationPolicy(document);
   }
 }

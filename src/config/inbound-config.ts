@@ -1,3 +1,4 @@
+import type { AuthorizationConfig } from "./authorization-config.js";
 import type { LoadSheddingConfig } from "./load-shedding-config.js";
 import type { PriorityConfig } from "./priority-config.js";
 import type { MtlsMode, Protocol } from "./protocol.js";
@@ -16,6 +17,8 @@ export interface InboundConfig {
   readonly shedding?: LoadSheddingConfig;
   /** What the application speaks, when a policy says so; absent: what the sidecar was started with. */
   readonly protocol?: Protocol;
+  /** Who may do what. Absent: everybody everything. */
+  readonly authorization?: AuthorizationConfig;
   /** In order of precedence: the first match counts. Absent when no policy asks for anything here. */
   readonly rules?: readonly InboundRule[];
 }

@@ -1,4 +1,5 @@
 import type { InboundConfig, InboundRule } from "../config/inbound-config.js";
+import { decodeAuthorization, encodeAuthorization } from "./authorization-resource.js";
 import type { Fields } from "./fields.js";
 import { decodeIdempotency, encodeIdempotency } from "./idempotency-resource.js";
 import { decodeLoadShedding, encodeLoadShedding } from "./load-shedding-resource.js";
@@ -9,12 +10,14 @@ import { decodeMatch, encodeMatch } from "./route-match.js";
 import { decodeStreamIdle, encodeStreamIdle } from "./stream-idle-resource.js";
 
 /** remora.v1.Inbound. */
-export function encodeInbound({ mtlsMode, maxRequests, shedding, protocol, rules }: InboundConfig): object {
+export function encodeInbound(inbound: InboundConfig): object {
+  const { mtlsMode, maxRequests, shedding, protocol, authorization, rules } = inbound;
   return {
     mtlsMode,
     maxRequests,
     ...(shedding !== undefined && { shedding: encodeLoadShedding(shedding) }),
     ...(protocol !== undefined && { protocol: encodeProtocol(protocol) }),
+    ...(authorization !== undefined && { authorization: encodeAuthorization(authorization) }),
     ...(rules !== undefined && { rules: rules.map(encodeRule) }),
   };
 }
@@ -23,11 +26,13 @@ export function encodeInbound({ mtlsMode, maxRequests, shedding, protocol, rules
 export function decodeInbound(fields: Fields): InboundConfig {
   const rules = fields.messages("rules");
   const shedding = fields.optionalMessage("shedding");
+  const authorization = fields.optionalMessage("authorization");
   return {
     mtlsMode: fields.oneOf("mtlsMode", ["STRICT", "PERMISSIVE", "DISABLE"]),
     maxRequests: fields.number("maxRequests", 0, 2 ** 32 - 1),
     ...(shedding !== undefined && { shedding: decodeLoadShedding(shedding) }),
     ...(fields.has("protocol") && { protocol: decodeProtocol(fields, "protocol") }),
+    ...(authorization !== undefined && { authorization: decodeAuthorization(authorization) }),
     ...(rules.length > 0 && { rules: rules.map(decodeRule) }),
   };
 }

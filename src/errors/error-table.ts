@@ -100,7 +100,7 @@ export const errorTable = {
     "never",
     "upstream has no sidecar and plaintext is not permitted",
   ),
-  denied: row("downstream", 403, 7, "UAEX", "never", "access denied"),
+  denied: row("downstream", 403, 7, "UAEX", "never", "RBAC: access denied"),
   idempotency_key_missing: row("downstream", 400, 3, "-", "never", "Idempotency-Key is missing"),
   idempotency_key_invalid: row("downstream", 400, 3, "-", "never", "Idempotency-Key is not valid"),
   idempotency_conflict: row(

@@ -5,6 +5,8 @@ export interface ProxyErrorOptions extends ErrorOptions {
   readonly headers?: readonly string[];
   /** HTTP status that a document asks for. */
   readonly status?: number;
+  /** What the access log says in place of the code. */
+  readonly logAs?: string;
 }
 
 /**
@@ -18,17 +20,20 @@ export class ProxyError extends Error {
   readonly detail: string;
   /** Further fields of the reply, a flat list as in traffic/headers.ts. */
   readonly headers: readonly string[];
+  /** For the access log. */
+  readonly logAs: string;
   readonly #status: number | undefined;
 
   constructor(code: ErrorCode, detail: string, options: ProxyErrorOptions = {}) {
     const { stackTraceLimit } = Error;
     // A trace costs ten times the rest of a request that a flood resets, and says nothing that code and detail do not.
     if (code !== "internal") Error.stackTraceLimit = 0;
-    super(`${errorTable[code].text}: ${detail}`, options);
+    super(detail === "" ? errorTable[code].text : `${errorTable[code].text}: ${detail}`, options);
     Error.stackTraceLimit = stackTraceLimit;
     this.code = code;
     this.detail = detail;
     this.headers = options.headers ?? [];
+    this.logAs = options.logAs ?? code;
     this.#status = options.status;
   }
 

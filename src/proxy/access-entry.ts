@@ -34,7 +34,7 @@ export function accessLogEntry(
     status: outcome.status,
     grpcStatus: outcome.grpcStatus,
     flags: outcome.flag,
-    codeDetails: problem?.code ?? (request.details || answeredBy(upstream)),
+    codeDetails: problem?.logAs ?? (request.details || answeredBy(upstream)),
     upstreamFailure: isConnectFailure ? problem.detail : "",
     bytesReceived: request.requestBytes,
     bytesSent: request.responseBytes,
@@ -52,6 +52,7 @@ export function accessLogEntry(
     serverName: "",
     routeName: request.routeName,
     peerId: request.peerId ?? "",
+    authorization: request.authorization,
   };
 }
 

@@ -1,6 +1,7 @@
 import type { ProxyError } from "../errors/proxy-error.js";
 import type { Reply } from "../stack/service.js";
 import type { BodySource } from "../traffic/body.js";
+import { deniedByField } from "./authorization.js";
 import { removeHeader } from "../traffic/headers.js";
 import type { ResponseHead } from "../traffic/message.js";
 
@@ -21,6 +22,7 @@ export class ApplicationReply implements Reply {
 
   head(head: ResponseHead, body: BodySource | null): void {
     removeHeader(head.headers, "x-remora-error");
+    removeHeader(head.headers, deniedByField);
     this.#reply.head(head, body);
   }
 

@@ -30,6 +30,8 @@ export interface InboundOptions {
   /** The local application. */
   readonly app: EndpointTransport;
   readonly appConfig: EndpointConfig;
+  /** Who may do what. */
+  readonly authorization: Layer;
   /** What policies ask for, by the rule that a request matches. */
   readonly rules: Layer;
   /** undefined: nobody wants to know what is called. */
@@ -50,7 +52,8 @@ export interface InboundOptions {
 
 /** From the mesh to the local application. */
 export function inbound(options: InboundOptions): Service {
-  const { clock, wheel, observe, self, rules, mtlsMode, maxRequests, active, rejected } = options;
+  const { clock, wheel, observe, self, authorization, rules, mtlsMode, maxRequests } = options;
+  const { active, rejected } = options;
   const { retryMeters, memory, expired } = options;
   const budget = new RetryBudget(clusterDefaults.retryBudget);
   return stack(
@@ -66,6 +69,8 @@ export function inbound(options: InboundOptions): Service {
       inboundHeaders(self),
       // Outside of authorization: what it refuses is told, too.
       ...(options.recorder === undefined ? [] : [recordCalls(options.recorder)]),
+      // On the path that is forwarded, and before anything is spent on the request.
+      authorization,
       // Outside of what may refuse or repeat: the caller's time runs from the first byte on.
       deadline({ wheel, graceMs: calledSideGraceMs, expired }),
       // Inside of it, so that the deadline is known: what the application asks of others meanwhile is part of the request.

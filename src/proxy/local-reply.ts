@@ -10,7 +10,7 @@ import { grpcStatusReply } from "../traffic/grpc-status-reply.js";
 export function errorReply(error: ProxyError, request?: RequestHead): LocalReply | null {
   const row = error.row;
   if (error.status === 0) return null;
-  const text = oneLine(`${row.text}: ${error.detail}`);
+  const text = oneLine(error.detail === "" ? row.text : `${row.text}: ${error.detail}`);
   if (request !== undefined && isGrpc(request.headers)) return grpcReply(error, text);
   const body = Buffer.from(`${text}\n`);
   const headers = [

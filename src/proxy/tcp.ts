@@ -36,7 +36,8 @@ export interface InboundTcpOptions extends Omit<
 
 /** From the mesh to a local application that speaks raw TCP. */
 export function inboundTcp(options: InboundTcpOptions): Service {
-  const { clock, wheel, observe, app, upstream, mtlsMode, maxRequests, active, rejected } = options;
+  const { clock, wheel, observe, app, upstream, mtlsMode, authorization, maxRequests } = options;
+  const { active, rejected } = options;
   const budget = new RetryBudget(clusterDefaults.retryBudget);
   return stack(
     [
@@ -44,6 +45,8 @@ export function inboundTcp(options: InboundTcpOptions): Service {
       rescue,
       onlyProvenCallers(mtlsMode),
       ...(options.recorder === undefined ? [] : [recordCalls(options.recorder)]),
+      // Before a connection to the application is opened.
+      authorization,
       ...(maxRequests === 0
         ? []
         : [concurrencyLimit({ scope: "inbound", maxRequests, source: "TrafficPolicy", active, rejected })]),

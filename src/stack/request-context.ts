@@ -61,6 +61,8 @@ export class RequestContext {
   flag = "";
   /** How an answer that neither an error nor an upstream gave came about, as response_code_details of the access log. */
   details = "";
+  /** What policies that are tried out or audit would have done with it. */
+  authorization = "";
   #isGrpc: boolean | undefined;
 
   constructor(

@@ -37,6 +37,8 @@ export interface AccessLogEntry {
   readonly routeName: string;
   /** SPIFFE id of the mTLS peer. */
   readonly peerId: string;
+  /** What policies that are tried out or audit would have done. */
+  readonly authorization: string;
 }
 
 /** Longest text of one field; a request head may be 64 KiB, a log line need not. */
@@ -83,6 +85,7 @@ export function formatJson(entry: AccessLogEntry): string {
     requested_server_name: text(entry.serverName),
     route_name: text(entry.routeName),
     downstream_peer_uri_san: text(entry.peerId),
+    authorization: text(entry.authorization),
   });
   return `${line.replace(unsafeInJson, unicodeEscape)}\n`;
 }

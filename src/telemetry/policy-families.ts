@@ -3,6 +3,11 @@ import { StandardMetrics } from "./standard-metrics.js";
 
 /** The metrics of what policies do with single requests. A part of Metrics. */
 export class PolicyFamilies extends StandardMetrics {
+  readonly authorizations = new CounterFamily({
+    name: "remora_authorization_total",
+    help: "Inbound requests by the rule that decided and outcome (allowed, denied, would_deny, audited); only with policies.",
+    labels: ["policy", "rule", "outcome"],
+  });
   readonly fallbacks = new CounterFamily({
     name: "remora_fallbacks_total",
     help: "Failures that a fallback answered, by policy, kind of answer (reply, service, stale) and cause.",

@@ -4,6 +4,14 @@ import type { Metrics } from "./metrics.js";
 /** What a fallback answers with. */
 export type FallbackKind = "reply" | "service" | "stale";
 
+/** The cells of one rule of who may do what. */
+export interface AuthorizationMetrics {
+  readonly allowed: Counter;
+  readonly denied: Counter;
+  readonly wouldDeny: Counter;
+  readonly audited: Counter;
+}
+
 /** The cells of one policy's fallback. */
 export interface FallbackMetrics<Cause extends string> {
   /** Failures answered, by cause. */
@@ -44,6 +52,16 @@ export class PolicyMetrics {
 
   constructor(metrics: Metrics) {
     this.#metrics = metrics;
+  }
+
+  authorization(policy: string, rule: string): AuthorizationMetrics {
+    const cell = (outcome: string): Counter => this.#metrics.authorizations.cell({ policy, rule, outcome });
+    return {
+      allowed: cell("allowed"),
+      denied: cell("denied"),
+      wouldDeny: cell("would_deny"),
+      audited: cell("audited"),
+    };
   }
 
   /** `causes` are all that there are. */

@@ -13,6 +13,9 @@ import { InboundSide } from "../../src/inbound-side.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import { ConnectionLimit } from "../../src/proxy/connection-limit.js";
 import { RequestMemory } from "../../src/policy/request-memory.js";
+import { PolicyMetrics } from "../../src/telemetry/policy-metrics.js";
+import { Metrics } from "../../src/telemetry/metrics.js";
+import { Authorization, prepareAuthorization } from "../../src/proxy/authorization.js";
 import { DataPlane } from "../../src/proxy/data-plane.js";
 import { listenWithin } from "../../src/proxy/listener.js";
 import { SidecarTelemetry } from "../../src/sidecar-telemetry.js";
@@ -72,7 +75,13 @@ async function setup(t: Test, mode: MtlsMode | undefined, limit = new Connection
   const certificates = new LatestValue<Svid | undefined>(await identityOf("api"));
   const trust = new LatestValue(trustOfSvid(await identityOf("api")));
   const peers = new OpenPeers(trust, () => undefined);
+  const authorization = new Authorization({
+    port: 0,
+    metrics: (...labels) => new PolicyMetrics(new Metrics()).authorization(...labels),
+  });
+  authorization.use(prepareAuthorization(undefined));
   const side = new InboundSide({
+    authorization,
     rules: new InboundRules([]),
     memory: new RequestMemory(),
     ...{ bootstrap, certificates, trust, peers, identity, trustDomain, plane, telemetry, clock, wheel, log },

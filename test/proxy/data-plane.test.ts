@@ -495,6 +495,7 @@ t.test("a gRPC call keeps its deadline on both sides, and each hands on what is 
   const app = new ScriptedTransport();
   const counter = (): Counter => new Counter();
   const service = inbound({
+    authorization: (inner) => inner,
     rules: (inner) => inner,
     clock,
     wheel: new TimerWheel(clock),

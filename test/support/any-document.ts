@@ -240,6 +240,42 @@ const slowCalls = fc.record({
   ratio: optional(fc.constantFrom(0.2, 1)),
 });
 
+const source = fc.record({
+  principals: optional(fc.constantFrom(["*"], ["spiffe://mesh.local/ns/a/svc/web"], ["mesh.local/ns/a/*"])),
+  notNamespaces: optional(fc.constantFrom(["a"], ["a*", "b"])),
+  ipBlocks: fc.constantFrom(["10.0.0.0/8"], ["::1", "fd00::/8"]),
+});
+const operation = fc.record({
+  hosts: optional(fc.constantFrom(["api"], ["*.example"])),
+  notPaths: optional(fc.constantFrom(["/a/{*}/b"], ["*.html", "/x*"])),
+  methods: fc.constantFrom(["GET"], ["*"], ["P*"]),
+});
+const authorizationPolicy = fc.record({
+  apiVersion: fc.constantFrom("security.istio.io/v1", "security.istio.io/v1beta1", "remora.mesh/v1"),
+  kind: fc.constant("AuthorizationPolicy"),
+  metadata,
+  spec: fc.record({
+    targetRefs: optional(fc.tuple(fc.record({ kind: fc.constant("Service"), name: service }))),
+    action: optional(fc.constantFrom("ALLOW", "DENY", "AUDIT")),
+    mode: optional(fc.constantFrom("audit", "enforce")),
+    rules: optional(
+      fc.array(
+        fc.record({
+          from: optional(fc.array(fc.record({ source }), { minLength: 1, maxLength: 2 })),
+          to: optional(fc.array(fc.record({ operation }), { minLength: 1, maxLength: 2 })),
+          when: optional(
+            fc.constantFrom(
+              [{ key: "request.headers[X-A]", notValues: ["b"] }],
+              [{ key: "source.namespace", values: ["a"] }],
+            ),
+          ),
+        }),
+        { maxLength: 2 },
+      ),
+    ),
+  }),
+});
+
 const trafficPolicy = fc.record({
   apiVersion: fc.constant("remora.mesh/v1"),
   kind: fc.constant("TrafficPolicy"),
@@ -330,6 +366,7 @@ export const anyDocument: fc.Arbitrary<unknown> = fc
   .oneof(
     httpRoute,
     grpcRoute,
+    authorizationPolicy,
     trafficPolicy.filter(isNotItsOwnFallback).map(withFittingChecks).map(withoutVoidIdempotency),
     routePolicy.map(withoutVoidIdempotency),
   )

@@ -1,4 +1,10 @@
 import fc from "fast-check";
+import {
+  attributes,
+  textMatchTypes,
+  type AttributeMatch,
+  type AuthorizationConfig,
+} from "../../src/config/authorization-config.js";
 import type { InboundRule } from "../../src/config/inbound-config.js";
 import type { IdempotencyConfig } from "../../src/config/idempotency-config.js";
 import type { RateLimitConfig } from "../../src/config/rate-limit-config.js";
@@ -186,6 +192,60 @@ const shedding: fc.Arbitrary<LoadSheddingConfig> = fc.record(
   { defaultSharePercent: share, batchSharePercent: share, adaptive, source: text },
   { requiredKeys: ["defaultSharePercent", "batchSharePercent", "source"] },
 );
+
+const texts = fc.array(
+  fc.record(
+    { type: fc.constantFrom(...textMatchTypes), value: text, isCaseless: fc.constant(true as const) },
+    { requiredKeys: ["type", "value"] },
+  ),
+  { minLength: 1, maxLength: 2 },
+);
+const conditions: fc.Arbitrary<readonly AttributeMatch[]> = fc.array(
+  fc
+    .record(
+      { attribute: fc.constantFrom(...attributes), values: texts, notValues: texts },
+      { requiredKeys: ["attribute", "values"] },
+    )
+    .map((match) => (match.attribute === "request.header" ? { ...match, header: "x-a" } : match)),
+  { maxLength: 3 },
+);
+const alternatives = fc.array(conditions, { minLength: 1, maxLength: 2 });
+const verdict = fc.constantFrom("allow" as const, "deny" as const);
+const authorization: fc.Arbitrary<AuthorizationConfig> = fc.record({
+  stages: fc.array(
+    fc.record(
+      {
+        policies: fc.array(
+          fc.record(
+            {
+              name,
+              isAudit: fc.constant(true as const),
+              rules: fc.array(
+                fc.record(
+                  {
+                    name,
+                    action: fc.constantFrom("ALLOW" as const, "DENY" as const, "AUDIT" as const),
+                    from: alternatives,
+                    to: alternatives,
+                    when: conditions,
+                  },
+                  { requiredKeys: ["name", "action"] },
+                ),
+                { maxLength: 2 },
+              ),
+            },
+            { requiredKeys: ["name", "rules"] },
+          ),
+          { maxLength: 2 },
+        ),
+        otherwise: verdict,
+        otherwiseInAudit: verdict,
+      },
+      { requiredKeys: ["policies", "otherwise"] },
+    ),
+    { maxLength: 3 },
+  ),
+});
 
 const inboundRule: fc.Arbitrary<InboundRule> = fc.record(
   {
@@ -482,6 +542,7 @@ export const arbitrarySnapshot: fc.Arbitrary<Snapshot> = fc
             maxRequests: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
             protocol,
             shedding,
+            authorization,
             rules: fc.uniqueArray(inboundRule, { selector: (rule) => rule.name, minLength: 1, maxLength: 3 }),
           },
           { requiredKeys: ["mtlsMode", "maxRequests"] },

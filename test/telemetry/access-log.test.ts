@@ -45,6 +45,7 @@ const entry: AccessLogEntry = {
   serverName: "",
   routeName: "default",
   peerId: "spiffe://mesh.local/ns/default/svc/web",
+  authorization: "would_deny[implicit-deny]",
 };
 
 const empty: AccessLogEntry = {
@@ -102,6 +103,7 @@ t.test("JSON has Istio's and Consul's field names", async (t) => {
     requested_server_name: null,
     route_name: "default",
     downstream_peer_uri_san: "spiffe://mesh.local/ns/default/svc/web",
+    authorization: "would_deny[implicit-deny]",
   });
   t.match(JSON.parse(formatJson(empty)), {
     grpc_status: null,

@@ -1,11 +1,12 @@
 import { didYouMean } from "../did-you-mean.js";
 import { ConfigError } from "../../errors/config-error.js";
+import { AuthorizationPolicy } from "./authorization-policy.js";
 import { GrpcRoute } from "./grpc-route.js";
 import { HttpRoute } from "./http-route.js";
 import { TrafficPolicy } from "./traffic-policy.js";
 
 /** What users write: routes and policies, one YAML document each. */
-export type Document = Route | TrafficPolicy;
+export type Document = Route | TrafficPolicy | AuthorizationPolicy;
 
 /** A document that directs requests. */
 export type Route = HttpRoute | GrpcRoute;
@@ -14,7 +15,12 @@ export type Route = HttpRoute | GrpcRoute;
 export type Kind = Document["kind"];
 
 /** The schema of each kind. */
-export const documentSchemas = { HTTPRoute: HttpRoute, GRPCRoute: GrpcRoute, TrafficPolicy } as const;
+export const documentSchemas = {
+  HTTPRoute: HttpRoute,
+  GRPCRoute: GrpcRoute,
+  TrafficPolicy,
+  AuthorizationPolicy,
+} as const;
 
 /** Every kind of this version. */
 export const kinds = Object.keys(documentSchemas) as Kind[];
@@ -29,7 +35,6 @@ const laterKinds: readonly string[] = [
   "ReferenceGrant",
   "BackendTLSPolicy",
   "XBackendTrafficPolicy",
-  "AuthorizationPolicy",
   "PeerAuthentication",
   "RequestAuthentication",
   "VirtualService",
