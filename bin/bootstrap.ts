@@ -37,6 +37,7 @@ export async function bootstrapOf(
   const advertiseAddress = settings.advertise ?? (registered?.address || (await addressTowards(host)));
   const registration = await registrationOf(settings);
   const isConsulCa = usesConsulCa(settings);
+  const stateDir = path.resolve(settings.stateDir ?? defaultStateDir({ service, namespace, port }, terminal));
   return {
     service,
     namespace,
@@ -52,7 +53,7 @@ export async function bootstrapOf(
     adminPort: settings.admin,
     controlPlane,
     tokenFile: settings.tokenFile,
-    stateDir: path.resolve(settings.stateDir ?? defaultStateDir({ service, namespace, port }, terminal)),
+    stateDir,
     zone:
       settings.zone === "" && registration.kind === "consul" ? await agentZone(registration) : settings.zone,
     meta: Object.fromEntries(settings.meta),
@@ -60,6 +61,10 @@ export async function bootstrapOf(
     registration,
     ...(settings.redisUrl !== undefined && { redisUrl: settings.redisUrl }),
     ...(settings.observeCalls !== "off" && { observeCallsMs: settings.observeCalls }),
+    ...(settings.workloadApi !== "off" && {
+      workloadApi:
+        settings.workloadApi === "on" ? path.join(stateDir, "workload.sock") : settings.workloadApi.path,
+    }),
     workers: settings.workers,
     drainTimeoutMs: settings.drainTimeout,
     drainDelayMs: settings.drainDelay,

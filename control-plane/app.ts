@@ -6,6 +6,7 @@ import path from "node:path";
 import { fingerprint } from "../certs/bundle.js";
 import { parseHostPort } from "../src/discovery/host-port.js";
 import { enrollmentService } from "../src/discovery/proto/enrollment.js";
+import { jwtSvidService } from "../src/discovery/proto/jwt-svids.js";
 import { observationService } from "../src/discovery/proto/observation.js";
 import type { RenewalEvent } from "../src/identity/renewal.js";
 import { LatestValue } from "../src/lifecycle/latest-value.js";
@@ -20,6 +21,9 @@ import { openAuditLog } from "./admin/audit-log.js";
 import { createEnrollmentHandler, type EnrollmentEvent } from "./ca/enrollment-handler.js";
 import { consulEnrollment, startConsulCa, type ConsulCa } from "./ca/consul-ca.js";
 import { openIssuanceLog, type IssuanceLog } from "./ca/issuance-log.js";
+import { createJwtHandler } from "./ca/jwt-handler.js";
+import { feedJwtKeySets } from "./ca/jwt-key-sets.js";
+import { openJwtKeys } from "./ca/jwt-keys.js";
 import { createIssuer, type Issuer } from "./ca/issuer.js";
 import { openJoinTokens, type JoinTokens } from "./ca/join-tokens.js";
 import { startOwnIdentity } from "./ca/own-identity.js";
@@ -89,7 +93,7 @@ async function closeAll(closers: Closers): Promise<void> {
 }
 
 async function start(settings: ControlPlaneSettings, closers: Closers): Promise<Omit<ControlPlane, "close">> {
-  const { listen, admin, logLevel } = withDefaults(settings);
+  const { listen, admin, logLevel, jwtTtlMs } = withDefaults(settings);
   const listenAt = parseHostPort(listen, "--listen");
   const adminAt = parseHostPort(admin, "--admin");
   const clock = settings.clock ?? systemClock;
@@ -97,10 +101,18 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
 
   const dataDir = await lockDataDir(settings.dataDir);
   closers.push(() => dataDir.release());
-  const ca = await startCa({ settings, dataDir: dataDir.path, clock, log });
+  const jwtSets = new LatestValue<ReadonlyMap<string, string>>(new Map());
+  const ca = await startCa({ settings, dataDir: dataDir.path, jwtKeys: jwtSets, clock, log });
   closers.push(() => ca.close());
   const { certificates, mesh, revoked, joins } = ca;
   const { trustDomain } = mesh;
+  const jwtKeys = await openJwtKeys({
+    file: path.join(dataDir.path, settings.ca === "consul" ? "consul-ca" : "ca", "jwt-keys.json"),
+    clock,
+    onError: (err) => log.error({ err }, "a new key for JWT-SVIDs could not be written"),
+  });
+  closers.push(() => jwtKeys.close());
+  feedJwtKeySets(jwtSets, { trustDomain, own: jwtKeys.published, federated: new LatestValue(new Map()) });
 
   const observed = await openCallFiles({
     dir: path.join(dataDir.path, "observed"),
@@ -173,6 +185,14 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     registrationService,
     createRegistrationHandler({ catalog: registry.embedded, peerOf, clock, refuse: ownPorts.refuse }),
   );
+  const onIssued = (id: string, audience: readonly string[]): void => {
+    metrics.jwtSvidsIssued.inc();
+    log.debug({ id, audience }, "JWT-SVID issued");
+  };
+  server.addService(
+    jwtSvidService,
+    createJwtHandler({ keys: jwtKeys, ttlMs: jwtTtlMs, peerOf, clock, onIssued }),
+  );
   server.addService(observationService, createObservationHandler({ files: observed, peerOf, clock }));
   const listenAddress = await listener.start();
   ownPorts.add(listenAddress);
@@ -223,14 +243,15 @@ interface MeshCa extends ConsulCa {
 async function startCa(options: {
   readonly settings: ControlPlaneSettings;
   readonly dataDir: string;
+  readonly jwtKeys: LatestValue<ReadonlyMap<string, string>>;
   readonly clock: Clock;
   readonly log: Logger;
 }): Promise<MeshCa> {
-  const { settings, dataDir, clock, log } = options;
+  const { settings, dataDir, jwtKeys, clock, log } = options;
   const onEvent = (event: RenewalEvent): void => logRenewal(log, event);
   if (settings.ca === "consul") {
     const { consul } = settings;
-    return { ...(await startConsulCa({ consul, dataDir, clock, log, onEvent })), joins: undefined };
+    return { ...(await startConsulCa({ consul, dataDir, jwtKeys, clock, log, onEvent })), joins: undefined };
   }
   const { trustDomain } = withDefaults(settings);
   const nowMs = clock.wallMs();
@@ -245,7 +266,7 @@ async function startCa(options: {
   const own = await startOwnIdentity(issuer, issued, clock, onEvent);
   const federated = new LatestValue<ReadonlyMap<string, string>>(new Map());
   const roots = new LatestValue<OwnRoots>({ bundlePem: root.certPem, issuer: undefined });
-  const trust = publishTrust({ trustDomain, roots, revoked: revocations.serials, federated });
+  const trust = publishTrust({ trustDomain, roots, revoked: revocations.serials, federated, jwtKeys });
   return {
     mesh: { trustDomain },
     certificates: own.certificates,

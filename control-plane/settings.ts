@@ -16,6 +16,8 @@ export interface ControlPlaneSettings {
   readonly defaultAction?: "allow" | "deny" | undefined;
   /** Life of a sidecar's certificate, milliseconds, 2 s to 7 d. Default 24 h. */
   readonly leafTtlMs?: number | undefined;
+  /** Life of a JWT-SVID, milliseconds, 10 s to 1 h. Default 5 min. */
+  readonly jwtTtlMs?: number | undefined;
   /** Consul as the registry; undefined = the embedded one. */
   readonly consul?: ConsulSettings | undefined;
   /** Who gives identities: `remora` = this control plane (default); `consul` = Consul's mesh CA, with `consul` set. */
@@ -41,6 +43,7 @@ export function withDefaults(settings: ControlPlaneSettings) {
     listen: settings.listen ?? "127.0.0.1:15012",
     admin: settings.admin ?? "127.0.0.1:15014",
     trustDomain: settings.trustDomain ?? "mesh.local",
+    jwtTtlMs: settings.jwtTtlMs ?? 300_000,
     logLevel: settings.logLevel ?? "info",
   };
 }

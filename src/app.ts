@@ -7,6 +7,7 @@ import { ControlPlaneLink } from "./control-plane-link.js";
 import { reportCalls, type CallReporter } from "./discovery/call-reporter.js";
 import { openControlPlaneChannel, type ControlPlaneChannel } from "./discovery/channel.js";
 import { keepIdentity, type IdentityKeeper } from "./discovery/identity-keeper.js";
+import { jwtSvids } from "./discovery/jwt-svids.js";
 import { keepTrust, type TrustKeeper } from "./discovery/trust-keeper.js";
 import type { RenewalEvent } from "./identity/renewal.js";
 import type { Svid } from "./identity/svid.js";
@@ -22,6 +23,7 @@ import { sleep, systemClock, type Clock } from "./time/clock.js";
 import { TrafficSide } from "./traffic-side.js";
 import type { Traffic } from "./traffic.js";
 import { WorkerTraffic } from "./worker-traffic.js";
+import type { WorkloadApi } from "./workload-api/workload-api.js";
 
 export interface SidecarOptions {
   readonly bootstrap: Bootstrap;
@@ -91,6 +93,7 @@ class RunningSidecar implements Sidecar {
   readonly #link: ControlPlaneLink;
   #reporter: CallReporter | undefined;
   #admin: AdminServer | undefined;
+  #workloadApi: WorkloadApi | undefined;
   /** The entry in the registry, or the attempt to get it. */
   #announcement: Promise<Announcement> | undefined;
   #isDraining = false;
@@ -164,6 +167,7 @@ class RunningSidecar implements Sidecar {
       clock: this.#clock,
       port: this.#bootstrap.adminPort,
     });
+    await this.#openWorkloadApi();
     await this.#link.start();
     const { observeCallsMs: everyMs } = this.#bootstrap;
     if (everyMs === undefined) return;
@@ -174,6 +178,24 @@ class RunningSidecar implements Sidecar {
       clock: this.#clock,
       onProblem: (reason) => this.#log("warn", "what was called could not be reported", { reason }),
     });
+  }
+
+  /** Loaded only where it is asked for. */
+  async #openWorkloadApi(): Promise<void> {
+    const { workloadApi: socketPath } = this.#bootstrap;
+    if (socketPath === undefined) return;
+    const { openWorkloadApi } = await import("./workload-api/workload-api.js");
+    this.#workloadApi = await openWorkloadApi({
+      socketPath,
+      certificates: this.#keeper.source,
+      trust: this.#trust.trust,
+      fetchJwt: jwtSvids({ client: this.#channel.client, clock: this.#clock }),
+      clock: this.#clock,
+    });
+  }
+
+  get workloadApi(): string | undefined {
+    return this.#bootstrap.workloadApi;
   }
 
   async announce(): Promise<void> {
@@ -223,6 +245,7 @@ class RunningSidecar implements Sidecar {
     await this.#reporter?.close();
     // Neither waits for the other: a push that comes now must find nothing to be put in force in.
     await Promise.all([this.#traffic.close(), this.#link.close()]);
+    await this.#workloadApi?.close();
     this.#keeper.close();
     await this.#trust.close();
     this.#channel.close();

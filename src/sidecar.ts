@@ -20,6 +20,8 @@ export interface Sidecar {
   readonly tcpUpstreams: ReadonlySet<string>;
   /** Certificate and first configuration are there. */
   readonly missing: LatestValue<Missing>;
+  /** Path of the SPIFFE Workload API's socket; undefined: it is not served. */
+  readonly workloadApi: string | undefined;
   /** SPIFFE id. */
   readonly identity: string;
   /** The application accepts connections: tell the registry. Rejects with ConfigError when the registry refuses. */

@@ -24,6 +24,7 @@ export const controlPlane: CommandBody<typeof controlPlaneSettings> = async (
     trustDomain,
     defaultAction,
     leafTtlMs: leafTtl,
+    jwtTtlMs: settings.jwtTtl,
     logLevel,
     consul:
       consul === undefined ? undefined : { url: consul, token, caFile: settings.consulCaFile, datacenter },

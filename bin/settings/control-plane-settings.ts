@@ -37,6 +37,10 @@ export const controlPlaneSettings = {
     placeholder: "DURATION",
     help: "life of a sidecar's certificate",
   }),
+  jwtTtl: defaulted(duration({ leastMs: 10_000, mostMs: 3_600_000 }), "5m", {
+    placeholder: "DURATION",
+    help: "life of a JWT-SVID",
+  }),
   consul: optional(url, {
     placeholder: "URL",
     help: "Consul agent to read the registry from",

@@ -37,6 +37,14 @@ export function portOrOff(value: string): number | "off" {
   return value === "off" ? "off" : port({ allowsZero: true })(value);
 }
 
+/** `off`, `on`, or `unix:///path` as the SPIFFE Workload Endpoint writes it: absolute, without an authority. */
+export function unixSocket(value: string): "off" | "on" | { readonly path: string } {
+  if (value === "off" || value === "on") return value;
+  const path = /^unix:(?:\/\/)?(\/[^\0?#]+)$/.exec(value)?.[1];
+  if (path !== undefined && !path.startsWith("//")) return { path };
+  throw new Error(`${quote(value)} is no socket; write unix:///run/app/workload.sock, on or off`);
+}
+
 /** `HOST:PORT`, IPv6 in brackets; returned as it was written. */
 export function hostPort(value: string): string {
   const match = /^(?:\[[0-9a-fA-F:.%]+\]|[^\s:[\]/@]+):(\d{1,5})$/.exec(value);

@@ -84,6 +84,10 @@ export const sidecarSettings = {
     help: "folder (0700) for key, certificate and last configuration",
     defaultText: "~/.remora/<service>.<namespace>-<port>",
   }),
+  workloadApi: defaulted(parse.unixSocket, "off", {
+    placeholder: "SOCKET",
+    help: "SPIFFE Workload API for this user's processes: unix:///path, or on for <state-dir>/workload.sock",
+  }),
   accessLog: defaulted(parse.oneOf("off", "text", "json"), "off", {
     placeholder: "FORMAT",
     help: "access log: off, text or json",

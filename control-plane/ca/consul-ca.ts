@@ -40,11 +40,13 @@ const waitMs = 24_000;
 export async function startConsulCa(options: {
   readonly consul: ConsulSettings | undefined;
   readonly dataDir: string;
+  /** JWK sets by trust domain, to be pushed with the roots. */
+  readonly jwtKeys: LatestValue<ReadonlyMap<string, string>>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly onEvent: (event: RenewalEvent) => void;
 }): Promise<ConsulCa> {
-  const { consul, dataDir, clock, log, onEvent } = options;
+  const { consul, dataDir, jwtKeys, clock, log, onEvent } = options;
   if (consul === undefined)
     throw new ConfigError("consul needs an agent: give --consul URL", { place: "--ca" });
   const { source: certificates, close: endIdentity } = await keepConnectIdentity({
@@ -62,7 +64,7 @@ export async function startConsulCa(options: {
   const federated = new LatestValue<ReadonlyMap<string, string>>(new Map());
   const roots = new LatestValue(rootsOf(certificates.get()));
   const stop = certificates.watch((svid) => roots.set(rootsOf(svid)));
-  const trust = publishTrust({ trustDomain, roots, revoked, federated });
+  const trust = publishTrust({ trustDomain, roots, revoked, federated, jwtKeys });
   return {
     mesh: { trustDomain, datacenter },
     certificates,

@@ -19,6 +19,8 @@ export interface TrustInputs {
   readonly revoked: LatestValue<ReadonlySet<string>>;
   /** PEM roots by trust domain, of other meshes that ours works with. */
   readonly federated: LatestValue<ReadonlyMap<string, string>>;
+  /** JWK sets in JSON by trust domain, ours among them: keys that sign JWT-SVIDs. */
+  readonly jwtKeys?: LatestValue<ReadonlyMap<string, string>>;
 }
 
 /** Whom the mesh believes, put together from those who know. */
@@ -30,13 +32,13 @@ export interface TrustPublisher {
 }
 
 export function publishTrust(inputs: TrustInputs): TrustPublisher {
-  const { roots, revoked, federated } = inputs;
+  const { roots, revoked, federated, jwtKeys } = inputs;
   const trust: TrustSource = new LatestValue<MeshTrust>(combined(inputs));
   const update = (): void => {
     const next = combined(inputs);
     if (next.version !== trust.get().version) trust.set(next);
   };
-  const stops = [roots.watch(update), revoked.watch(update), federated.watch(update)];
+  const stops = [roots, revoked, federated, jwtKeys].flatMap((input) => input?.watch(update) ?? []);
   let sent: { readonly of: MeshTrust; readonly set: ResourceSet } | undefined;
   return {
     trust,
@@ -51,12 +53,13 @@ export function publishTrust(inputs: TrustInputs): TrustPublisher {
   };
 }
 
-function combined({ trustDomain, roots, revoked, federated }: TrustInputs): MeshTrust {
+function combined({ trustDomain, roots, revoked, federated, jwtKeys }: TrustInputs): MeshTrust {
   const { bundlePem, issuer } = roots.get();
   // Ours last: no other mesh can take our own place.
   const bundles = new Map([...federated.get(), [trustDomain, bundlePem]]);
   const content = {
     bundles: new Map([...bundles].sort()),
+    ...(jwtKeys !== undefined && { jwtKeys: new Map([...jwtKeys.get()].sort()) }),
     revoked: new Set([...revoked.get()].sort()),
     issuer,
   };
@@ -64,7 +67,7 @@ function combined({ trustDomain, roots, revoked, federated }: TrustInputs): Mesh
 }
 
 /** Equal content, equal version: also after a restart. */
-function versionOf({ bundles, revoked, issuer }: Omit<MeshTrust, "version">): string {
-  const text = JSON.stringify([[...bundles], [...revoked], issuer ?? ""]);
+function versionOf({ bundles, jwtKeys, revoked, issuer }: Omit<MeshTrust, "version">): string {
+  const text = JSON.stringify([[...bundles], [...(jwtKeys ?? [])], [...revoked], issuer ?? ""]);
   return createHash("sha256").update(text).digest("hex").slice(0, 16);
 }

@@ -9,6 +9,7 @@ export interface ControlPlaneMetrics {
   /** label by: token | certificate */
   readonly certificatesIssued: Counter<"by">;
   readonly certificatesRefused: Counter;
+  readonly jwtSvidsIssued: Counter;
   readonly connectionsRefused: Counter;
 }
 
@@ -48,6 +49,7 @@ export function createControlPlaneMetrics(): ControlPlaneMetrics {
       "Certificate requests refused: bad tokens, bad requests, too many.",
       [],
     ),
+    jwtSvidsIssued: counter("remora_cp_jwt_svids_issued_total", "JWT-SVIDs issued to sidecars.", []),
     connectionsRefused: counter(
       "remora_cp_connections_refused_total",
       "Connections refused before any gRPC call: no TLS 1.3, or a client certificate of another CA.",

@@ -40,6 +40,8 @@ export interface Bootstrap {
   readonly observeCallsMs?: number;
   /** redis://[user:password@]host[:port][/database], or rediss:// for TLS: what instances count together. */
   readonly redisUrl?: string;
+  /** Unix socket that the SPIFFE Workload API is served at; absent: it is not. */
+  readonly workloadApi?: string;
   /** Who tells peers about this instance. */
   readonly registration: RegistrationConfig;
   /** Longest wait for requests under way when draining, milliseconds. */

@@ -13,10 +13,11 @@ export const trustName = "trust";
 const maxBundles = 1000;
 const serialPattern = /^[0-9A-F]{1,64}$/;
 
-export function encodeTrust({ version, bundles, revoked, issuer }: MeshTrust): Buffer {
+export function encodeTrust({ version, bundles, jwtKeys, revoked, issuer }: MeshTrust): Buffer {
   return wire.remoraTrust.encode({
     version,
     bundles: [...bundles].map(([trustDomain, rootsPem]) => ({ trustDomain, rootsPem })),
+    jwtKeys: [...(jwtKeys ?? [])].map(([trustDomain, jwkSet]) => ({ trustDomain, jwkSet })),
     revokedSerials: [...revoked],
     issuer: issuer ?? "",
   });
@@ -46,9 +47,11 @@ export function decodeTrust(bytes: Buffer): MeshTrust {
   if (!serials.every((serial) => serialPattern.test(serial)))
     throw fields.error("revokedSerials", "not hexadecimal");
   const issuer = fields.string("issuer");
+  const jwtKeys = decodeJwtKeys(fields);
   return {
     version: fields.requiredString("version"),
     bundles,
+    ...(jwtKeys.size > 0 && { jwtKeys }),
     revoked: new Set(serials),
     ...(issuer !== "" && { issuer }),
   };
@@ -61,4 +64,17 @@ function assertRoots(entry: Fields, pem: string): void {
     if (error instanceof CertificateError) throw entry.error("rootsPem", error.message);
     throw error;
   }
+}
+
+/** Keys that are of no use are left out where they are used: they say nothing of X.509. */
+function decodeJwtKeys(fields: Fields): ReadonlyMap<string, string> {
+  const entries = fields.messages("jwtKeys");
+  if (entries.length > maxBundles) throw fields.error("jwtKeys", `more than ${maxBundles}`);
+  return new Map(
+    entries.map((entry) => {
+      const trustDomain = entry.requiredString("trustDomain");
+      if (!isTrustDomain(trustDomain)) throw entry.error("trustDomain", "no trust domain");
+      return [trustDomain, entry.requiredString("jwkSet")];
+    }),
+  );
 }

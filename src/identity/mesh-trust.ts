@@ -10,6 +10,8 @@ export interface MeshTrust {
   readonly version: string;
   /** PEM roots by trust domain; our own is always there. */
   readonly bundles: ReadonlyMap<string, string>;
+  /** JWK sets in JSON, by trust domain: keys that sign its JWT-SVIDs. */
+  readonly jwtKeys?: ReadonlyMap<string, string>;
   /** Serials (hexadecimal, as Svid.serial) of leaves that nobody may use any more. */
   readonly revoked: ReadonlySet<string>;
   /**

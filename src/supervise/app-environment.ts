@@ -8,6 +8,8 @@ export interface AppMesh {
   readonly upstreams: ReadonlyMap<string, number>;
   /** Those of them that speak raw TCP. */
   readonly tcpUpstreams: ReadonlySet<string>;
+  /** Path of the SPIFFE Workload API's socket; absent: there is none. */
+  readonly workloadApi?: string | undefined;
 }
 
 /**
@@ -16,10 +18,12 @@ export interface AppMesh {
  *   for `-` and `.`;
  * - `HTTP_PROXY` and `http_proxy`, the host-routed port (curl reads only the lower-case one for http, against "httpoxy");
  * - `NO_PROXY` and `no_proxy`, loopback, unless set: calls to the upstream ports must not go through the proxy too;
- * - `REMORA_IDENTITY`.
+ * - `REMORA_IDENTITY`;
+ * - `SPIFFE_ENDPOINT_SOCKET`, where SPIFFE libraries look for the Workload API, if there is one.
  */
 export function appEnvironment(own: NodeJS.ProcessEnv, mesh: AppMesh): NodeJS.ProcessEnv {
   const environment: NodeJS.ProcessEnv = { ...own, REMORA_IDENTITY: mesh.identity };
+  if (mesh.workloadApi !== undefined) environment["SPIFFE_ENDPOINT_SOCKET"] = `unix://${mesh.workloadApi}`;
   for (const [service, port] of mesh.upstreams) {
     const scheme = mesh.tcpUpstreams.has(service) ? "tcp" : "http";
     environment[`${service.replace(/[-.]/g, "_").toUpperCase()}_URL`] = `${scheme}://127.0.0.1:${port}`;

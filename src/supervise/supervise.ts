@@ -159,10 +159,10 @@ class Supervisor {
     const { command = [], env, log } = this.#options;
     const sidecar = this.#sidecar;
     if (sidecar === undefined) return;
-    const { identity, ports, tcpUpstreams } = sidecar;
+    const { identity, ports, tcpUpstreams, workloadApi } = sidecar;
     this.#app = new AppProcess({
       command,
-      environment: appEnvironment(env, { identity, tcpUpstreams, ...ports }),
+      environment: appEnvironment(env, { identity, tcpUpstreams, workloadApi, ...ports }),
       onExit: (exit) => {
         this.#dispatch({ kind: "app-exited", exit });
       },

@@ -6,6 +6,7 @@ export interface SupervisedSidecar {
   readonly identity: string;
   readonly ports: Pick<AppMesh, "outbound" | "upstreams">;
   readonly tcpUpstreams: AppMesh["tcpUpstreams"];
+  readonly workloadApi?: AppMesh["workloadApi"];
   readonly missing: LatestValue<readonly string[]>;
   announce(): Promise<void>;
   withdraw(): Promise<void>;

@@ -11,7 +11,7 @@ const floors: readonly (readonly string[])[] = [
   ["identity"],
   ["stack", "redis", "consul"],
   ["policy", "balance", "route", "http1", "http2", "tcp", "pool"],
-  ["proxy", "discovery", "registration", "supervise", "admin"],
+  ["proxy", "discovery", "registration", "supervise", "admin", "workload-api"],
   ["workers"],
 ];
 const floorOf = new Map(

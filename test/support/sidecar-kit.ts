@@ -135,6 +135,7 @@ export async function startFromDisk(t: Test, service: string, options: KitOption
   return {
     ports: sidecar.ports,
     tcpUpstreams: sidecar.tcpUpstreams,
+    workloadApi: sidecar.workloadApi,
     missing: sidecar.missing,
     identity: sidecar.identity,
     announce: () => sidecar.announce(),
