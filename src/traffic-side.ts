@@ -102,6 +102,7 @@ export class TrafficSide implements Traffic {
         meters: () => telemetry.clusterMeters(name),
         metrics: () => telemetry.cluster(name),
         zone: bootstrap.zone,
+        identity,
         checkSlots,
         onHealth: (...event) => this.#healthChanged(...event),
         transport: (cluster, endpoint) => upstreamTransport(cluster, endpoint, transport),

@@ -44,7 +44,9 @@ function compileHashPolicy(spec: HashPolicySpec): HashPolicy {
   return { ...sourceOf(spec), isTerminal: spec.terminal ?? false };
 }
 
-function sourceOf({ header, cookie, query }: HashPolicySpec): HashSource {
+function sourceOf({ header, cookie, query, sourceIdentity, sourceIP }: HashPolicySpec): HashSource {
+  if (sourceIdentity === true) return { type: "sourceIdentity" };
+  if (sourceIP === true) return { type: "sourceIP" };
   if (header !== undefined) return { type: "header", name: header.toLowerCase() };
   if (cookie === undefined) return { type: "query", name: query ?? "" };
   const { name, ttl, path = "/" } = cookie;

@@ -51,6 +51,13 @@ export function checkLoadBalancer(spec: LoadBalancerSpec, path: FieldPath, repor
     "cookie",
     report,
   );
+  for (const source of ["sourceIdentity", "sourceIP"] as const)
+    checkUnique(
+      (hashPolicy ?? []).map((part) => (part[source] === true ? source : undefined)),
+      (index) => [...path, "hashPolicy", index, source],
+      "source",
+      report,
+    );
 }
 
 function checkRing(spec: LoadBalancerSpec["ringHash"], path: FieldPath, report: Report): void {
@@ -60,7 +67,7 @@ function checkRing(spec: LoadBalancerSpec["ringHash"], path: FieldPath, report: 
   }
 }
 
-const sources = ["header", "cookie", "query"] as const;
+const sources = ["header", "cookie", "query", "sourceIdentity", "sourceIP"] as const;
 
 function checkPart(part: HashPolicySpec, path: FieldPath, report: Report): void {
   const named = sources.filter((source) => part[source] !== undefined);

@@ -39,7 +39,11 @@ export type HashSource =
       readonly path: string;
     }
   /** The first value of a parameter of the query. */
-  | { readonly type: "query"; readonly name: string };
+  | { readonly type: "query"; readonly name: string }
+  /** Identity of the caller whose request the local application works on; its own where none is known. */
+  | { readonly type: "sourceIdentity" }
+  /** Address of that caller; a request for which none is known has no such part. */
+  | { readonly type: "sourceIP" };
 
 /**
  * A ring of Envoy's may have 8,388,608 places; building that many would hold up everything else of a sidecar for seconds.

@@ -17,14 +17,20 @@ type CookieSource = Extract<HashSource, { type: "cookie" }>;
  * Gives each request the key that keeps it, and all others of the same key, at one endpoint; and gives a client that has no
  * cookie yet, where one is asked for, a cookie that will. The key is Envoy's: XXH64 of each part, combined in order.
  * Source: Envoy source/common/http/hash_policy.cc.
+ *
+ * @param identity SPIFFE id of the local application, for what it sends on its own account.
  */
-export function hashPolicy(parts: readonly HashPolicy[], clock: Pick<Clock, "random">): Layer {
+export function hashPolicy(
+  parts: readonly HashPolicy[],
+  clock: Pick<Clock, "random">,
+  identity: string,
+): Layer {
   return (inner) => ({
     call(request, reply) {
       let key: Hash64 | undefined;
       let cookies: string[] | undefined;
       for (const part of parts) {
-        let hash = hashOf(part, request);
+        let hash = hashOf(part, request, identity);
         if (hash === undefined && part.type === "cookie" && part.ttlMs !== undefined) {
           const value = newCookieValue(clock);
           hash = xxHash64(value);
@@ -40,13 +46,20 @@ export function hashPolicy(parts: readonly HashPolicy[], clock: Pick<Clock, "ran
 }
 
 /** undefined: the request does not have it. */
-function hashOf(source: HashSource, { head }: RequestContext): Hash64 | undefined {
+function hashOf(source: HashSource, { head, origin }: RequestContext, identity: string): Hash64 | undefined {
   switch (source.type) {
     case "header":
       return hashOfHeader(head.headers, source.name);
     case "cookie": {
       const value = cookieValue(head.headers, source.name);
       return value === undefined ? undefined : xxHash64(value);
+    }
+    case "sourceIdentity":
+      return xxHash64(origin?.callerId ?? identity);
+    case "sourceIP": {
+      // The application's own address is that of its machine's loopback: it would tell nobody apart.
+      const address = origin?.callerAddress;
+      return address === undefined ? undefined : xxHash64(address);
     }
     case "query": {
       const value = queryParameter(head.target, pathEndOf(head.target), source.name);

@@ -93,6 +93,22 @@ export class SharedOrigin implements Origin {
     return latest;
   }
 
+  get callerId(): string | undefined {
+    return this.#common(({ peerId }) => peerId);
+  }
+
+  get callerAddress(): string | undefined {
+    return this.#common(({ remoteAddress }) => remoteAddress.slice(0, remoteAddress.lastIndexOf(":")));
+  }
+
+  /** What is the same for all of them. */
+  #common(read: (request: RequestContext) => string | undefined): string | undefined {
+    const [first, ...others] = this.#requests;
+    if (first === undefined || this.#further > 0) return undefined;
+    const value = read(first);
+    return others.every((each) => read(each) === value) ? value : undefined;
+  }
+
   get attempt(): number {
     if (this.#further > 0) return 1;
     let lowest = Infinity;

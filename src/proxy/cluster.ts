@@ -44,6 +44,8 @@ export interface ClusterOptions extends ClusterHealthOptions {
   readonly transport: (cluster: ClusterConfig, endpoint: EndpointConfig) => EndpointTransport;
   /** The sidecar's own zone; absent or "": not known. */
   readonly zone?: string;
+  /** SPIFFE id of the sidecar's service. */
+  readonly identity: string;
   readonly onBreaker: (cluster: string, endpoint: EndpointConfig, event: BreakerEvent) => void;
   readonly breakers: BreakerHooks;
 }
@@ -226,7 +228,7 @@ export class Cluster {
 
   /** What happens to one attempt, outermost first. */
   #compose(): Service {
-    const { clock, wheel, metrics } = this.#options;
+    const { clock, wheel, metrics, identity } = this.#options;
     const { name, tunnelIdleMs, source, loadBalancer, subset } = this.#config;
     return stack(
       [
@@ -238,7 +240,9 @@ export class Cluster {
         // they began with.
         tunnelIdle({ idleMs: tunnelIdleMs, source, wheel, clock }),
         // Beside the pick, which reads the key at once: attempts of one request run at the same time where it is hedged.
-        ...(loadBalancer.hashPolicy === undefined ? [] : [hashPolicy(loadBalancer.hashPolicy, clock)]),
+        ...(loadBalancer.hashPolicy === undefined
+          ? []
+          : [hashPolicy(loadBalancer.hashPolicy, clock, identity)]),
       ],
       pickEndpoint({
         cluster: name,

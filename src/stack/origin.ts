@@ -5,4 +5,8 @@ export interface Origin {
    * by the outbound side, told by the inbound one.
    */
   hasSpentRetries: boolean;
+  /** SPIFFE id that the callers of all of them prove; undefined: not all the same, or one proves none. */
+  readonly callerId: string | undefined;
+  /** IP address that all of them came from; undefined: not all the same. */
+  readonly callerAddress: string | undefined;
 }

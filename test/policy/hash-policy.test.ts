@@ -1,6 +1,8 @@
 import t from "tap";
 import type { HashPolicy, HashSource } from "../../src/config/load-balancer-config.js";
 import { hashPolicy } from "../../src/policy/hash-policy.js";
+import { recallOrigin, RequestMemory } from "../../src/policy/request-memory.js";
+import { RequestContext } from "../../src/stack/request-context.js";
 import { xxHash64, type Hash64 } from "../../src/stack/xx-hash64.js";
 import { cookieValue } from "../../src/traffic/cookie.js";
 import { RecordedReply, ScriptedService, scriptedRequest } from "../support/scripted-service.js";
@@ -16,6 +18,9 @@ const cookie = (name: string, ttlMs?: number, path = "/"): HashSource => ({
   ...(ttlMs === undefined ? {} : { ttlMs }),
 });
 
+const own = "spiffe://mesh.local/ns/default/svc/web";
+const [shop, admin] = ["shop", "admin"].map((name) => `spiffe://mesh.local/ns/default/svc/${name}`);
+
 /** One request through the layer: its key, and the cookies that its client is given. */
 function send(
   parts: readonly HashPolicy[],
@@ -26,7 +31,7 @@ function send(
   request.head.target = target;
   const service = new ScriptedService((attempt) => attempt.respond(200, ["content-type", "text/plain"]));
   const reply = new RecordedReply();
-  hashPolicy(parts, { random: seeded(4) })(service).call(request, reply);
+  hashPolicy(parts, { random: seeded(4) }, own)(service).call(request, reply);
   const given = reply.headers.filter((_, i) => i % 2 === 1 && reply.headers[i - 1] === "set-cookie");
   return { key: request.balanceKey, given };
 }
@@ -86,4 +91,52 @@ t.test("a client without the cookie is given one that leads where its first requ
     "nor where something else has decided",
   );
   t.equal(cookieValue(["cookie", " a = 1;b=2;"], "b"), "2");
+});
+
+t.test("the caller on whose behalf a request is made: identity and address", async (t) => {
+  const inbound = (peerId: string | undefined, remoteAddress: string, trace: string) =>
+    new RequestContext(
+      scriptedRequest({ headers: ["traceparent", `00-${trace}-00f067aa0ba902b7-01`] }).head,
+      null,
+      0,
+      remoteAddress,
+      peerId,
+    );
+  const [one, two, nobody] = ["1", "2", "3"].map((digit) => digit.repeat(32)) as [string, string, string];
+  const memory = new RequestMemory();
+  const keyOf = (source: HashSource, trace: string): Hash64 | undefined => {
+    const request = scriptedRequest({ headers: ["traceparent", `00-${trace}-00f067aa0ba902b8-01`] });
+    const upstream = new ScriptedService((attempt) => attempt.respond(200));
+    const layers = hashPolicy([part(source)], { random: seeded(4) }, own)(upstream);
+    recallOrigin(memory)(layers).call(request, new RecordedReply());
+    return request.balanceKey;
+  };
+  const identity: HashSource = { type: "sourceIdentity" };
+  const address: HashSource = { type: "sourceIP" };
+  t.same(keyOf(identity, one), xxHash64(own), "on its own account");
+  t.same(keyOf(address, one), undefined, "a loopback address says nothing");
+
+  const first = memory.remember(inbound(shop, "10.0.0.7:1234", one));
+  memory.remember(inbound(admin, "::1:1234", two));
+  t.same(keyOf(identity, one), xxHash64(shop ?? ""));
+  t.same(keyOf(identity, two), xxHash64(admin ?? ""));
+  t.same(keyOf(address, one), xxHash64("10.0.0.7"), "without the port");
+  t.same(keyOf(address, two), xxHash64("::1"));
+  t.same(keyOf(identity, nobody), xxHash64(own), "a trace that nobody came with");
+
+  // The same trace once more.
+  const again = memory.remember(inbound(shop, "10.0.0.7:1235", one));
+  t.same(keyOf(address, one), xxHash64("10.0.0.7"), "a repetition by the same caller");
+  const other = memory.remember(inbound(admin, "10.0.0.8:1", one));
+  t.same(keyOf(identity, one), xxHash64(own), "callers that differ are nobody in particular");
+  t.same(keyOf(address, one), undefined);
+  other.forget();
+  again.forget();
+  t.same(keyOf(identity, one), xxHash64(shop ?? ""));
+  first.forget();
+  t.same(keyOf(identity, one), xxHash64(own), "the inbound request has ended");
+
+  memory.remember(inbound(undefined, "10.0.0.9:1", one));
+  t.same(keyOf(identity, one), xxHash64(own), "a caller without a certificate has no identity");
+  t.same(keyOf(address, one), xxHash64("10.0.0.9"));
 });

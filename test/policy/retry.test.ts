@@ -5,6 +5,7 @@ import { errorTable, type ErrorCode } from "../../src/errors/error-table.js";
 import { ProxyError } from "../../src/errors/proxy-error.js";
 import { RetryBudget } from "../../src/policy/retry-budget.js";
 import { retryRules, shouldRetry, type FailedAttempt } from "../../src/policy/retry-decision.js";
+import { SharedOrigin } from "../../src/policy/request-memory.js";
 import { retry } from "../../src/policy/retry.js";
 import { Counter } from "../../src/telemetry/cells.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
@@ -227,7 +228,7 @@ t.test("what another hop repeats is sent again only if nobody saw it", async (t)
     const { clock, upstream, service, reply } = setup({ config, steps });
     const request = scriptedRequest();
     request.isRepetition = isRepetition;
-    request.origin = { hasSpentRetries: false };
+    request.origin = new SharedOrigin();
     service.call(request, reply);
     clock.advance(1000);
     t.equal(upstream.attempts.length, attempts, name);
@@ -235,7 +236,7 @@ t.test("what another hop repeats is sent again only if nobody saw it", async (t)
   }
   const unasked = setup({ steps: [fail("connect_failed"), fail("connect_failed")] });
   const request = scriptedRequest();
-  request.origin = { hasSpentRetries: false };
+  request.origin = new SharedOrigin();
   unasked.service.call(request, unasked.reply);
   unasked.clock.advance(1000);
   t.notOk(request.origin.hasSpentRetries, "the one retry that everybody has leaves callers theirs");

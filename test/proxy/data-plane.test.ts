@@ -84,6 +84,7 @@ function setup() {
         meters: () => ({ rejected, slowCalls: new Counter() }),
         onSlowAttempt: () => undefined,
       },
+      identity: "spiffe://mesh.local/ns/default/svc/web",
       onBreaker: (cluster, { port }, { state }) => events.push(`${cluster} ${port} ${state}`),
     }),
   });

@@ -90,6 +90,7 @@ function setup(change: Partial<ClusterConfig> = {}) {
           exhausted: of().retriesExhausted,
         }),
         transport: (config) => new Transport(config),
+        identity: "spiffe://mesh.local/ns/default/svc/web",
         onBreaker: () => undefined,
         breakers: silentBreakers(),
       };

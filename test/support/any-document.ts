@@ -306,6 +306,7 @@ const trafficPolicy = fc.record({
           hashPolicy: fc.constantFrom(
             [{ header: "x-a" }],
             [{ cookie: { name: "c", ttl: "1h" } }, { query: "q" }],
+            [{ sourceIdentity: true }, { sourceIP: true }],
           ),
         }),
       ),

@@ -366,6 +366,10 @@ const endpoint: fc.Arbitrary<EndpointConfig> = fc.record(endpointFields, {
 const hashPolicy: fc.Arbitrary<HashPolicy> = fc.oneof(
   fc.record({ type: fc.constant("header" as const), name, isTerminal: fc.boolean() }),
   fc.record({ type: fc.constant("query" as const), name, isTerminal: fc.boolean() }),
+  fc.record({
+    type: fc.constantFrom("sourceIdentity" as const, "sourceIP" as const),
+    isTerminal: fc.boolean(),
+  }),
   fc.record(
     {
       type: fc.constant("cookie" as const),

@@ -3,8 +3,7 @@ import { maxMaglevTableSize, maxRingSize } from "../load-balancer-config.js";
 import { choice, headerName, notSupported, percent, duration, positiveDuration } from "./field.js";
 import { InstanceMeta } from "./subset.js";
 
-const refusedSource = (reason: string) =>
-  z.never({ error: reason }).optional().describe("Refused: it would be the same for every request.");
+const only = () => z.literal(true, { error: "must be true; leave it out otherwise" }).optional();
 
 const HashPolicySpec = z.strictObject({
   header: headerName().optional().describe("Name of a header: all of its values count."),
@@ -30,11 +29,11 @@ const HashPolicySpec = z.strictObject({
     .boolean()
     .optional()
     .describe("Whether the entries after this one count only for requests that have no key so far."),
-  sourceIP: refusedSource(
-    "has no use at a sidecar: every request comes from its own application, so all would go to one endpoint; name a header that tells clients apart, like x-forwarded-for",
+  sourceIdentity: only().describe(
+    "The identity of the caller whose request the application is working on; its own where none is known.",
   ),
-  sourceIdentity: refusedSource(
-    "has no use at a sidecar: every request it sends has its own service's identity, so all would go to one endpoint; name a header that tells clients apart",
+  sourceIP: only().describe(
+    "The address of that caller; a request for which none is known has no such part.",
   ),
 });
 export type HashPolicySpec = z.infer<typeof HashPolicySpec>;

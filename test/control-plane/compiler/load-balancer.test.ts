@@ -198,11 +198,11 @@ t.test("mistakes are refused with their place and reason", async (t) => {
     ],
     [
       "policy: ring_hash, hashPolicy: [{header: x, query: q}]",
-      "6:50: spec.loadBalancer.hashPolicy.0: needs one of header, cookie, query, and has header and query; write an entry for each",
+      "6:50: spec.loadBalancer.hashPolicy.0: needs one of header, cookie, query, sourceIdentity, sourceIP, and has header and query; write an entry for each",
     ],
     [
       "policy: ring_hash, hashPolicy: [{terminal: true}]",
-      "6:50: spec.loadBalancer.hashPolicy.0: needs one of header, cookie, query, and has none; write an entry for each",
+      "6:50: spec.loadBalancer.hashPolicy.0: needs one of header, cookie, query, sourceIdentity, sourceIP, and has none; write an entry for each",
     ],
     [
       "policy: ring_hash, hashPolicy: [{header: a}, {header: A}]",
@@ -213,8 +213,12 @@ t.test("mistakes are refused with their place and reason", async (t) => {
       '6:66: spec.loadBalancer.hashPolicy.0.cookie.name: "a b" is not valid: a header name is a token (RFC 9110 §5.6.2)',
     ],
     [
-      "policy: ring_hash, hashPolicy: [{sourceIP: true}]",
-      '6:51: spec.loadBalancer.hashPolicy.0: "sourceIP" has no use at a sidecar: every request comes from its own application, so all would go to one endpoint; name a header that tells clients apart, like x-forwarded-for',
+      "policy: ring_hash, hashPolicy: [{sourceIP: false}]",
+      "6:61: spec.loadBalancer.hashPolicy.0.sourceIP: must be true; leave it out otherwise",
+    ],
+    [
+      "policy: ring_hash, hashPolicy: [{sourceIdentity: true}, {sourceIdentity: true}]",
+      "6:91: spec.loadBalancer.hashPolicy.1.sourceIdentity: source sourceIdentity is named twice",
     ],
     ["subset: {}", "6:26: spec.loadBalancer.subset: must name at least one entry of the metadata"],
     ["subsets: {v1: {meta: {}}}", "6:24: spec.subsets.v1.meta: must name at least one entry of the metadata"],
