@@ -1,17 +1,12 @@
 /** What `remora check` looks at, judged. Pure: the mesh as it was read in, lines for people and programs out. */
 import type { CertificateSummary } from "../certs/inspect.js";
+import type { ServedCertificatesView } from "../control-plane/admin/served-certificates.js";
 import type { DocumentView, ServiceView, SidecarView } from "../control-plane/admin/views.js";
 import type { Document } from "../src/config/documents/document.js";
 import type { MeshReport } from "./mesh-report.js";
+import { caLine, certificateLines } from "./check-certificates.js";
+import { failed, ok, warning, type CheckLine } from "./check-line.js";
 import { age } from "./output/age.js";
-
-export interface CheckLine {
-  /** warning: works, but somebody should look at it; only failed makes the command fail. */
-  readonly state: "ok" | "warning" | "failed";
-  readonly text: string;
-  /** What to do; present unless ok. */
-  readonly fix?: string;
-}
 
 export interface CheckSection {
   readonly title: string;
@@ -22,22 +17,20 @@ export interface CheckSection {
 export interface CheckSubject extends MeshReport {
   readonly url: string;
   readonly roots: readonly CertificateSummary[];
+  /** undefined: a control plane of an older version. */
+  readonly served: ServedCertificatesView | undefined;
   readonly documents: readonly DocumentView[];
   /** Version of this command. */
   readonly version: string;
   readonly nowMs: number;
 }
 
-const dayMs = 86_400_000;
-const hourMs = 3_600_000;
-/** Replacing a root is work on every machine: it is planned, not done in a hurry. */
-const rootWarningMs = 90 * dayMs;
-
 export function checkMesh(subject: CheckSubject): readonly CheckSection[] {
   return [
     { title: "control plane", lines: controlPlaneLines(subject) },
     { title: "policies", lines: policyLines(subject) },
     { title: "sidecars", lines: sidecarLines(subject) },
+    { title: "certificates", lines: servedLines(subject) },
     { title: "services", lines: serviceLines(subject) },
     { title: "versions", lines: [versionLine(subject)] },
   ];
@@ -58,7 +51,10 @@ export function isPassed(sections: readonly CheckSection[]): boolean {
 
 function controlPlaneLines({ url, controlPlane, roots, nowMs }: CheckSubject): readonly CheckLine[] {
   const { registry } = controlPlane;
-  const lines: CheckLine[] = [ok(`control plane at ${url} answers`), ...roots.map(rootLine)];
+  const lines: CheckLine[] = [
+    ok(`control plane at ${url} answers`),
+    ...roots.map((root) => caLine(root, nowMs)),
+  ];
   if (!registry.isRead)
     lines.push(failed(`the ${registry.kind} registry was not read yet`, registryFix(registry.kind)));
   else if (registry.stale !== null)
@@ -78,18 +74,6 @@ function registryFix(kind: string): string {
   return kind === "consul"
     ? "see the log of the control plane, and whether `consul members` works there"
     : "wait until the sidecars that were known before the restart are back";
-}
-
-function rootLine({ state, secondsLeft, notAfter }: CertificateSummary): CheckLine {
-  const leftMs = secondsLeft * 1000;
-  if (state !== "valid")
-    return failed(
-      `the root CA is ${state} (until ${notAfter})`,
-      "make a new CA and let every sidecar join again",
-    );
-  if (leftMs < rootWarningMs)
-    return warning(`the root CA is valid for ${age(leftMs)} only`, "plan its replacement");
-  return ok(`the root CA is valid for ${age(leftMs)}`);
 }
 
 function policyLines({ controlPlane, documents }: CheckSubject): readonly CheckLine[] {
@@ -115,7 +99,7 @@ function sidecarLines({ sidecars, nowMs }: CheckSubject): readonly CheckLine[] {
     return [
       warning("no sidecar is connected", "start one: remora run --service NAME --port PORT -- COMMAND"),
     ];
-  return sidecars.flatMap((sidecar) => [syncLine(sidecar), ...certificateLines(sidecar, nowMs)]);
+  return sidecars.flatMap((sidecar) => [syncLine(sidecar), ...expiryLines(sidecar, nowMs)]);
 }
 
 function syncLine({ id, state, nackReason, ackedVersion }: SidecarView): CheckLine {
@@ -142,13 +126,20 @@ function syncLine({ id, state, nackReason, ackedVersion }: SidecarView): CheckLi
   }
 }
 
-function certificateLines({ id, certificateNotAfterMs }: SidecarView, nowMs: number): readonly CheckLine[] {
-  if (certificateNotAfterMs === null) return [];
-  const leftMs = certificateNotAfterMs - nowMs;
-  const fix = "see its log for why it was not renewed";
-  if (leftMs <= 0) return [failed(`the certificate of ${id} has expired`, fix)];
-  if (leftMs < hourMs) return [warning(`the certificate of ${id} is valid for ${age(leftMs)} only`, fix)];
-  return [];
+/** The stream that it is connected by ends with its certificate. */
+function expiryLines({ id, certificateNotAfterMs }: SidecarView, nowMs: number): readonly CheckLine[] {
+  if (certificateNotAfterMs === null || certificateNotAfterMs > nowMs) return [];
+  return [failed(`the certificate of ${id} has expired`, "see its log for why it was not renewed")];
+}
+
+function servedLines({ served, nowMs }: CheckSubject): readonly CheckLine[] {
+  if (served !== undefined) return certificateLines(served, nowMs);
+  return [
+    warning(
+      "this control plane does not tell which certificates are served",
+      "install the same version on both sides",
+    ),
+  ];
 }
 
 function serviceLines({ services, sidecars, documents }: CheckSubject): readonly CheckLine[] {
@@ -229,7 +220,3 @@ function versionLine({ version, controlPlane }: CheckSubject): CheckLine {
     "install the same version on both sides",
   );
 }
-
-const ok = (text: string): CheckLine => ({ state: "ok", text });
-const warning = (text: string, fix: string): CheckLine => ({ state: "warning", text, fix });
-const failed = (text: string, fix: string): CheckLine => ({ state: "failed", text, fix });

@@ -14,6 +14,7 @@ import { registrationService } from "../src/registration/registration-service.js
 import { systemClock, type Clock } from "../src/time/clock.js";
 import { policyRoutes } from "./admin/policy-routes.js";
 import { adminRoutes } from "./admin/routes.js";
+import { readServedCertificates } from "./admin/served-certificates.js";
 import { AdminServer } from "./admin/admin-server.js";
 import { loadOrCreateAdminToken } from "./admin/admin-token.js";
 import { openAdminTokens } from "./admin/admin-tokens.js";
@@ -211,6 +212,8 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     certificates: joins && { ...joins, ...mesh, sidecars: streams.views, clock },
     ...{ adminTokens, audit },
     bundlePem: () => certificates.get()?.bundlePem ?? "",
+    servedCertificates: () =>
+      readServedCertificates({ certificates, trustDomain, catalog: () => catalog.state.get(), clock }),
     metrics: metrics.registry,
   });
   const ofPolicies = policyRoutes({ observed: observed.table, trustDomain });

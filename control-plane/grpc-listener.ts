@@ -145,12 +145,13 @@ function admit(
 ): { readonly refusal?: string; readonly serial?: string } {
   if (socket.alpnProtocol !== "h2") return { refusal: "the client does not speak HTTP/2 (ALPN h2)" };
   const der = socket.getPeerX509Certificate()?.raw;
-  const certificate = der === undefined ? undefined : parseCertificate(der);
-  if (certificate !== undefined) {
+  if (der !== undefined) {
+    // Before our reader sees it: a stranger's certificate may be anything.
     const verdict = verifyPeer(socket, undefined, trust);
     if (!verdict.ok) return { refusal: `client certificate: ${verdict.reason}` };
     peers.add(socket, verdict);
   }
+  const certificate = der === undefined ? undefined : parseCertificate(der);
   // With a revoked one every call is refused (requireIdentity), so that its owner is told why.
   const isNobody = certificate === undefined || revoked.get().has(certificate.serial);
   // An expired certificate must not live on in a stream that was opened with it.

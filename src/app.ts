@@ -9,6 +9,7 @@ import { openControlPlaneChannel, type ControlPlaneChannel } from "./discovery/c
 import { keepIdentity, type IdentityKeeper } from "./discovery/identity-keeper.js";
 import { jwtSvids } from "./discovery/jwt-svids.js";
 import { keepTrust, type TrustKeeper } from "./discovery/trust-keeper.js";
+import { lifeLeft } from "./identity/renewal-schedule.js";
 import type { RenewalEvent } from "./identity/renewal.js";
 import type { Svid } from "./identity/svid.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
@@ -78,6 +79,8 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   return sidecar;
 }
 
+type LifeEvent = Extract<RenewalEvent, { readonly kind: "level" }>;
+
 class RunningSidecar implements Sidecar {
   readonly identity: string;
   readonly missing = new LatestValue<Missing>([]);
@@ -98,6 +101,8 @@ class RunningSidecar implements Sidecar {
   #announcement: Promise<Announcement> | undefined;
   #isDraining = false;
   #isRenewalFailing = false;
+  /** The last that was told of the certificate's life. */
+  #life: LifeEvent | undefined;
   #isClosed = false;
 
   constructor(options: SidecarOptions, clock: Clock, keeper: IdentityKeeper, trust: TrustKeeper) {
@@ -138,6 +143,10 @@ class RunningSidecar implements Sidecar {
     exposeHealth(metrics, {
       isLive: () => !this.#isDraining,
       notAfterMs: () => certificates.get()?.notAfterMs ?? 0,
+      lifeLeft: () => {
+        const svid = certificates.get();
+        return svid === undefined ? 0 : lifeLeft(svid, clock.wallMs());
+      },
     });
     const gather = (): void =>
       this.missing.set([...this.#link.missing.get(), ...this.#traffic.missing.get()]);
@@ -259,28 +268,43 @@ class RunningSidecar implements Sidecar {
       this.#log("info", "certificate renewed", { serial, notAfter: isoTime(notAfterMs) });
       void this.#checkServed(event.svid);
     } else if (event.kind === "failed") {
-      this.#isRenewalFailing = true;
-      this.#traffic.metrics.certificateRenewalFailures.cell({}).value++;
       const { attempt, retryInMs } = event;
+      this.#traffic.metrics.certificateRenewalFailures.cell({}).value++;
       this.#log("warn", "certificate renewal failed", {
         error: messageOf(event.error),
         attempt,
         retryInMs: Math.round(retryInMs),
       });
-    } else if (event.level !== "ok" && (event.level !== "warning" || this.#isRenewalFailing)) {
+      const isFirst = !this.#isRenewalFailing;
+      this.#isRenewalFailing = true;
+      if (isFirst && this.#life?.level === "warning") this.#tellLife(this.#life);
+    } else {
+      this.#life = event;
       // A healthy leaf too may get old before its random time of renewal comes.
-      const level = event.level === "warning" ? "warn" : "error";
-      this.#log(level, `certificate life: ${event.level}; renewal has not succeeded`, {
-        notAfter: isoTime(event.notAfterMs),
-      });
+      if (event.level !== "ok" && (event.level !== "warning" || this.#isRenewalFailing))
+        this.#tellLife(event);
     }
+  }
+
+  #tellLife({ level, notAfterMs }: LifeEvent): void {
+    this.#log(
+      level === "warning" ? "warn" : "error",
+      `certificate life: ${level}; renewal has not succeeded`,
+      { notAfter: isoTime(notAfterMs) },
+    );
   }
 
   /** What counts is what peers see (consul#16779: a fresh certificate on disk, an expired one served). */
   async #checkServed(svid: Svid): Promise<void> {
+    const startMs = this.#clock.monotonicMs();
     const served = await this.#traffic.checkServed(svid);
     // Overtaken by the next rotation, or by the end.
-    if (served.ok || this.#isDraining || this.#keeper.source.get() !== svid) return;
+    if (this.#isDraining || this.#keeper.source.get() !== svid) return;
+    if (served.ok) {
+      const delayMs = this.#clock.monotonicMs() - startMs;
+      this.#traffic.metrics.certificateServedDelay.cell({}).value = delayMs / 1000;
+      return;
+    }
     this.#traffic.metrics.certificateNotServed.cell({}).value++;
     this.#log("error", "the inbound listener does not serve the renewed certificate: restart the sidecar", {
       serial: svid.serial,

@@ -10,6 +10,7 @@ import type { TakenCalls } from "./discovery/call-reporter.js";
 import type { ServedCheck } from "./identity/served-check.js";
 import type { TrustSource } from "./identity/mesh-trust.js";
 import { OpenPeers } from "./identity/open-peers.js";
+import { watchOwnExpiry } from "./identity/own-expiry.js";
 import type { CertificateSource, Svid } from "./identity/svid.js";
 import { InboundSide } from "./inbound-side.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
@@ -70,6 +71,7 @@ export class TrafficSide implements Traffic {
   readonly #outbound: OutboundSide;
   readonly #eventLoop: { close(): void };
   readonly #peers: OpenPeers;
+  readonly #stopWatching: () => void;
 
   constructor(options: TrafficSideOptions) {
     const { bootstrap, nodeId, certificates, trust, clock, log } = options;
@@ -85,6 +87,13 @@ export class TrafficSide implements Traffic {
         log("warn", "connections closed: the peer is not believed any more", { ...peer });
     });
     this.#peers = peers;
+    this.#stopWatching = watchOwnExpiry(certificates, clock, () => {
+      // Nobody would open one with us now: those that are open must not go on as if nothing had happened.
+      const connections = peers.closeAll();
+      log("error", "our own certificate has expired: mesh connections are closed and refused", {
+        connections,
+      });
+    });
     const transport = {
       ...{ certificates, trust, peers, clock, wheel },
       hasForeignPeers: bootstrap.consulCa !== undefined,
@@ -245,6 +254,7 @@ export class TrafficSide implements Traffic {
     this.#eventLoop.close();
     this.#plane.close();
     this.#peers.close();
+    this.#stopWatching();
     this.#redis?.close();
     await this.#telemetry.close();
   }

@@ -1,9 +1,11 @@
 import { setTimeout } from "node:timers/promises";
 import { inspectCertificates } from "../../certs/inspect.js";
+import type { ServedCertificatesView } from "../../control-plane/admin/served-certificates.js";
 import type { DocumentView } from "../../control-plane/admin/views.js";
 import { version } from "../../src/version.js";
-import { openAdminClient } from "../admin-client.js";
-import { checkMesh, checkUnreachable, isPassed, type CheckLine, type CheckSection } from "../check-lines.js";
+import { openAdminClient, type AdminClient } from "../admin-client.js";
+import type { CheckLine } from "../check-line.js";
+import { checkMesh, checkUnreachable, isPassed, type CheckSection } from "../check-lines.js";
 import type { CommandBody } from "../command.js";
 import { CommandError, exitCodes } from "../failure.js";
 import { readMesh } from "../mesh-report.js";
@@ -36,16 +38,27 @@ export const check: CommandBody<typeof checkSettings> = async (settings, _operan
 async function look(settings: CheckSettings, terminal: Terminal): Promise<readonly CheckSection[]> {
   try {
     const client = await openAdminClient(settings, terminal);
-    const [mesh, bundlePem, { documents }] = await Promise.all([
+    const [mesh, bundlePem, { documents }, served] = await Promise.all([
       readMesh(client),
       client.getText("/v1/bundle"),
       client.get("/v1/documents") as Promise<{ readonly documents: readonly DocumentView[] }>,
+      servedCertificates(client),
     ]);
     const nowMs = terminal.clock.wallMs();
     const roots = inspectCertificates(bundlePem, nowMs);
-    return checkMesh({ ...mesh, url: client.url, roots, documents, version, nowMs });
+    return checkMesh({ ...mesh, url: client.url, roots, served, documents, version, nowMs });
   } catch (error: unknown) {
     if (error instanceof CommandError) return checkUnreachable(error.message);
+    throw error;
+  }
+}
+
+/** undefined when the control plane is too old to know. */
+async function servedCertificates(client: AdminClient): Promise<ServedCertificatesView | undefined> {
+  try {
+    return (await client.get("/v1/served-certificates")) as ServedCertificatesView;
+  } catch (error: unknown) {
+    if (error instanceof CommandError) return undefined;
     throw error;
   }
 }

@@ -15,6 +15,7 @@ import type { AdminTokens } from "./admin-tokens.js";
 import type { AuditLog } from "./audit-log.js";
 import { certificateRoutes } from "./certificate-routes.js";
 import { readObject } from "./read-object.js";
+import type { ServedCertificatesView } from "./served-certificates.js";
 import { viewDocument, viewServices, type SidecarView, type StatusView } from "./views.js";
 
 /** What the admin API shows and changes. */
@@ -33,6 +34,7 @@ export interface AdminSubject {
   readonly adminTokens: AdminTokens;
   readonly audit: AuditLog;
   readonly bundlePem: () => string;
+  readonly servedCertificates: () => Promise<ServedCertificatesView>;
   readonly metrics: Registry;
 }
 
@@ -83,6 +85,12 @@ export function adminRoutes(subject: AdminSubject): readonly AdminRoute[] {
       path: "/v1/services",
       role: "view",
       handle: () => ok({ services: viewServices(subject.catalog()) }),
+    },
+    {
+      method: "GET",
+      path: "/v1/served-certificates",
+      role: "view",
+      handle: async () => ok(await subject.servedCertificates()),
     },
     {
       method: "GET",

@@ -39,6 +39,13 @@ export class OpenPeers {
     return this.#open.size;
   }
 
+  /** Cuts off everybody. Returns how many connections there were. */
+  closeAll(): number {
+    const all = [...this.#open];
+    for (const { socket } of all) socket.destroy();
+    return all.length;
+  }
+
   close(): void {
     this.#stop();
   }

@@ -1,9 +1,9 @@
 import type { Socket } from "node:net";
 import tls, { type TLSSocket } from "node:tls";
 import type { MtlsMode } from "../config/snapshot.js";
-import { servedCheckName } from "../identity/served-check.js";
 import type { TrustSource } from "../identity/mesh-trust.js";
 import type { OpenPeers } from "../identity/open-peers.js";
+import { servedCheckName } from "../identity/served-leaf.js";
 import { followRotation, serverTlsOptions } from "../identity/tls-options.js";
 import type { CertificateSource } from "../identity/svid.js";
 import { handshakeRefusal, verifyPeer } from "../identity/verify-peer.js";

@@ -41,6 +41,14 @@ export class Metrics extends PolicyFamilies {
     "remora_certificate_not_after_seconds",
     "When the certificate in use expires, in Unix seconds.",
   );
+  readonly certificateLifeLeft = gauge(
+    "remora_certificate_life_left_ratio",
+    "Part of its life that the certificate in use still has, 1 to 0.",
+  );
+  readonly certificateServedDelay = gauge(
+    "remora_certificate_served_delay_seconds",
+    "From the last renewal to the proof that the inbound listener serves the new certificate.",
+  );
   readonly certificateRenewalFailures = counter(
     "remora_certificate_renewal_failures_total",
     "Renewals of the certificate that failed.",

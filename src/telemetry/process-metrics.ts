@@ -16,15 +16,19 @@ export function exposeConfigVersion(metrics: Metrics, version: string): void {
   metrics.configInfo.cell({ version }).value = 1;
 }
 
-/** What a sidecar says of its whole state. `notAfterMs`: of the certificate in use, Unix milliseconds. */
+/** What a sidecar says of its whole state. */
 export interface SidecarHealth {
   readonly isLive: () => boolean;
+  /** End of the certificate in use, Unix milliseconds; 0 without one. */
   readonly notAfterMs: () => number;
+  /** Part of its life that it still has, 1 to 0. */
+  readonly lifeLeft: () => number;
 }
 
 /** Life, drain and certificate, read when scraped. Called once, at start. */
-export function exposeHealth(metrics: Metrics, { isLive, notAfterMs }: SidecarHealth): void {
+export function exposeHealth(metrics: Metrics, { isLive, notAfterMs, lifeLeft }: SidecarHealth): void {
   metrics.serverLive.read({}, () => (isLive() ? 1 : 0));
   metrics.draining.read({}, () => (isLive() ? 0 : 1));
   metrics.certificateNotAfter.read({}, () => notAfterMs() / 1000);
+  metrics.certificateLifeLeft.read({}, lifeLeft);
 }

@@ -84,7 +84,7 @@ function wrongSvids(table: LeafTable): readonly WrongLeaf[] {
     ["two SAN extensions", "unknown_issuer", { extraExtensions: [sanExtension([uri(own)])] }],
     ["URI of another scheme", "not_spiffe", named(own.replace("spiffe:", "https:"))],
     ["scheme in upper case", "not_spiffe", named(own.replace("spiffe:", "SPIFFE:"))],
-    ["only a trust domain", "not_a_service_id", named(`spiffe://${trustDomain}`)],
+    ["only a trust domain", "no_path", named(`spiffe://${trustDomain}`)],
     ["root path", "bad_path", named(`spiffe://${trustDomain}/`)],
     ["trailing slash", "bad_path", named(`${own}/`)],
     ["empty segment", "bad_path", named(own.replace("/svc", "//svc"))],
@@ -101,8 +101,6 @@ function wrongSvids(table: LeafTable): readonly WrongLeaf[] {
     ["user in the trust domain", "bad_trust_domain", named(own.replace(trustDomain, `a@${trustDomain}`))],
     ["no trust domain", "bad_trust_domain", named(own.replace(trustDomain, ""))],
     ["2049 bytes", "spiffe_id_too_long", named(own.padEnd(2049, "x"))],
-    ["another shape of path", "not_a_service_id", named(`spiffe://${trustDomain}/${service}`)],
-    ["service in upper case", "not_a_service_id", named(own.replace(service, service.toUpperCase()))],
     ["cA=true", "leaf_is_ca", { isCa: true }],
     ["keyCertSign", "leaf_signs", { keyUsageHex: "0284" }],
     ["cRLSign", "leaf_signs", { keyUsageHex: "0182" }],
@@ -165,6 +163,9 @@ function wrongChains(table: LeafTable): readonly WrongLeaf[] {
         ),
       ),
     ]),
+    presented("55 an intermediate of another trust domain", "issuer_of_other_trust_domain", [
+      ...signedBy(table, caBelow(root, life, `spiffe://${foreignDomain}`)),
+    ]),
     presented("55 longer than the CA's path length", "path_too_long", [
       rightLeaf(table, { issuer: below }),
       below,
@@ -211,6 +212,7 @@ function pathological(table: LeafTable): readonly WrongLeaf[] {
   const stranger = makeRoot({ ...life, subject: "stranger", names: [uri(`spiffe://${trustDomain}`)] });
   const rsa = rsaKey(16_384);
   const long = ladder(stranger, 100, life);
+  const ours = ladder(table.root, 100, life);
   const policies = ladder(stranger, 24, life, policyBomb());
   const rsaLeaf = rightLeaf(table, { issuer: stranger, key: rsa });
   const odd = caBelow(stranger, life, "spiffe://x", { key: newKey("secp256k1") });
@@ -218,6 +220,10 @@ function pathological(table: LeafTable): readonly WrongLeaf[] {
     presented("58 100 intermediates", "unknown_issuer", [
       rightLeaf(table, { issuer: long.at(-1) as Made }),
       ...[...long].reverse(),
+    ]),
+    presented("58 100 intermediates below the right root", "unknown_issuer", [
+      rightLeaf(table, { issuer: ours.at(-1) as Made }),
+      ...[...ours].reverse(),
     ]),
     presented("58 intermediates beyond what a handshake may hold", "handshake_failed", [
       rightLeaf(table, { issuer: stranger }),

@@ -1,0 +1,86 @@
+/** What `remora check` says of certificates. Every threshold is a part of the life, so that leaves of minutes are judged as those of days. */
+import type { CertificateSummary } from "../certs/inspect.js";
+import type {
+  LifeView,
+  ServedCertificatesView,
+  ServedCertificateView,
+} from "../control-plane/admin/served-certificates.js";
+import { lifeLeft } from "../src/identity/renewal-schedule.js";
+import { failed, ok, warning, type CheckLine } from "./check-line.js";
+import { age } from "./output/age.js";
+
+/** Leaves are renewed at 50-75 % of their life: what has less left than this was not. */
+const leafWarningLeft = 0.25;
+const leafFailedLeft = 0.15;
+/** Replacing a CA is work on every machine: it is planned, not done in a hurry. Of ten years: a year, and 110 days. */
+const caWarningLeft = 0.1;
+const caFailedLeft = 0.03;
+
+/** A root or an intermediate of the trust bundle. */
+export function caLine(summary: CertificateSummary, nowMs: number): CheckLine {
+  const { state, notBefore, notAfter } = summary;
+  const fix = "replace it before that (docs/operations.md, Certificates)";
+  if (state !== "valid") return failed(`the root CA is ${state} (until ${notAfter})`, fix);
+  const life = { notBeforeMs: Date.parse(notBefore), notAfterMs: Date.parse(notAfter) };
+  const left = lifeLeft(life, nowMs);
+  const text = `the root CA is valid for ${age(life.notAfterMs - nowMs)}`;
+  if (left <= caFailedLeft) return failed(`${text} only, ${percent(left)} of its life`, fix);
+  if (left <= caWarningLeft) return warning(`${text} only, ${percent(left)} of its life`, fix);
+  return ok(text);
+}
+
+/** The control plane's own certificate and what every inbound port shows to those who connect. */
+export function certificateLines(
+  { controlPlane, sidecars, leftOut }: ServedCertificatesView,
+  nowMs: number,
+): readonly CheckLine[] {
+  const seen = sidecars.filter(({ isSeen }) => isSeen);
+  const problems = [
+    ...leafLines("the control plane", controlPlane, "see its log for why it was not renewed", nowMs),
+    ...sidecars.flatMap((sidecar) => servedLines(sidecar, nowMs)),
+  ];
+  const rest =
+    leftOut === 0
+      ? []
+      : [warning(`${leftOut} sidecars were not looked at: time was up`, "see /certs of their admin APIs")];
+  const good = ok(`${seen.length} sidecars show the certificate that they should, with life enough`);
+  return [...(problems.length === 0 ? [good] : problems), ...rest];
+}
+
+function servedLines(sidecar: ServedCertificateView, nowMs: number): readonly CheckLine[] {
+  const { instance, at, problem, isSeen } = sidecar;
+  if (!isSeen)
+    return [
+      warning(
+        `the certificate of ${instance} cannot be seen at ${at}: ${problem ?? "no answer"}`,
+        "let the control plane's machine connect there, or see /certs of the sidecar's admin API",
+      ),
+    ];
+  const life = leafLines(instance, sidecar, "see its log for why it was not renewed", nowMs);
+  if (life.some(({ state }) => state === "failed") || problem === null) return life;
+  return [
+    failed(
+      `${instance} shows a certificate at ${at} that peers refuse: ${problem}`,
+      "restart that sidecar; if it stays, correct the instance's address in the registry",
+    ),
+  ];
+}
+
+function leafLines(
+  who: string,
+  { notBeforeMs, notAfterMs }: LifeView,
+  fix: string,
+  nowMs: number,
+): CheckLine[] {
+  if (notBeforeMs === null || notAfterMs === null) return [];
+  if (notAfterMs <= nowMs)
+    return [failed(`the certificate of ${who} has expired ${age(nowMs - notAfterMs)} ago`, fix)];
+  const left = lifeLeft({ notBeforeMs, notAfterMs }, nowMs);
+  const text = `the certificate of ${who} is valid for ${age(notAfterMs - nowMs)} only, ${percent(left)} of its life`;
+  if (left <= leafFailedLeft) return [failed(text, fix)];
+  return left <= leafWarningLeft ? [warning(text, fix)] : [];
+}
+
+function percent(part: number): string {
+  return `${Math.round(part * 100)} %`;
+}
