@@ -21,6 +21,8 @@ export interface ConsulHttpOptions {
 export interface ConsulRead {
   /** Path below `/v1`, for example `/catalog/services`. */
   readonly path: string;
+  /** Further parameters. */
+  readonly query?: Readonly<Record<string, string>>;
   /** `stale`: any server may answer, also without a leader. `default`: the leader answers (Consul: Consistency Modes). */
   readonly consistency: "stale" | "default";
   /** Wait until the index is above this one; undefined = answer at once. */
@@ -130,7 +132,7 @@ function readCaFile(file: string): Buffer {
 }
 
 function queryOf(read: ConsulRead, datacenter: string | undefined): string {
-  const query = new URLSearchParams();
+  const query = new URLSearchParams(read.query);
   if (read.consistency === "stale") query.set("stale", "");
   if (datacenter !== undefined) query.set("dc", datacenter);
   if (read.block !== undefined) {
