@@ -8,6 +8,7 @@ import { parseHostPort } from "../src/discovery/host-port.js";
 import { enrollmentService } from "../src/discovery/proto/enrollment.js";
 import { jwtSvidService } from "../src/discovery/proto/jwt-svids.js";
 import { observationService } from "../src/discovery/proto/observation.js";
+import { ConfigError } from "../src/errors/config-error.js";
 import type { RenewalEvent } from "../src/identity/renewal.js";
 import { LatestValue } from "../src/lifecycle/latest-value.js";
 import { registrationService } from "../src/registration/registration-service.js";
@@ -31,6 +32,7 @@ import { startOwnIdentity } from "./ca/own-identity.js";
 import { openRevocations, type Revocations } from "./ca/revocations.js";
 import { loadOrCreateRoot } from "./ca/root-store.js";
 import { publishTrust, type OwnRoots } from "./ca/trust-source.js";
+import { watchConsulIntentions } from "./catalog/consul-intentions.js";
 import { openCatalog } from "./catalog/open-catalog.js";
 import { MeshSource } from "./compiler/mesh-source.js";
 import { lockDataDir } from "./data-dir.js";
@@ -135,9 +137,12 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     refuse: ownPorts.refuse,
   });
   const { catalog } = registry;
+  const intentions = openIntentions(settings, clock, log);
+  closers.push(() => intentions?.close());
   const source = new MeshSource({
     mesh: { ...mesh, defaultAction: settings.defaultAction ?? "allow" },
     ...{ catalog: catalog.state, documents: store.documents, clock },
+    intentions: intentions?.state,
   });
 
   const metrics = createControlPlaneMetrics();
@@ -240,6 +245,14 @@ interface JoinParts {
 interface MeshCa extends ConsulCa {
   /** All that it takes to let others join; undefined when that is Consul's affair. */
   readonly joins: JoinParts | undefined;
+}
+
+/** Consul's intentions, where Consul's mesh is ours, or an operator wants them. */
+function openIntentions({ ca, intentions, consul }: ControlPlaneSettings, clock: Clock, log: Logger) {
+  if (ca !== "consul" && intentions !== true) return undefined;
+  if (consul === undefined)
+    throw new ConfigError("intentions are Consul's: give --consul URL", { place: "--intentions" });
+  return watchConsulIntentions({ agent: consul, clock, log: log.child({ part: "intentions" }) });
 }
 
 /** The CA of the data folder with all that it needs to issue, or Consul's. */

@@ -22,6 +22,8 @@ export interface ControlPlaneSettings {
   readonly consul?: ConsulSettings | undefined;
   /** Who gives identities: `remora` = this control plane (default); `consul` = Consul's mesh CA, with `consul` set. */
   readonly ca?: "remora" | "consul" | undefined;
+  /** Consul's intentions count, with `consul` set. Default: with Consul's CA. */
+  readonly intentions?: boolean | undefined;
   /** Default info. */
   readonly logLevel?: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent" | undefined;
   /** Default the system's. */

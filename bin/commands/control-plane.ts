@@ -12,7 +12,7 @@ export const controlPlane: CommandBody<typeof controlPlaneSettings> = async (
   _operands,
   terminal,
 ) => {
-  const { listen, admin, policies, ca, trustDomain, leafTtl, consul, datacenter, logLevel } = settings;
+  const { listen, admin, policies, ca, intentions, trustDomain, leafTtl, consul, datacenter, logLevel } = settings;
   const { defaultAction } = settings;
   const token = await readConsulToken(settings.consulTokenFile);
   const running = await startControlPlane({
@@ -21,6 +21,7 @@ export const controlPlane: CommandBody<typeof controlPlaneSettings> = async (
     admin,
     policiesDir: policies,
     ca,
+    intentions,
     trustDomain,
     defaultAction,
     leafTtlMs: leafTtl,

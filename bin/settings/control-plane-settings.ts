@@ -1,6 +1,6 @@
 import { config } from "./common-settings.js";
 import { duration, hostPort, oneOf, text, trustDomain, url } from "./parsers.js";
-import { defaulted, optional } from "./setting.js";
+import { defaulted, optional, toggle } from "./setting.js";
 
 export const controlPlaneSettings = {
   dataDir: optional(text, {
@@ -33,6 +33,7 @@ export const controlPlaneSettings = {
     placeholder: "ACTION",
     help: "requests to services without an AuthorizationPolicy of action ALLOW: allow or deny",
   }),
+  intentions: toggle({ help: "Consul's intentions count, as they always do with --ca consul" }),
   leafTtl: defaulted(duration({ leastMs: 2000, mostMs: 604_800_000 }), "24h", {
     placeholder: "DURATION",
     help: "life of a sidecar's certificate",

@@ -104,10 +104,21 @@ function readPermission(item: Readonly<Record<string, unknown>>): IntentionPermi
   const headers = (Array.isArray(http["Header"]) ? http["Header"] : []).map((one) => readHeader(record(one)));
   if (paths.length > 1 || (path?.type === "regex" && !isPattern(path.value))) return undefined;
   if (!headers.every((one) => one !== undefined)) return undefined;
+  if (hasUnknown(http, httpFields)) return undefined;
   const methods = Array.isArray(http["Methods"]) ? http["Methods"] : [];
   if (!methods.every((method) => typeof method === "string")) return undefined;
   if (path === undefined && headers.length === 0 && methods.length === 0) return undefined;
   return { action: text(item["Action"]) === "allow" ? "allow" : "deny", path, methods, headers };
+}
+
+/** What a newer Consul may add would narrow what is granted here. */
+const httpFields = new Set(["PathExact", "PathPrefix", "PathRegex", "Methods", "Header"]);
+const headerFields = new Set([
+  ...["Name", "Present", "Exact", "Prefix", "Suffix", "Contains", "Regex", "Invert", "IgnoreCase"],
+]);
+
+function hasUnknown(item: Readonly<Record<string, unknown>>, known: ReadonlySet<string>): boolean {
+  return Object.entries(item).some(([field, value]) => !known.has(field) && !isAbsent(value) && value !== "");
 }
 
 function readHeader(item: Readonly<Record<string, unknown>>): IntentionHeader | undefined {
@@ -119,6 +130,7 @@ function readHeader(item: Readonly<Record<string, unknown>>): IntentionHeader | 
   const kind = item["Present"] === true ? ({ type: "present", value: "" } as const) : kinds[0];
   if (name === "" || kind === undefined || kinds.length + (item["Present"] === true ? 1 : 0) !== 1)
     return undefined;
+  if (hasUnknown(item, headerFields)) return undefined;
   if (kind.type === "regex" && !isPattern(kind.value)) return undefined;
   return { name, ...kind, isInverted: item["Invert"] === true, isCaseless: item["IgnoreCase"] === true };
 }

@@ -19,14 +19,15 @@ import {
   targetsOf,
 } from "../../src/config/documents/authorization-policy.js";
 import { documentId } from "../../src/config/documents/document.js";
-import type { MeshIndex } from "./mesh-index.js";
+import { compileIntentions } from "./compile-intentions.js";
+import { type MeshIndex, takesRequests } from "./mesh-index.js";
 import { splitServiceKey } from "./service-name.js";
 
 type Action = AuthorizationRuleConfig["action"];
 
 /**
- * Istio's order: AUDIT and DENY before ALLOW, and with one ALLOW policy in force what none allows is refused. undefined when
- * everybody may do everything.
+ * Istio's order: AUDIT and DENY before ALLOW, and with one ALLOW policy in force what none allows is refused. Consul's
+ * intentions must let it through besides. undefined when everybody may do everything.
  */
 export function compileAuthorization(index: MeshIndex, key: string): AuthorizationConfig | undefined {
   const policies = index.authorization.filter((policy) => holdsFor(policy, key));
@@ -36,10 +37,18 @@ export function compileAuthorization(index: MeshIndex, key: string): Authorizati
       .map((policy) => compilePolicy(policy, index.trustDomain));
   const stages = [
     stageOf(of("AUDIT"), "allow"),
+    intentionStage(index, key),
     stageOf(of("DENY"), "allow"),
     lastStage(of("ALLOW"), index.defaultAction),
   ].filter((stage) => stage !== undefined);
   return stages.length === 0 ? undefined : { stages };
+}
+
+function intentionStage(index: MeshIndex, key: string): AuthorizationStage | undefined {
+  const { intentions, trustDomain } = index;
+  if (intentions === undefined) return undefined;
+  const { service } = splitServiceKey(key, "default");
+  return compileIntentions(intentions, service, { trustDomain, takesRequests: takesRequests(index, key) });
 }
 
 /** Whether a policy is about a service; one of a mesh namespace without a target is about all. */

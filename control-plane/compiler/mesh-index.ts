@@ -1,5 +1,6 @@
 import type { AuthorizationPolicy } from "../../src/config/documents/authorization-policy.js";
 import type { Verdict } from "../../src/config/authorization-config.js";
+import type { Intentions } from "../catalog/intention.js";
 import type { Route } from "../../src/config/documents/document.js";
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
 import type { Protocol } from "../../src/config/snapshot.js";
@@ -40,6 +41,8 @@ export interface MeshIndex {
   readonly targeted: ReadonlyMap<string, StoredPolicy>;
   /** Who may do what, oldest first. */
   readonly authorization: readonly AuthorizationPolicy[];
+  /** Consul's word on the same; undefined: it is not asked. */
+  readonly intentions: Intentions | undefined;
   /** Of what no policy speaks about. */
   readonly defaultAction: Verdict;
   /** Every route, by id. */
@@ -100,10 +103,10 @@ export function indexMesh(model: MeshModel): MeshIndex {
       policy.spec.protocol === undefined ? [] : [[key, policy.spec.protocol] as const],
     ),
   ]);
-  const { trustDomain, datacenter, defaultAction = "allow" } = model;
+  const { trustDomain, datacenter, intentions, defaultAction = "allow" } = model;
   return {
     ...{ trustDomain, datacenter, services, serviceKeys, protocols, policies, targeted },
-    ...{ routes, attached, backing, authorization, defaultAction },
+    ...{ routes, attached, backing, authorization, intentions, defaultAction },
   };
 }
 

@@ -1,5 +1,6 @@
 import type { Verdict } from "../../src/config/authorization-config.js";
 import type { CatalogState } from "../catalog/catalog.js";
+import type { Intentions } from "../catalog/intention.js";
 import type { StoredDocument } from "../policy-store/stored-document.js";
 
 /** Everything that the snapshots of all sidecars are made from. Immutable. */
@@ -9,6 +10,8 @@ export interface MeshModel {
   /** Consul's, when its CA gives the identities: theirs name it. */
   readonly datacenter?: string | undefined;
   readonly catalog: CatalogState;
+  /** Consul's word on who may call whom; absent when it is not asked. */
+  readonly intentions?: Intentions | undefined;
   /** In any order. */
   readonly documents: readonly StoredDocument[];
   /** What becomes of requests that no AuthorizationPolicy speaks about. Absent: allow. */

@@ -1,6 +1,7 @@
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import type { Clock, Timer } from "../../src/time/clock.js";
 import type { CatalogState } from "../catalog/catalog.js";
+import type { Intentions } from "../catalog/intention.js";
 import type { StoredDocument } from "../policy-store/stored-document.js";
 import type { MeshModel } from "./mesh-model.js";
 
@@ -19,6 +20,7 @@ export class MeshSource {
   readonly #clock: Clock;
   readonly #catalog: LatestValue<CatalogState | undefined>;
   readonly #documents: LatestValue<readonly StoredDocument[]>;
+  readonly #intentions: LatestValue<Intentions | undefined> | undefined;
   readonly #stops: readonly (() => void)[];
   #catalogTimer: Timer | undefined;
   #documentTimer: Timer | undefined;
@@ -29,13 +31,18 @@ export class MeshSource {
     readonly mesh: Pick<MeshModel, "trustDomain" | "datacenter" | "defaultAction">;
     readonly catalog: LatestValue<CatalogState | undefined>;
     readonly documents: LatestValue<readonly StoredDocument[]>;
+    /** Nothing is passed on before they were read. Absent: nobody asks Consul. */
+    readonly intentions?: LatestValue<Intentions | undefined> | undefined;
     readonly clock: Clock;
   }) {
     this.mesh = options.mesh;
     this.#clock = options.clock;
     this.#catalog = options.catalog;
     this.#documents = options.documents;
+    this.#intentions = options.intentions;
+    const stopIntentions = options.intentions?.watch(() => this.#catalogChanged());
     this.#stops = [
+      ...(stopIntentions === undefined ? [] : [stopIntentions]),
       options.catalog.watch(() => this.#catalogChanged()),
       options.documents.watch(() => this.#documentsChanged()),
     ];
@@ -77,7 +84,8 @@ export class MeshSource {
 
   #publish(documents: readonly StoredDocument[]): void {
     const catalog = this.#catalog.get();
-    if (catalog === undefined) return;
-    this.model.set({ ...this.mesh, catalog, documents });
+    const intentions = this.#intentions?.get();
+    if (catalog === undefined || (this.#intentions !== undefined && intentions === undefined)) return;
+    this.model.set({ ...this.mesh, catalog, intentions, documents });
   }
 }

@@ -21,6 +21,8 @@ interface Meshed {
   readonly webToDb: number;
   readonly dbToWeb: number;
   readonly webAdmin: number;
+  readonly webApp: number;
+  readonly dbApp: number;
 }
 
 /** `web` beside Remora and `db` beside Consul's built-in proxy, each with the other as upstream. */
@@ -48,7 +50,7 @@ async function startBoth(t: Test, protocol: string): Promise<Meshed> {
     ...["sidecar", "--for", "web", "--consul", agent.url, "--control-plane", mesh.controlPlane],
     ...["--admin", `${webAdmin}`, "--state-dir", `${mesh.dir}/web`, "--drain-delay", "0s"],
   ]);
-  return { agent, mesh, webToDb, dbToWeb, webAdmin };
+  return { agent, mesh, webToDb, dbToWeb, webAdmin, webApp, dbApp };
 }
 
 for (const protocol of ["http", "tcp"])
@@ -102,3 +104,47 @@ t.test("a rotation of Consul's CA costs no connection in either direction", { sk
   t.same(failures, [], `${succeeded} of ${sent}`);
   t.comment(`${sent} connections over a rotation, ${failures.length} failed`);
 });
+
+/** What a request ends with: a status, or how the connection broke. */
+async function outcome(port: number, path = "/"): Promise<string> {
+  return call({ port, path }).then(
+    ({ status }) => String(status),
+    (error: NodeJS.ErrnoException) => error.code ?? error.message,
+  );
+}
+
+for (const protocol of ["http", "tcp"])
+  t.test(`an intention that changes is obeyed in both directions, ${protocol}`, { skip }, async (t) => {
+    const both = await startBoth(t, protocol);
+    const { agent, mesh, webToDb, dbToWeb } = both;
+    await untilBothAnswer(both);
+    const served = async (app: number): Promise<unknown> =>
+      JSON.parse((await call({ port: app, path: "/count" })).body);
+    const pairs = [
+      { source: "db", destination: "web", port: dbToWeb, app: both.webApp },
+      // Consul's proxy asks when a connection comes, and Remora keeps those for HTTP open.
+      ...(protocol === "tcp" ? [{ source: "web", destination: "db", port: webToDb, app: both.dbApp }] : []),
+    ];
+    for (const { source, destination, port, app } of pairs) {
+      const intention = { SourceName: source, DestinationName: destination };
+      const made = await consulCall(agent, "POST", "/v1/connect/intentions", {
+        ...intention,
+        Action: "deny",
+      });
+      const denied = await until("the denial", async () => {
+        const said = await outcome(port);
+        return said !== "200" && said;
+      });
+      t.comment(`${source} to ${destination}: ${denied}`);
+      const before = await served(app);
+      for (let i = 0; i < 5; i++) t.not(await outcome(port), "200");
+      t.same(await served(app), before, "not one request reached the application");
+      if (destination === "web" && protocol === "http") t.equal(denied, "403");
+      const { ID } = made as { readonly ID: string };
+      await consulCall(agent, "PUT", `/v1/connect/intentions/${ID}`, { ...intention, Action: "allow" });
+      await until("allowed again", async () => (await outcome(port)) === "200");
+      await consulCall(agent, "DELETE", `/v1/connect/intentions/${ID}`);
+      t.equal(await outcome(port), "200", "the default of a Consul without ACLs");
+    }
+    t.ok(mesh.controlPlaneProcess?.isRunning);
+  });
