@@ -152,6 +152,7 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     startedAtMs: clock.wallMs(),
     trust: ca.trust.trust,
     catalog,
+    intentions: intentions?.state,
     store,
     certificates,
     sidecars: streams.views,

@@ -4,7 +4,9 @@ import type { CertificateSource } from "../src/identity/svid.js";
 import type { Clock } from "../src/time/clock.js";
 import type { AdminSubject } from "./admin/routes.js";
 import { viewRegistry, type SidecarView } from "./admin/views.js";
+import type { LatestValue } from "../src/lifecycle/latest-value.js";
 import type { Catalog } from "./catalog/catalog.js";
+import type { Intentions } from "./catalog/intention.js";
 import { conditionsOf } from "./compiler/conditions.js";
 import type { MeshModel } from "./compiler/mesh-model.js";
 import type { PolicyStore } from "./policy-store/directory.js";
@@ -15,6 +17,8 @@ export interface OverviewParts {
   readonly startedAtMs: number;
   readonly trust: TrustSource;
   readonly catalog: Catalog;
+  /** undefined: nobody asks for them. */
+  readonly intentions: LatestValue<Intentions | undefined> | undefined;
   readonly store: PolicyStore;
   readonly certificates: CertificateSource;
   readonly sidecars: () => readonly SidecarView[];
@@ -36,7 +40,9 @@ export function createOverview(parts: OverviewParts): Overview {
   return {
     notReady: () =>
       state() !== undefined
-        ? undefined
+        ? parts.intentions !== undefined && parts.intentions.get() === undefined
+          ? "Consul's intentions could not be read yet: see the log for what Consul answers"
+          : undefined
         : catalog.kind === "consul"
           ? "the registry could not be read yet: see the log for what Consul answers"
           : "waiting for the sidecars that were here before the restart",
