@@ -30,6 +30,8 @@ export interface ServerConnectionOptions {
   readonly timeouts: ServerTimeouts;
   /** SPIFFE id of the peer, verified before the connection was handed over. */
   readonly peerId: string | undefined;
+  /** SHA-256 of its certificate. */
+  readonly peerHash?: string;
   /** Makes the reply to a request that could not be read; null = close without one. */
   readonly refuse: (error: ProxyError) => LocalReply | null;
   readonly onClose: (connection: Http1ServerConnection) => void;
@@ -182,6 +184,7 @@ export class Http1ServerConnection implements BodyReaderOwner, ExchangeHost, Wat
       this.#remoteAddress,
       this.#options.peerId,
     );
+    request.peerHash = this.#options.peerHash ?? "";
     const exchange = new ServerExchange(this, this.#out, this.#writer, parsed);
     this.#exchange = exchange;
     this.#request = request;

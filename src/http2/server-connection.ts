@@ -20,6 +20,8 @@ export interface Http2ServerOptions extends Http2LinkOptions {
   readonly timeouts: ServerTimeouts;
   /** SPIFFE id of the peer, verified before the connection was handed over. */
   readonly peerId: string | undefined;
+  /** SHA-256 of its certificate. */
+  readonly peerHash?: string;
   /** Makes the reply to a request that could not be read; null = the stream is reset. */
   readonly refuse: (error: ProxyError) => LocalReply | null;
   /** The socket is closed. */
@@ -37,6 +39,7 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
   readonly service: Service;
   readonly remoteAddress: string;
   readonly peerId: string | undefined;
+  readonly peerHash: string;
   isDraining = false;
   protected readonly role = "server";
   readonly #server: Http2ServerOptions;
@@ -62,6 +65,7 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
     this.#server = options;
     this.service = options.service;
     this.peerId = options.peerId;
+    this.peerHash = options.peerHash ?? "";
     this.remoteAddress = `${socket.remoteAddress ?? ""}:${socket.remotePort ?? 0}`;
     this.#openedAtMs = this.nowMs;
     this.#idleSinceMs = this.nowMs;

@@ -15,6 +15,7 @@ export interface ServerStreamHost extends StreamConnection {
   readonly service: Service;
   readonly remoteAddress: string;
   readonly peerId: string | undefined;
+  readonly peerHash: string;
   /** Writes a HEADERS frame and gives its place in the writer. */
   writeResponse(streamId: number, head: ResponseHead, request: RequestHead, isEnd: boolean): number;
   /** A stream has left the table. */
@@ -65,6 +66,7 @@ export class ServerStream extends Http2Stream implements Reply {
       if (!this.isReceiving) this.input.complete(null);
     }
     const request = new RequestContext(head, this.input, this.openedAtMs, host.remoteAddress, host.peerId);
+    request.peerHash = host.peerHash;
     this.#request = request;
     const call = host.service.call(request, this);
     if (this.#closedWith !== null) call.cancel(this.#closedWith);

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
 import type { RefusalReason } from "../../certs/certificate-error.js";
 import { parseCertificate } from "../../certs/certificate.js";
@@ -71,6 +72,12 @@ function anchorOfPeer(socket: TLSSocket, leaf: Buffer, roots: Roots, trustDomain
   // A root of the same name as the issuer makes it bad_signature.
   if (direct.ok || (direct.reason !== "unknown_issuer" && direct.reason !== "bad_signature")) return direct;
   return anchorOf(peerChain(socket), roots, trustDomain);
+}
+
+/** SHA-256 of a connected peer's certificate in hexadecimal, as Envoy writes it; "" when there is none. */
+export function peerHash(socket: TLSSocket): string {
+  const der = peerDer(socket);
+  return der === undefined ? "" : createHash("sha256").update(der).digest("hex");
 }
 
 /** Why a handshake failed, from the error of "tlsClientError" or of a connecting socket. */

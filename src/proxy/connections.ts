@@ -3,6 +3,7 @@ import type { TLSSocket } from "node:tls";
 import type { ProxyError } from "../errors/proxy-error.js";
 import { http1Limits } from "../http1/limits.js";
 import { Http1ServerConnection } from "../http1/server-connection.js";
+import { peerHash } from "../identity/verify-peer.js";
 import { http2Limits, meshHttp2Limits, type LimitMeter } from "../http2/limits.js";
 import { Http2ServerConnection } from "../http2/server-connection.js";
 import { serverTimeouts, type ServerTimeouts } from "../stack/server-timeouts.js";
@@ -103,6 +104,8 @@ export class Connections {
       wheel,
       timeouts: this.#timeouts,
       peerId,
+      // Once for all requests of the connection.
+      peerHash: peerId === undefined ? "" : peerHash(socket as TLSSocket),
       refuse: (error: ProxyError): LocalReply | null => {
         onRefused(error);
         return errorReply(error);

@@ -14,6 +14,7 @@ import { newRequestId } from "./request-id.js";
 const forgeable: ReadonlySet<string> = new Set([
   "x-forwarded-client-cert",
   "x-remora-caller",
+  "x-remora-denied-by",
   "x-remora-error",
   "x-remora-fallback",
 ]);
@@ -32,12 +33,17 @@ export function inboundHeaders(self: string): Layer {
       request.id = sweep(request, true, request.peerId !== undefined) || addRequestId(headers);
       if (request.peerId !== undefined) {
         if (request.claimedPriority !== "") setPriority(request, priorityOf(request.claimedPriority));
-        headers.push("x-forwarded-client-cert", `By=${self};URI=${request.peerId}`);
+        headers.push("x-forwarded-client-cert", clientCertOf(self, request.peerId, request.peerHash));
         headers.push("x-remora-caller", request.peerId);
       }
       return inner.call(request, reply);
     },
   });
+}
+
+/** An element of Envoy's x-forwarded-client-cert. No SPIFFE id has a character that would have to be quoted. */
+function clientCertOf(self: string, peerId: string, hash: string): string {
+  return hash === "" ? `By=${self};URI=${peerId}` : `By=${self};Hash=${hash};URI=${peerId}`;
 }
 
 /**

@@ -16,6 +16,8 @@ export class RequestContext {
   body: BodySource | null;
   /** SPIFFE id of the mTLS peer; undefined for plaintext listeners. */
   readonly peerId: string | undefined;
+  /** SHA-256 of the peer's certificate in hexadecimal; "" without one. */
+  peerHash = "";
   /** address:port of the peer. */
   readonly remoteAddress: string;
   /** Monotonic milliseconds at which the head was complete. */

@@ -43,8 +43,8 @@ const forbidden = new Set([
 ]);
 const forbiddenPrefixes = ["if-", "proxy-", "x-forwarded-", "x-remora-"];
 
-/** May a field of this name, in any letter case, not be forwarded as a trailer? Codecs drop it. */
+/** May a field of this name, in any letter case or with "_" for "-", not be forwarded as a trailer? Codecs drop it. */
 export function isForbiddenTrailer(name: string): boolean {
-  const lower = name.toLowerCase();
+  const lower = name.toLowerCase().replaceAll("_", "-");
   return forbidden.has(lower) || forbiddenPrefixes.some((prefix) => lower.startsWith(prefix));
 }

@@ -121,6 +121,19 @@ const examples = new Map<string, Example>([
       ],
     },
   ],
+  [
+    "authorization",
+    {
+      skip: false,
+      shows: [
+        "reviews GET /ratings/7: 200 GET /ratings/7 for spiffe://mesh.local/ns/default/svc/reviews",
+        "reviews POST /ratings/7: 403 implicit-deny",
+        "reviews GET /ratings/internal: 403 AuthorizationPolicy/default/ratings-internal/0",
+        "reviews GET /ratings//intern%61l;v=1: 403 AuthorizationPolicy/default/ratings-internal/0",
+        "details GET /ratings/7: 403 implicit-deny",
+      ],
+    },
+  ],
   ["rate-limit", { skip: false, shows: ["greedy: held back, Retry-After: 1", "modest: 5 of 5 passed"] }],
   ["idempotency", { skip: false, shows: ["(replayed)", "payments made: 1", "idempotency_key_missing"] }],
   ["tcp-redis", { skip: skipWithout("redis-server", "redis-cli"), shows: ["GET greeting: hello!"] }],
