@@ -89,9 +89,10 @@ export function createOverview(parts: OverviewParts): Overview {
  */
 function lastConditions(parts: OverviewParts): Overview["conditions"] {
   let known: { readonly model: MeshModel; readonly conditions: ReturnType<typeof conditionsOf> } | undefined;
-  return () => {
+  return (others) => {
     const catalog = parts.catalog.state.get();
     if (catalog === undefined) return new Map();
+    if (others !== undefined) return conditionsOf({ ...parts.mesh, catalog, documents: others });
     const documents = parts.store.documents.get();
     if (known?.model.catalog !== catalog || known.model.documents !== documents) {
       const model = { ...parts.mesh, catalog, documents };

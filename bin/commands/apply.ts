@@ -3,6 +3,7 @@ import type { CommandBody } from "../command.js";
 import { readDocumentFiles } from "../document-files.js";
 import { exitCodes } from "../failure.js";
 import { printJson, printLines } from "../output/print.js";
+import { printable } from "../output/table.js";
 import type { applySettings } from "../settings/client-settings.js";
 
 /** What the control plane says of each applied document. */
@@ -12,6 +13,8 @@ interface ApplyReply {
     readonly namespace: string;
     readonly name: string;
     readonly action: string;
+    /** What works otherwise than it seems to, or not yet. */
+    readonly warnings: readonly string[];
   }[];
 }
 
@@ -25,9 +28,18 @@ export const apply: CommandBody<typeof applySettings> = async (settings, _operan
     const reply = await client.post(`/v1/documents?dryRun=${isTrial}`, file.text, headers);
     return (reply as ApplyReply).results;
   };
-  if (files.length > 1 && !dryRun) for (const file of files) await send(file, true);
-  const results = [];
-  for (const file of files) results.push(...(await send(file, dryRun)));
+  const sendAll = async (isTrial: boolean) => {
+    const results = [];
+    for (const file of files) results.push(...(await send(file, isTrial)));
+    return results;
+  };
+  if (files.length > 1 && !dryRun) await sendAll(true);
+  let results = await sendAll(dryRun);
+  if (files.length > 1 && !dryRun) {
+    // What one file lacks may stand in a later one: what is said of them is asked for when all are there.
+    const told = await sendAll(true);
+    results = results.map((result, at) => ({ ...result, warnings: told[at]?.warnings ?? [] }));
+  }
   if (output === "json") printJson(terminal, { dryRun, results });
   else {
     const note = dryRun ? " (dry run)" : "";
@@ -35,6 +47,10 @@ export const apply: CommandBody<typeof applySettings> = async (settings, _operan
       ({ kind, namespace, name, action }) => `${kind}/${namespace}/${name} ${action}${note}`,
     );
     printLines(terminal, lines.length === 0 ? ["no documents in the files"] : lines);
+    // Beside the output: programs that read it go on reading what they expect.
+    for (const { kind, namespace, name, warnings } of results)
+      for (const warning of warnings)
+        terminal.error(`remora: warning: ${kind}/${namespace}/${name}: ${printable(warning)}\n`);
   }
   return exitCodes.ok;
 };

@@ -5,10 +5,10 @@ import { ConfigError } from "../../src/errors/config-error.js";
 import { parseDuration } from "../../src/time/duration.js";
 import type { JoinTokens } from "../ca/join-tokens.js";
 import type { CatalogState } from "../catalog/catalog.js";
-import type { Condition } from "../compiler/conditions.js";
+import { warningsOf, type Condition } from "../compiler/condition.js";
 import { notFound, type PolicyStore } from "../policy-store/directory.js";
 import type { RevokeParts } from "../ca/revoke.js";
-import { idOf } from "../policy-store/stored-document.js";
+import { idOf, type StoredDocument } from "../policy-store/stored-document.js";
 import type { AdminReply, AdminRequest, AdminRoute } from "./admin-server.js";
 import { adminTokenRoutes } from "./admin-token-routes.js";
 import type { AdminTokens } from "./admin-tokens.js";
@@ -26,8 +26,8 @@ export interface AdminSubject {
   readonly catalog: () => CatalogState | undefined;
   readonly sidecars: () => readonly SidecarView[];
   readonly store: PolicyStore;
-  /** By document id. */
-  readonly conditions: () => ReadonlyMap<string, readonly Condition[]>;
+  /** By document id; of `documents`, or of those in the store. */
+  readonly conditions: (documents?: readonly StoredDocument[]) => ReadonlyMap<string, readonly Condition[]>;
   /** undefined: the CA is another's, and so is joining. */
   readonly tokens: JoinTokens | undefined;
   readonly certificates: RevokeParts | undefined;
@@ -106,9 +106,15 @@ export function adminRoutes(subject: AdminSubject): readonly AdminRoute[] {
       role: "apply",
       handle: async ({ body, fileName, query }) => {
         const dryRun = isOn(query.get("dryRun"));
-        const results = await store.apply(body, fileName, { dryRun });
+        const preview = dryRun ? await store.preview(body, fileName) : undefined;
+        const results = preview?.results ?? (await store.apply(body, fileName));
         const applied = results.map((result) => ({ ...result, version: versionOf(store, result) }));
-        return { ...ok({ dryRun, results }), audit: dryRun ? { dryRun } : { applied } };
+        const conditions = subject.conditions(preview?.documents);
+        const told = results.map((result) => {
+          const id = documentId(result.kind, result.namespace, result.name);
+          return { ...result, warnings: warningsOf(conditions.get(id) ?? []) };
+        });
+        return { ...ok({ dryRun, results: told }), audit: dryRun ? { dryRun } : { applied } };
       },
     },
     {

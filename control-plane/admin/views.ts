@@ -1,5 +1,5 @@
 import type { Catalog, CatalogState, InstanceStatus } from "../catalog/catalog.js";
-import type { Condition } from "../compiler/conditions.js";
+import type { Condition } from "../compiler/condition.js";
 import { withStatus } from "../compiler/conditions.js";
 import { refusedServices } from "../compiler/service-name.js";
 import type { StoreProblem } from "../policy-store/directory.js";

@@ -6,23 +6,14 @@ import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js
 import { probesOf } from "../policy-store/check-health-checks.js";
 import { targetText } from "../policy-store/policy-target.js";
 import { idOf, type StoredDocument } from "../policy-store/stored-document.js";
+import { condition, type Condition } from "./condition.js";
 import { mirrorsOf } from "./compile-mirrors.js";
 import { indexMesh, type MeshIndex, parentsOf, protocolOf, refKey, takesRequests } from "./mesh-index.js";
 import type { MeshModel } from "./mesh-model.js";
 import { rulesOf } from "./route-rules.js";
 import { serviceKey } from "./service-name.js";
 import { hasSubset } from "./subset.js";
-
-/** What became of a document, in the words of the Gateway API. */
-export interface Condition {
-  /** Accepted: it is in force. ResolvedRefs: every service it names exists. PartiallyInvalid: a part is without effect. */
-  readonly type: "Accepted" | "ResolvedRefs" | "PartiallyInvalid";
-  readonly status: "True" | "False";
-  /** One word in camel case, for programs. */
-  readonly reason: string;
-  /** One line, for people. */
-  readonly message: string;
-}
+import { policySurprises, routeSurprises } from "./surprises.js";
 
 /** The conditions of every document of the model, by id (`HTTPRoute/default/reviews`). */
 export function conditionsOf(model: MeshModel): ReadonlyMap<string, readonly Condition[]> {
@@ -68,7 +59,7 @@ function routeConditions(
   const lost = lostHostnames(index, route, claims);
   if (lost.length > 0)
     conditions.push(condition("PartiallyInvalid", "True", "HostnameConflict", lost.join("; ")));
-  return conditions;
+  return [...conditions, ...routeSurprises(route)];
 }
 
 /** A policy for a service that is not there yet is in force when it comes. */
@@ -190,7 +181,7 @@ function policyConditions(index: MeshIndex, policy: TrafficPolicy): readonly Con
   if (conflicts.length > 0 && !isWithoutEffect) {
     conditions.push(condition("PartiallyInvalid", "True", "Conflicted", conflicts.join("; ")));
   }
-  return conditions;
+  return [...conditions, ...policySurprises(index, policy)];
 }
 
 /** Whether every service, route and rule that a policy is attached to or names is there. */
@@ -264,13 +255,4 @@ function services(keys: readonly string[]): string {
 
 function speaking(keys: readonly string[]): string {
   return keys.length === 1 ? `service ${keys[0]} speaks` : `services ${keys.join(", ")} speak`;
-}
-
-function condition(
-  type: Condition["type"],
-  status: Condition["status"],
-  reason: string,
-  message: string,
-): Condition {
-  return { type, status, reason, message };
 }

@@ -7,7 +7,7 @@ import { type Kind, documentId } from "../../src/config/documents/document.js";
 import { ConfigError } from "../../src/errors/config-error.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import type { Clock, Timer } from "../../src/time/clock.js";
-import { type ApplyResult, planApply } from "./apply-plan.js";
+import { type ApplyResult, type PlannedDocument, planApply } from "./apply-plan.js";
 import { changeFiles, type FileChange, temporaryPrefix, temporarySuffix } from "./atomic-files.js";
 import { parseYamlDocuments } from "./parse-documents.js";
 import { joinTexts, type PolicyFile, readPolicyFile } from "./policy-file.js";
@@ -82,21 +82,35 @@ export class PolicyStore {
    * @param fileName what the text is called in errors, for example `routes.yaml` or `-`.
    * @throws DocumentError with every mistake; ConfigError when it cannot be written. Nothing has changed then.
    */
-  apply(
-    text: string,
-    fileName: string,
-    options: { readonly dryRun?: boolean } = {},
-  ): Promise<readonly ApplyResult[]> {
+  apply(text: string, fileName: string): Promise<readonly ApplyResult[]> {
     return this.#enqueue(async () => {
-      const parsed = parseYamlDocuments(text, fileName);
-      await this.#read();
-      const plan = planApply(parsed, this.documents.get(), { fileName, nowMs: this.#clock.wallMs() });
+      const plan = await this.#plan(text, fileName);
       const changed = plan.filter((item) => item.result.action !== "unchanged");
-      if (options.dryRun !== true && changed.length > 0) {
-        await this.#write(changed.map(({ next, current }) => ({ next, current })));
-      }
+      if (changed.length > 0) await this.#write(changed.map(({ next, current }) => ({ next, current })));
       return plan.map((item) => item.result);
     });
+  }
+
+  /** What `apply` would do, and the documents that would be in force then. @throws DocumentError as that does. */
+  preview(
+    text: string,
+    fileName: string,
+  ): Promise<{ readonly results: readonly ApplyResult[]; readonly documents: readonly StoredDocument[] }> {
+    return this.#enqueue(async () => {
+      const plan = await this.#plan(text, fileName);
+      const replaced = new Set(plan.map(({ next }) => idOf(next.document)));
+      const others = this.documents.get().filter(({ document }) => !replaced.has(idOf(document)));
+      return {
+        results: plan.map((item) => item.result),
+        documents: [...others, ...plan.map(({ next }) => next)].sort(compareAge),
+      };
+    });
+  }
+
+  async #plan(text: string, fileName: string): Promise<readonly PlannedDocument[]> {
+    const parsed = parseYamlDocuments(text, fileName);
+    await this.#read();
+    return planApply(parsed, this.documents.get(), { fileName, nowMs: this.#clock.wallMs() });
   }
 
   /** Documents of a kind, oldest first; of one namespace or name only, when these are given. */

@@ -27,6 +27,7 @@ t.test("against a control plane", async (t) => {
     "one.yaml": route("one", "reviews"),
     "typo.yaml": route("typo", "reviews").replace("backendRefs", "backendRef"),
     folder: { "a.yaml": route("a", "reviews"), "b.yml": route("b", "nowhere"), "notes.txt": "no document" },
+    bare: { "notes.txt": "no document" },
     mixed: { "a.yaml": route("mixed", "reviews"), "b.yaml": "kind: Nonsense\n" },
   });
   const at = (...parts: readonly string[]): string => path.join(dir, ...parts);
@@ -46,6 +47,12 @@ t.test("against a control plane", async (t) => {
   await t.test("apply, get, delete", async (t) => {
     const dry = await remora(["apply", "-f", at("one.yaml"), "--dry-run"]);
     t.same([dry.code, dry.out], [0, "HTTPRoute/default/one created (dry run)\n"], dry.error);
+    const absent = "service reviews.default is not in the registry";
+    t.equal(
+      dry.error,
+      `remora: warning: HTTPRoute/default/one: ${absent}: only this route makes the name known\n` +
+        `remora: warning: HTTPRoute/default/one: ${absent}: requests that fall to it are answered with 500\n`,
+    );
     t.same(await json(["get", "httproute"]), [], "nothing was changed");
 
     t.equal((await remora(["apply", "-f", at("one.yaml")])).out, "HTTPRoute/default/one created\n");
@@ -57,7 +64,7 @@ t.test("against a control plane", async (t) => {
       dryRun: false,
       results: [
         { kind: "HTTPRoute", namespace: "default", name: "a", action: "created" },
-        { name: "b", action: "created" },
+        { name: "b", action: "created", warnings: [/reviews/, /nowhere\.default is not in the registry/] },
       ],
     });
 
@@ -79,10 +86,7 @@ t.test("against a control plane", async (t) => {
       (await remora(["apply", "-f", at("none.yaml")])).error,
       /none\.yaml: cannot be read \(ENOENT\); check the path/,
     );
-    t.match(
-      (await remora(["apply", "-f", at("data", "ca")])).error,
-      /has no \.yaml file; name another folder/,
-    );
+    t.match((await remora(["apply", "-f", at("bare")])).error, /has no \.yaml file; name another folder/);
 
     const { out } = await remora(["get", "httproutes", "-n", "default"]);
     t.match(out, /^KIND +NAMESPACE +NAME +ACCEPTED +RESOLVED +AGE +MESSAGE\n/);

@@ -2,6 +2,7 @@
 import t from "tap";
 import { mergeInstances, readHealthEntries } from "../../../control-plane/catalog/consul-health.js";
 import { compileSnapshot } from "../../../control-plane/compiler/compile.js";
+import { warningsOf } from "../../../control-plane/compiler/condition.js";
 import { conditionsOf } from "../../../control-plane/compiler/conditions.js";
 import type { MeshNode } from "../../../control-plane/compiler/node.js";
 import { planApply } from "../../../control-plane/policy-store/apply-plan.js";
@@ -262,6 +263,69 @@ t.test("health checks: one that a service cannot answer is not made, and the pol
   ]);
   t.match(made("grpc"), [["grpc", "http"], /speaks grpc: its tcp check/]);
   t.match(made("tcp"), [["tcp"], /its grpc check.*its http check/]);
+});
+
+t.test("what works otherwise than it seems to: told in conditions", async (t) => {
+  const route = (rule: string): string => `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: api}
+spec: {parentRefs: [{kind: Service, name: api}], rules: [{backendRefs: [{name: api}], ${rule}}]}
+`;
+  const late = (attempts: number, requestS: number, last: number): string =>
+    `AttemptsCutShort: ${attempts} attempts of 2s each do not fit into timeouts.request (${requestS}s): when attempts time out, the request ends during attempt ${last}`;
+  type Case = [
+    yaml: string,
+    expected?: string | undefined,
+    registry?: { protocol?: "http" | "tcp"; count?: number },
+  ];
+  const table: Case[] = [
+    [policy("retry: {attempts: 3, perTryTimeout: 2s}\ntimeouts: {request: 5s}"), late(4, 5, 3)],
+    [policy("retry: {attempts: 3, perTryTimeout: 1s}\ntimeouts: {request: 4s}")],
+    [policy("retry: {attempts: 3}\ntimeouts: {request: 4s}")],
+    [policy("retry: {on: [5xx]}\ntimeouts: {request: 3s, backendRequest: 2s}"), late(2, 3, 2)],
+    [
+      route("retry: {attempts: 1}, timeouts: {request: 3s, backendRequest: 2s}"),
+      late(2, 3, 2).replace(": 2 att", ": rule #0: 2 att"),
+    ],
+    [route("retry: {attempts: 1}, timeouts: {request: 4s, backendRequest: 2s}")],
+    [policy("rateLimit: {requests: 1, per: 1s}")],
+    [
+      policy("rateLimit: {requests: 1, per: 1s}"),
+      "UnsupportedProtocol: service api.default speaks tcp: rateLimit has no effect on it",
+      { protocol: "tcp" },
+    ],
+    [
+      policy("timeouts: {request: 1s}\nfallback: {reply: {status: 200}}\nconnectionPool: {maxRequests: 3}"),
+      "UnsupportedProtocol: service api.default speaks tcp: timeouts, fallback have no effect on it",
+      { protocol: "tcp" },
+    ],
+    [policy("idempotency: {}")],
+    [policy("idempotency: {store: redis}"), undefined, { count: 2 }],
+    [
+      policy("idempotency: {}"),
+      "KeysNotShared: service api.default has 2 instances, and with idempotency.store memory each knows only the keys that it has met: a repetition that reaches another one is executed again; store: redis is for all together",
+      { count: 2 },
+    ],
+  ];
+  for (const [yaml, expected, { protocol = "http", count = 1 } = {}] of table) {
+    const instances = Array.from({ length: count }, (_, n) => instance(`api-${n}`, { protocol }));
+    const catalog = catalogOf({ "api.default": instances });
+    const [conditions = []] = [
+      ...conditionsOf({ trustDomain: "m", catalog, documents: documentsOf(yaml) }).values(),
+    ];
+    const told = conditions.filter(({ type }) => type === "Surprising" || type === "PartiallyInvalid");
+    t.same(
+      told.map(({ reason, message }) => `${reason}: ${message}`),
+      expected === undefined ? [] : [expected],
+      yaml,
+    );
+    const messages = told.map(({ message }) => message);
+    t.same(
+      warningsOf(conditions),
+      messages,
+      "an operator hears of these at once, and of nothing that is well",
+    );
+  }
 });
 
 t.test("health checks: contradictions are refused with their place", async (t) => {

@@ -41,7 +41,7 @@ async function storeIn(t: Test, files: Record<string, string> = {}) {
   const poll = async (): Promise<void> => {
     clock.advance(5000);
     // A dry run is queued behind the poll's reading.
-    await store.apply("", "-", { dryRun: true });
+    await store.preview("", "-");
   };
   const names = (): readonly string[] => store.documents.get().map((stored) => stored.document.metadata.name);
   return { directory, clock, store, poll, names };
@@ -79,7 +79,7 @@ t.test("a fault ends within a week of its apply, and one that has ended is not a
 t.test("apply creates, configures, and leaves alone what has not changed", async (t) => {
   const { directory, clock, store } = await storeIn(t);
   const text = `${policy("p", "api")}---\n${route("r", 1)}`;
-  t.same(await store.apply(text, "f.yaml", { dryRun: true }), [
+  t.same((await store.preview(text, "f.yaml")).results, [
     { kind: "TrafficPolicy", namespace: "default", name: "p", action: "created" },
     { kind: "HTTPRoute", namespace: "default", name: "r", action: "created" },
   ]);
