@@ -32,6 +32,7 @@ export async function bootstrapOf(
   for (const upstream of registered?.ignored ?? []) warn(`upstream left out: ${upstream}`);
   const { service, port, upstreams } = ownPart(settings, registered);
   checkTogether(settings, port, upstreams);
+  checkJoin(settings);
   const { namespace, outbound, controlPlane } = settings;
   const { host } = parseHostPort(controlPlane, "--control-plane");
   const advertiseAddress = settings.advertise ?? (registered?.address || (await addressTowards(host)));
@@ -53,6 +54,8 @@ export async function bootstrapOf(
     adminPort: settings.admin,
     controlPlane,
     tokenFile: settings.tokenFile,
+    ...(settings.join === "consul" && { consulJoinFile: settings.consulTokenFile ?? "" }),
+    ...(settings.caFingerprint !== undefined && { caFingerprint: settings.caFingerprint }),
     stateDir,
     zone:
       settings.zone === "" && registration.kind === "consul" ? await agentZone(registration) : settings.zone,
@@ -157,4 +160,19 @@ function checkTogether(
     throw new UsageError("--check", "is for Consul, which is not in use; give --consul URL, or leave it out");
   if (consul === undefined && tag.length > 0)
     throw new UsageError("--tag", "is for Consul, which is not in use; give --consul URL, or leave it out");
+}
+
+function checkJoin({ join, ca, consulTokenFile, caFingerprint, tokenFile }: SidecarSettings): void {
+  if (join !== "consul") return;
+  if (ca === "consul")
+    throw new UsageError("--join", "is for Remora's CA; Consul's needs no joining; leave it out");
+  if (tokenFile !== undefined)
+    throw new UsageError("--token-file", "is no proof for --join consul; leave one of the two out");
+  if (consulTokenFile === undefined)
+    throw new UsageError("--join", "consul needs Consul's ACL token; give --consul-token-file FILE");
+  if (caFingerprint === undefined)
+    throw new UsageError(
+      "--join",
+      "consul sends the ACL token to no control plane that is not known; give --ca-fingerprint SHA256",
+    );
 }

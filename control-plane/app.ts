@@ -22,6 +22,7 @@ import { openAdminTokens } from "./admin/admin-tokens.js";
 import { openAuditLog } from "./admin/audit-log.js";
 import { createEnrollmentHandler, type EnrollmentEvent } from "./ca/enrollment-handler.js";
 import { consulEnrollment, startConsulCa, type ConsulCa } from "./ca/consul-ca.js";
+import { createConsulProof } from "./ca/consul-proof.js";
 import { openIssuanceLog, type IssuanceLog } from "./ca/issuance-log.js";
 import { createJwtHandler } from "./ca/jwt-handler.js";
 import { feedJwtKeySets } from "./ca/jwt-key-sets.js";
@@ -48,6 +49,7 @@ import { requireIdentity } from "./require-identity.js";
 import { withDefaults, type ControlPlaneSettings } from "./settings.js";
 import { openSidecarStreams } from "./sidecar-streams.js";
 import { createLogger, logEnrollment, logRenewal, type Logger } from "./telemetry/log.js";
+import { createRefusalLog } from "./telemetry/refusal-log.js";
 import { createControlPlaneMetrics, readMetrics } from "./telemetry/metrics.js";
 
 /** A running control plane. */
@@ -160,6 +162,9 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   });
   readMetrics(metrics.registry, overview.metricSources);
 
+  const logRefusal = createRefusalLog(log, clock);
+  const consul = settings.consul && createConsulProof(settings.consul, clock);
+  closers.push(() => consul?.close());
   const listener = createGrpcListener({
     listen: listenAt,
     certificates,
@@ -169,7 +174,7 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     interceptors: [requireIdentity(peerOf, [enrollmentService.Issue.path], revoked)],
     onRefused: (reason, address) => {
       metrics.connectionsRefused.inc();
-      log.warn({ reason, address }, "connection refused");
+      logRefusal({ reason, address }, "connection refused");
     },
   });
   closers.push(() => listener.close());
@@ -180,13 +185,15 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   const { server } = listener;
   server.addService(streams.ads.definition, streams.ads.implementation);
   const onEvent = (event: EnrollmentEvent): void => {
-    logEnrollment(log, event);
+    logEnrollment(log, logRefusal, event);
     if (event.kind === "issued") metrics.certificatesIssued.inc({ by: event.by });
     else metrics.certificatesRefused.inc();
   };
   server.addService(
     enrollmentService,
-    joins === undefined ? consulEnrollment : createEnrollmentHandler({ ...joins, peerOf, clock, onEvent }),
+    joins === undefined
+      ? consulEnrollment
+      : createEnrollmentHandler({ ...joins, consul, peerOf, clock, onEvent }),
   );
   server.addService(
     registrationService,

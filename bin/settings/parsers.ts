@@ -78,6 +78,16 @@ export function longDuration(range: { readonly leastMs: number; readonly mostMs:
   };
 }
 
+/** SHA-256 of a certificate as openssl prints it or in plain digits; returned as 64 lower-case digits. */
+export function fingerprint(value: string): string {
+  const digits = value
+    .replace(/^sha-?256(?: fingerprint=|[:=])/i, "")
+    .replaceAll(":", "")
+    .toLowerCase();
+  if (/^[0-9a-f]{64}$/.test(digits)) return digits;
+  throw new Error(`${quote(value)} is no SHA-256; give what openssl x509 -fingerprint -sha256 prints`);
+}
+
 /** Name of a service or a namespace. */
 export function serviceName(value: string): string {
   if (isServiceName(value)) return value;

@@ -41,7 +41,16 @@ export const sidecarSettings = {
   }),
   tokenFile: optional(parse.text, {
     placeholder: "FILE",
-    help: "file with the join token; needed until there is a certificate in the state folder",
+    help: "file with the join token, - is standard input; needed until there is a certificate in the state folder",
+  }),
+  join: defaulted(parse.oneOf("token", "consul"), "token", {
+    placeholder: "PROOF",
+    help: "what proves the service: a join token, or the ACL token of --consul-token-file, which may write it",
+  }),
+  caFingerprint: optional(parse.fingerprint, {
+    placeholder: "SHA256",
+    help: "fingerprint of the root that the control plane must have",
+    defaultText: "the one in the join token",
   }),
   protocol: optional(parse.oneOf("http", "http2", "grpc", "tcp"), {
     placeholder: "PROTOCOL",

@@ -3,6 +3,7 @@ import { status } from "@grpc/grpc-js";
 import type { sendUnaryData, ServerUnaryCall } from "@grpc/grpc-js";
 import { CertificateError } from "../../certs/certificate-error.js";
 import { parseCsr } from "../../certs/csr.js";
+import { isServiceName } from "../../certs/spiffe-id.js";
 import type { IssueRequest, IssueResponse } from "../../src/discovery/proto/enrollment.js";
 import { controlPlaneName } from "../../src/discovery/proto/enrollment.js";
 import type { Clock } from "../../src/time/clock.js";
@@ -10,6 +11,7 @@ import type { Peer, PeerOf } from "../peer.js";
 import { ConfigError } from "../../src/errors/config-error.js";
 import { revokedText } from "../require-identity.js";
 import { createCallRate } from "./call-rate.js";
+import type { ConsulProof } from "./consul-proof.js";
 import { entryOf, type IssuanceLog } from "./issuance-log.js";
 import { IssueError, type Caller, type Issuer } from "./issuer.js";
 import { redemptionRefusalTexts, type JoinTokens } from "./join-tokens.js";
@@ -21,6 +23,8 @@ export interface EnrollmentOptions {
   /** Every certificate is in it before its owner has it. */
   readonly log: IssuanceLog;
   readonly revocations: Revocations;
+  /** undefined: no Consul is in use, and no ACL token a proof. */
+  readonly consul?: ConsulProof | undefined;
   readonly peerOf: PeerOf;
   readonly clock: Clock;
   readonly onEvent: (event: EnrollmentEvent) => void;
@@ -32,7 +36,7 @@ export type EnrollmentEvent =
       readonly kind: "issued";
       readonly caller: Caller;
       readonly address: string;
-      readonly by: "token" | "certificate";
+      readonly by: "token" | "certificate" | "consul";
       readonly serial: string;
       readonly notAfterMs: number;
     }
@@ -41,15 +45,28 @@ export type EnrollmentEvent =
 /** Whom a request proved to be, and by what. */
 interface Proven {
   readonly caller: Caller;
-  readonly by: "token" | "certificate";
+  readonly by: "token" | "certificate" | "consul";
   /** As the log has it. */
   readonly proof: string;
+  /** What is revoked later makes the proof void: an ACL token proves since it was made, all else since it was shown. */
+  readonly provenMs: number;
+  /** Of a token that is good for several uses. */
+  readonly giveBack?: () => Promise<void>;
 }
+
+const oldAclToken =
+  "the ACL token is older than the last time that certificates of its service were revoked: make a new one in Consul";
 
 type IssueCall = ServerUnaryCall<IssueRequest, IssueResponse>;
 
-/** Joins from one address, per second: a rack that starts at once fits, a flood does not eat the CPU. */
-const joinsPerSecond = 20;
+/** Joins from one address: a rack that starts at once fits, a flood does not eat the CPU. SPIRE allows 1/s. */
+const joinsPerSecond = 1;
+const joinsAtOnce = 60;
+/** Renewals of one service from one address. A sidecar renews twice a day; a test that rotates every 2 s must fit too. */
+const renewalsPerSecond = 10;
+
+/** Where the instances of Consul's catalog are. */
+const consulNamespace = "default";
 
 class Refusal extends Error {
   readonly code: status;
@@ -64,45 +81,57 @@ export function createEnrollmentHandler(options: EnrollmentOptions): {
   readonly Issue: (call: IssueCall, callback: sendUnaryData<IssueResponse>) => void;
 } {
   const { issuer, tokens, log, revocations, peerOf, clock, onEvent } = options;
-  const joins = createCallRate(joinsPerSecond);
+  const joins = createCallRate(joinsPerSecond, joinsAtOnce);
+  const renewals = createCallRate(renewalsPerSecond);
 
-  const join = async (call: IssueCall, address: string): Promise<Proven> => {
-    const { csrPem, token } = call.request;
+  const join = async ({ request }: IssueCall, address: string): Promise<Proven> => {
     if (!joins.take(address, clock.monotonicMs())) {
-      const text = `more than ${joinsPerSecond} joins a second from ${address}: try again in a second`;
+      const text = `more than ${joinsAtOnce} joins at once from ${address}: one a second goes on`;
       throw new Refusal(status.RESOURCE_EXHAUSTED, text);
     }
-    parseCsr(csrPem); // first, so that a broken request does not use the token up
-    return redeem(tokens, token);
+    parseCsr(request.csrPem); // first, so that a broken request does not use the token up
+    if (request.token !== "") return redeem(tokens, request.token, clock);
+    return askConsul(options, request);
   };
   const prove = async (call: IssueCall, peer: Peer): Promise<Proven> => {
-    if (call.request.token !== "") return join(call, peer.address);
-    if (peer.identity === undefined || peer.certificateSerial === undefined) {
+    const { token, consulToken = "" } = call.request;
+    if (token !== "" || consulToken !== "") return join(call, peer.address);
+    const { id, identity, certificateSerial, address } = peer;
+    if (identity === undefined || certificateSerial === undefined) {
       const text = "neither a join token nor a client certificate: create a token with remora token create";
       throw new Refusal(status.UNAUTHENTICATED, text);
     }
-    return { caller: peer.identity, by: "certificate", proof: peer.certificateSerial };
+    if (!renewals.take(`${id} ${address}`, clock.monotonicMs())) {
+      const text = `${id} asks for more than ${renewalsPerSecond} certificates a second from ${address}: ask again in a second`;
+      throw new Refusal(status.RESOURCE_EXHAUSTED, text);
+    }
+    return { caller: identity, by: "certificate", proof: certificateSerial, provenMs: clock.wallMs() };
   };
   /** Asked again once the certificate is in the log: what is revoked from then on finds it there. */
-  const refuseRevoked = ({ caller, by, proof }: Proven, askedAtMs: number): void => {
+  const refuseRevoked = ({ caller, by, proof, provenMs }: Proven): void => {
     if (by === "certificate" && revocations.serials.get().has(proof))
       throw new Refusal(status.UNAUTHENTICATED, revokedText(proof));
-    if ((revocations.evictedAtMs(caller) ?? -Infinity) >= askedAtMs)
-      throw new Refusal(status.UNAUTHENTICATED, redemptionRefusalTexts.void);
+    if ((revocations.evictedAtMs(caller) ?? -Infinity) >= provenMs)
+      throw new Refusal(status.UNAUTHENTICATED, by === "consul" ? oldAclToken : redemptionRefusalTexts.void);
   };
   const issue = async (call: IssueCall): Promise<IssueResponse> => {
     const peer = peerOf(call);
     const { address } = peer;
-    const askedAtMs = clock.wallMs();
     const proven = await prove(call, peer);
-    refuseRevoked(proven, askedAtMs);
-    const { caller, by, proof } = proven;
-    const issued = issuer.issue(caller, call.request.csrPem);
-    await log.append(entryOf(issued, { by, proof, address }, clock.wallMs()));
-    refuseRevoked(proven, askedAtMs);
-    const { certChainPem, bundlePem, notAfterMs, serial } = issued;
-    onEvent({ kind: "issued", caller, address, by, serial, notAfterMs });
-    return { certChainPem, bundlePem };
+    try {
+      refuseRevoked(proven);
+      const { caller, by, proof } = proven;
+      const issued = issuer.issue(caller, call.request.csrPem);
+      await log.append(entryOf(issued, { by, proof, address }, clock.wallMs()));
+      refuseRevoked(proven);
+      const { certChainPem, bundlePem, notAfterMs, serial } = issued;
+      onEvent({ kind: "issued", caller, address, by, serial, notAfterMs });
+      return { certChainPem, bundlePem };
+    } catch (error: unknown) {
+      // Nothing came of it: a token that is good shall still be.
+      await proven.giveBack?.().catch(() => undefined);
+      throw error;
+    }
   };
 
   return {
@@ -119,14 +148,40 @@ export function createEnrollmentHandler(options: EnrollmentOptions): {
   };
 }
 
-async function redeem(tokens: JoinTokens, text: string): Promise<Proven> {
+async function redeem(tokens: JoinTokens, text: string, clock: Clock): Promise<Proven> {
+  const provenMs = clock.wallMs();
   const redemption = await tokens.redeem(text);
   if (redemption.refused !== undefined)
     throw new Refusal(status.UNAUTHENTICATED, redemptionRefusalTexts[redemption.refused]);
-  const { service, namespace, tokenId } = redemption;
+  const { service, namespace, tokenId, giveBack } = redemption;
+  refuseOwnName({ service, namespace });
+  return { caller: { service, namespace }, by: "token", proof: tokenId, provenMs, giveBack };
+}
+
+/** The bearer of an ACL token is who it wants to be if the token may write that service. */
+async function askConsul({ consul }: EnrollmentOptions, request: IssueRequest): Promise<Proven> {
+  const { consulToken = "", service = "", namespace = "" } = request;
+  if (consul === undefined)
+    throw new Refusal(status.FAILED_PRECONDITION, "this control plane has no Consul: join with a token");
+  if (!isServiceName(service) || !isServiceName(namespace))
+    throw new Refusal(status.INVALID_ARGUMENT, "the request names no service");
+  // Consul's catalog is all in one namespace of ours; rights in it say nothing about others.
+  if (namespace !== consulNamespace)
+    throw new Refusal(status.PERMISSION_DENIED, `an ACL token is for namespace ${consulNamespace} only`);
+  refuseOwnName({ service, namespace });
+  const verdict = await consul.check(consulToken, service);
+  if (verdict.refused !== undefined)
+    throw new Refusal(
+      verdict.isConsulAway ? status.FAILED_PRECONDITION : status.UNAUTHENTICATED,
+      verdict.refused,
+    );
+  const { accessor: proof, createdAtMs: provenMs } = verdict;
+  return { caller: { service, namespace }, by: "consul", proof, provenMs };
+}
+
+function refuseOwnName({ service, namespace }: Caller): void {
   if (service === controlPlaneName.service && namespace === controlPlaneName.namespace)
     throw new Refusal(status.PERMISSION_DENIED, "the control plane's own name cannot join");
-  return { caller: { service, namespace }, by: "token", proof: tokenId };
 }
 
 function toStatus(error: unknown): { readonly code: status; readonly details: string } {

@@ -13,6 +13,8 @@ export type Redemption =
       readonly service: string;
       /** Tells the token apart in logs: the first digits of its hash. */
       readonly tokenId: string;
+      /** Gives the use back, when nothing came of it. */
+      readonly giveBack: () => Promise<void>;
       readonly refused?: never;
     }
   | { readonly refused: RedemptionRefusal };
@@ -145,7 +147,12 @@ class TokenSet {
       this.#change(found.hash, +1);
       throw error;
     }
-    return { namespace: found.namespace, service: found.service, tokenId: found.hash.slice(0, 12) };
+    const { namespace, service, hash: full } = found;
+    const giveBack = (): Promise<void> => {
+      this.#change(full, +1);
+      return this.#write();
+    };
+    return { namespace, service, tokenId: full.slice(0, 12), giveBack };
   }
 
   async voidAll(owner: Pick<StoredToken, "service" | "namespace">, nowMs: number): Promise<number> {

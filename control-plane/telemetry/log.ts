@@ -10,8 +10,11 @@ export function createLogger(level: NonNullable<ControlPlaneSettings["logLevel"]
   return pino({ name: "remora-control-plane", level }, pino.destination(2));
 }
 
+/** As createRefusalLog gives it. */
+export type RefusalLog = (fields: Readonly<Record<string, string>>, message: string) => void;
+
 /** One line per certificate: who, by what right, until when. */
-export function logEnrollment(log: Logger, event: EnrollmentEvent): void {
+export function logEnrollment(log: Logger, logRefusal: RefusalLog, event: EnrollmentEvent): void {
   switch (event.kind) {
     case "issued": {
       const { caller, address, by, serial, notAfterMs } = event;
@@ -19,7 +22,7 @@ export function logEnrollment(log: Logger, event: EnrollmentEvent): void {
       return log.info({ ...fields, notAfter: new Date(notAfterMs).toISOString() }, "certificate issued");
     }
     case "refused":
-      return log.warn({ address: event.address, reason: event.reason }, "certificate refused");
+      return logRefusal({ address: event.address, reason: event.reason }, "certificate refused");
   }
 }
 

@@ -6,7 +6,7 @@ export interface ControlPlaneMetrics {
   /** label type: cds | eds | lds | rds | other */
   readonly xdsPushes: Counter<"type">;
   readonly xdsRejects: Counter<"type">;
-  /** label by: token | certificate */
+  /** label by: token | certificate | consul */
   readonly certificatesIssued: Counter<"by">;
   readonly certificatesRefused: Counter;
   readonly jwtSvidsIssued: Counter;

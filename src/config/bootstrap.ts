@@ -23,8 +23,12 @@ export interface Bootstrap {
   readonly adminPort: number;
   /** host:port of the control plane's gRPC listener. */
   readonly controlPlane: string;
-  /** File that holds the one-time join token; needed only until the first certificate was issued. */
+  /** File that holds the one-time join token, "-" for standard input; needed only until the first certificate was issued. */
   readonly tokenFile: string | undefined;
+  /** File with an ACL token of Consul, in the place of a join token. */
+  readonly consulJoinFile?: string;
+  /** SHA-256 of the root that the control plane must have, 64 lower-case hexadecimal digits. */
+  readonly caFingerprint?: string;
   /** The agent whose mesh CA gives the identity, so that peers may be Consul's own proxies; absent: the control plane gives it. */
   readonly consulCa?: ConsulAccess;
   /** How long a control plane that does not answer is waited for at the very first start, milliseconds. Absent: 0. */

@@ -10,20 +10,27 @@ import { assembleSvid } from "../identity/assemble-svid.js";
 import type { Svid } from "../identity/svid.js";
 import type { Clock } from "../time/clock.js";
 import { controlPlaneChannelOptions, controlPlaneCredentials, type ClientKey } from "./control-plane-tls.js";
-import { fetchPinnedRoot, unreachable } from "./first-contact.js";
+import { fetchPinnedRoot, FirstContactError, unreachable } from "./first-contact.js";
 import { parseHostPort, type HostPort } from "./host-port.js";
-import { enrollmentService, type IssueResponse } from "./proto/enrollment.js";
+import type { JoinProof } from "./join-proof.js";
+import { enrollmentService, type IssueRequest, type IssueResponse } from "./proto/enrollment.js";
 
-export interface EnrollOptions {
+export interface JoinOptions {
   /** host:port of the control plane's gRPC listener. */
   readonly controlPlane: string;
-  /** Join token, `rmr1....`. */
-  readonly token: string;
-  /** Whom the token is expected to be for: a token of another service is refused here, not used by mistake. */
+  readonly proof: JoinProof;
+  /** SHA-256 of the control plane's root, hexadecimal: must agree with a join token; needed with any other proof. */
+  readonly caFingerprint?: string | undefined;
+  /** Whom the proof is expected to be for: a token of another service is refused here, not used by mistake. */
   readonly service: string;
   readonly namespace: string;
   readonly clock: Clock;
   readonly signal?: AbortSignal;
+}
+
+export interface EnrollOptions extends Omit<JoinOptions, "proof"> {
+  /** Join token, `rmr1....`. */
+  readonly token: string;
 }
 
 export interface RenewOptions {
@@ -37,28 +44,50 @@ const connectTimeoutMs = 5000;
 /** A whole Issue call, connecting included. */
 const issueTimeoutMs = 10_000;
 
+/** enrollBy with a join token. */
+export function enroll({ token, ...options }: EnrollOptions): Promise<Svid> {
+  return enrollBy({ ...options, proof: { kind: "token", text: token } });
+}
+
 /**
- * The first certificate of a sidecar: makes a key, pins the control plane's root by the token's fingerprint, and only then
- * sends the token over a connection verified against that root. Not tried twice: a token is used up by its first arrival.
+ * The first certificate of a sidecar: makes a key, pins the control plane's root by its fingerprint, and only then sends the
+ * proof over a connection verified against that root. Not tried twice: a token is used up by its first arrival.
  *
- * @throws ConfigError: control plane unreachable, wrong fingerprint, token refused, token of another service.
+ * @throws ConfigError: control plane unreachable, wrong fingerprint, proof refused, token of another service.
  */
-export async function enroll(options: EnrollOptions): Promise<Svid> {
-  const { token, service, namespace, clock } = options;
+export async function enrollBy(options: JoinOptions): Promise<Svid> {
+  const { proof, service, namespace, clock } = options;
   const target = parseHostPort(options.controlPlane, "--control-plane");
-  const { rootFingerprint } = readToken(token);
-  const { rootPem, trustDomain } = await fetchPinnedRoot(target, rootFingerprint, {
+  const { rootPem, trustDomain } = await fetchPinnedRoot(target, fingerprintOf(options), {
     clock,
     timeoutMs: connectTimeoutMs,
   });
-  const request = { target, bundlePem: rootPem, trustDomain, token: token.trim(), key: undefined };
-  const svid = await issue(request, options);
+  const shown =
+    proof.kind === "token"
+      ? { token: proof.text.trim() }
+      : { token: "", consulToken: proof.text, service, namespace };
+  const svid = await issue({ target, bundlePem: rootPem, trustDomain, shown, key: undefined }, options);
   const expected = formatSpiffeId({ trustDomain, namespace, service });
   if (svid.id !== expected)
     throw new ConfigError(
       `the join token is for ${svid.id}, not for ${expected}: create one with remora token create --service ${service}`,
     );
   return svid;
+}
+
+/** The root to insist on. @throws ConfigError when nothing says which, or two say different ones. */
+function fingerprintOf({ proof, caFingerprint }: JoinOptions): string {
+  if (proof.kind === "consul") {
+    if (caFingerprint !== undefined) return caFingerprint;
+    throw new ConfigError("a Consul token is sent to nobody without --ca-fingerprint: give it", {
+      place: "--ca-fingerprint",
+    });
+  }
+  const { rootFingerprint } = readToken(proof.text);
+  if (caFingerprint === undefined || caFingerprint === rootFingerprint) return rootFingerprint;
+  throw new ConfigError("the join token is for a control plane with another root: use one of the two", {
+    place: "--ca-fingerprint",
+  });
 }
 
 /**
@@ -69,14 +98,17 @@ export async function enroll(options: EnrollOptions): Promise<Svid> {
 export function renew(current: Svid, options: RenewOptions): Promise<Svid> {
   const target = parseHostPort(options.controlPlane, "--control-plane");
   const { trustDomain } = parseSpiffeId(current.id);
-  return issue({ target, bundlePem: current.bundlePem, trustDomain, token: "", key: current }, options);
+  return issue(
+    { target, bundlePem: current.bundlePem, trustDomain, shown: { token: "" }, key: current },
+    options,
+  );
 }
 
 interface Issue {
   readonly target: HostPort;
   readonly bundlePem: string;
   readonly trustDomain: string;
-  readonly token: string;
+  readonly shown: Omit<IssueRequest, "csrPem">;
   readonly key: ClientKey | undefined;
 }
 
@@ -91,7 +123,7 @@ async function issue(request: Issue, options: CallOptions): Promise<Svid> {
   );
   const client = new Client(`dns:///${request.target.text}`, credentials, controlPlaneChannelOptions);
   try {
-    const answer = await call(client, { csrPem: createCsr(keyPem), token: request.token }, options);
+    const answer = await call(client, { csrPem: createCsr(keyPem), ...request.shown }, options);
     return assembleSvid({ certChainPem: answer.certChainPem, keyPem, bundlePem: answer.bundlePem });
   } catch (error: unknown) {
     throw explain(error, request.target);
@@ -100,11 +132,7 @@ async function issue(request: Issue, options: CallOptions): Promise<Svid> {
   }
 }
 
-function call(
-  client: Client,
-  request: { readonly csrPem: string; readonly token: string },
-  { clock, signal }: CallOptions,
-): Promise<IssueResponse> {
+function call(client: Client, request: IssueRequest, { clock, signal }: CallOptions): Promise<IssueResponse> {
   return new Promise((resolve, reject) => {
     const { path, requestSerialize, responseDeserialize } = enrollmentService.Issue;
     const abort = (): void => pending.cancel();
@@ -137,6 +165,8 @@ function explain(error: unknown, target: HostPort): Error {
     case status.UNAVAILABLE:
     case status.CANCELLED: // not answered in time
       return unreachable(target, new Error(details, { cause: error }));
+    case status.RESOURCE_EXHAUSTED: // many join at once: nothing was used up
+      return new FirstContactError(`control plane ${target.text}: ${details}`, { cause: error });
     case undefined:
       return error as Error;
     default:

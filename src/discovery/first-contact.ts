@@ -18,7 +18,7 @@ export interface PinnedRoot {
 const maxChainLength = 8;
 
 /**
- * Fetches the control plane's root certificate, which is trusted only because its fingerprint stands in the join token.
+ * Fetches the control plane's root certificate, which is trusted only because of its fingerprint: from the join token, or given.
  * Nothing is sent on this connection: the token travels on a second one, which is verified against this root.
  *
  * @throws ConfigError when nobody answers within `timeoutMs`, or the root is another one.
@@ -33,7 +33,7 @@ export async function fetchPinnedRoot(
     const root = chainOf(socket).find((der) => fingerprint(der) === rootFingerprint);
     if (root === undefined)
       throw new ConfigError(
-        `control plane ${target.text} does not belong to this join token (its root CA has another fingerprint): use a token of that control plane, or correct --control-plane`,
+        `control plane ${target.text} does not belong to this join token or --ca-fingerprint (its root CA has another fingerprint): use those of that control plane, or correct --control-plane`,
       );
     return { rootPem: toPem("CERTIFICATE", root), trustDomain: trustDomainOf(root) };
   } finally {
@@ -72,7 +72,7 @@ function handshake(
   });
 }
 
-/** Nothing was sent yet: it may be tried again. */
+/** Nothing was used up: it may be tried again. */
 export class FirstContactError extends ConfigError {}
 
 /** One line with cause and fix. */

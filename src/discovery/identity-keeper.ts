@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { makePrivateFolder } from "../../certs/secret-file.js";
 import { formatSpiffeId, parseSpiffeId } from "../../certs/spiffe-id.js";
 import { ConfigError } from "../errors/config-error.js";
@@ -8,18 +7,19 @@ import type { CertificateSource, Svid } from "../identity/svid.js";
 import { LatestValue } from "../lifecycle/latest-value.js";
 import { fullJitterMs } from "../time/backoff.js";
 import { sleep, type Clock } from "../time/clock.js";
-import { enroll, renew } from "./enroll.js";
+import { enrollBy, renew } from "./enroll.js";
 import { FirstContactError } from "./first-contact.js";
+import { readJoinProof, type JoinSource } from "./join-proof.js";
 
 const backoff = { baseMs: 200, maxMs: 2000 };
 
-export interface IdentityKeeperOptions {
+/** How to join is needed only while there is no usable certificate in stateDir. */
+export interface IdentityKeeperOptions extends JoinSource {
   readonly stateDir: string;
-  readonly service: string;
   readonly namespace: string;
   readonly controlPlane: string;
-  /** Needed only while there is no usable certificate in stateDir. */
-  readonly tokenFile: string | undefined;
+  /** SHA-256 of the root that the control plane must have, hexadecimal; undefined = what the join token says. */
+  readonly caFingerprint?: string | undefined;
   /** How long a control plane that does not answer is waited for, milliseconds. */
   readonly enrollTimeoutMs?: number;
   readonly clock: Clock;
@@ -97,7 +97,7 @@ function refuseForeign({ id }: Svid, { stateDir, service, namespace }: IdentityK
 
 async function join(options: IdentityKeeperOptions, expired: Svid | undefined): Promise<Svid> {
   const { stateDir, service, namespace, controlPlane, clock } = options;
-  const token = await readToken(options, expired);
+  const proof = await readJoinProof(options, foundIn(stateDir, expired));
   try {
     // Before the token is used up by a certificate that could not be kept.
     await makePrivateFolder(stateDir);
@@ -108,11 +108,12 @@ async function join(options: IdentityKeeperOptions, expired: Svid | undefined): 
       place: "--state-dir",
     });
   }
-  const request = { controlPlane, token, service, namespace, clock };
+  const { caFingerprint } = options;
+  const request = { controlPlane, proof, caFingerprint, service, namespace, clock };
   const giveUpAtMs = clock.monotonicMs() + (options.enrollTimeoutMs ?? 0);
   for (let attempt = 0; ; attempt++) {
     try {
-      return await enroll(request);
+      return await enrollBy(request);
     } catch (error) {
       // Machines boot in any order: the control plane may only be on its way. Anything but that is final, and so is all
       // that came after the token was sent.
@@ -124,23 +125,10 @@ async function join(options: IdentityKeeperOptions, expired: Svid | undefined): 
   }
 }
 
-async function readToken(
-  { tokenFile, service, stateDir }: IdentityKeeperOptions,
-  expired: Svid | undefined,
-): Promise<string> {
-  const how = `create a token with "remora token create --service ${service}" and pass it with --token-file`;
-  if (tokenFile === undefined) {
-    // An expired one cannot be renewed: nobody believes it any more, the control plane included.
-    const found =
-      expired === undefined
-        ? `no certificate in ${stateDir}`
-        : `the certificate in ${stateDir} expired at ${new Date(expired.notAfterMs).toISOString()}`;
-    throw new ConfigError(`${found}, and there is no join token: ${how}`);
-  }
-  try {
-    return (await readFile(tokenFile, "utf8")).trim();
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? "unreadable";
-    throw new ConfigError(`cannot read ${tokenFile} (${code}): ${how}`, { cause, place: "--token-file" });
-  }
+/** What there is in place of a certificate that can be used. */
+function foundIn(stateDir: string, expired: Svid | undefined): string {
+  // An expired one cannot be renewed: nobody believes it any more, the control plane included.
+  return expired === undefined
+    ? `no certificate in ${stateDir}`
+    : `the certificate in ${stateDir} expired at ${new Date(expired.notAfterMs).toISOString()}`;
 }

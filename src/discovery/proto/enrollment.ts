@@ -9,8 +9,13 @@ import { fromJSON } from "@grpc/proto-loader";
 export interface IssueRequest {
   /** PKCS#10, PEM: only its public key counts. */
   readonly csrPem: string;
-  /** Join token; "" when the connection's client certificate is renewed. */
+  /** Join token; "" with any other proof: when the connection's client certificate is renewed, or with consulToken. */
   readonly token: string;
+  /** ACL token of Consul; what it may write decides whether its bearer is `service`. */
+  readonly consulToken?: string;
+  /** Whom the bearer of consulToken wants to be; without it the proof itself says so. */
+  readonly service?: string;
+  readonly namespace?: string;
 }
 
 export interface IssueResponse {
@@ -34,7 +39,13 @@ const descriptor = {
         v1: {
           nested: {
             IssueRequest: {
-              fields: { csrPem: { type: "string", id: 1 }, token: { type: "string", id: 2 } },
+              fields: {
+                csrPem: { type: "string", id: 1 },
+                token: { type: "string", id: 2 },
+                consulToken: { type: "string", id: 3 },
+                service: { type: "string", id: 4 },
+                namespace: { type: "string", id: 5 },
+              },
             },
             IssueResponse: {
               fields: { certChainPem: { type: "string", id: 1 }, bundlePem: { type: "string", id: 2 } },

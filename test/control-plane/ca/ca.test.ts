@@ -90,7 +90,7 @@ t.test("limits signing per caller, bad requests included", async (t) => {
   const clock = new FakeClock();
   const root = await initCa({ dir: path.join(t.testdir(), "ca"), trustDomain, nowMs });
   const issuer = createIssuer({ root, clock });
-  for (let i = 0; i < 10; i++)
+  for (let i = 0; i < 100; i++)
     t.throws(() => issuer.issue(caller, "garbage"), { name: "IssueError", code: "bad_request" });
   t.throws(() => issuer.issue(caller, csr), {
     name: "IssueError",
@@ -98,8 +98,8 @@ t.test("limits signing per caller, bad requests included", async (t) => {
     message: /web\.default/,
   });
   t.ok(issuer.issue({ ...caller, service: "api" }, csr), "others are not affected");
-  clock.advance(100);
-  t.ok(issuer.issue(caller, csr), "one more after a tenth of a second");
+  clock.advance(10);
+  t.ok(issuer.issue(caller, csr), "one more after a hundredth of a second");
   t.throws(() => issuer.issue(caller, csr), { code: "rate_limited" });
 });
 
