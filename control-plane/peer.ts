@@ -30,7 +30,7 @@ export type PeerOf = (call: PeerCall) => Peer;
  */
 export const peerOf: PeerOf = (call) => {
   const address = addressOf(call.getPeer());
-  const der = call.getAuthContext()?.sslPeerCertificate?.raw;
+  const der = certificateOf(call);
   const found = der === undefined ? undefined : svidIdentityOfDer(der);
   const identity = found?.ok === true ? serviceOf(found.id) : undefined;
   if (der === undefined || found?.ok !== true || identity === undefined) return { ...anonymous, address };
@@ -51,6 +51,15 @@ function serviceOf(id: string): SpiffeId | undefined {
   } catch (error: unknown) {
     if (error instanceof CertificateError) return undefined;
     throw error;
+  }
+}
+
+/** grpc-js throws for a connection that is gone by now: who has left is nobody. */
+function certificateOf(call: PeerCall): Buffer | undefined {
+  try {
+    return call.getAuthContext()?.sslPeerCertificate?.raw;
+  } catch {
+    return undefined;
   }
 }
 

@@ -114,8 +114,7 @@ export function createEnrollmentHandler(options: EnrollmentOptions): {
     if ((revocations.evictedAtMs(caller) ?? -Infinity) >= provenMs)
       throw new Refusal(status.UNAUTHENTICATED, by === "consul" ? oldAclToken : redemptionRefusalTexts.void);
   };
-  const issue = async (call: IssueCall): Promise<IssueResponse> => {
-    const peer = peerOf(call);
+  const issue = async (call: IssueCall, peer: Peer): Promise<IssueResponse> => {
     const { address } = peer;
     const proven = await prove(call, peer);
     try {
@@ -136,11 +135,12 @@ export function createEnrollmentHandler(options: EnrollmentOptions): {
 
   return {
     Issue(call, callback) {
-      issue(call).then(
+      const peer = peerOf(call);
+      issue(call, peer).then(
         (answer) => callback(null, answer),
         (error: unknown) => {
           const { code, details } = toStatus(error);
-          onEvent({ kind: "refused", address: peerOf(call).address, reason: details });
+          onEvent({ kind: "refused", address: peer.address, reason: details });
           callback({ code, details });
         },
       );
