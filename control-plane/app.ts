@@ -34,6 +34,7 @@ import { openRevocations, type Revocations } from "./ca/revocations.js";
 import { loadOrCreateRoot } from "./ca/root-store.js";
 import { publishTrust, type OwnRoots } from "./ca/trust-source.js";
 import { watchConsulIntentions } from "./catalog/consul-intentions.js";
+import { watchConsulProtocols } from "./catalog/consul-protocols.js";
 import { openCatalog } from "./catalog/open-catalog.js";
 import { MeshSource } from "./compiler/mesh-source.js";
 import { lockDataDir } from "./data-dir.js";
@@ -141,10 +142,16 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   const { catalog } = registry;
   const intentions = openIntentions(settings, clock, log);
   closers.push(() => intentions?.close());
+  const protocols =
+    settings.ca === "consul" && settings.consul !== undefined
+      ? watchConsulProtocols({ agent: settings.consul, clock, log: log.child({ part: "protocols" }) })
+      : undefined;
+  closers.push(() => protocols?.close());
   const source = new MeshSource({
     mesh: { ...mesh, defaultAction: settings.defaultAction ?? "allow" },
     ...{ catalog: catalog.state, documents: store.documents, clock },
     intentions: intentions?.state,
+    connectProtocols: protocols?.state,
   });
 
   const metrics = createControlPlaneMetrics();

@@ -12,7 +12,8 @@ export const controlPlane: CommandBody<typeof controlPlaneSettings> = async (
   _operands,
   terminal,
 ) => {
-  const { listen, admin, policies, ca, intentions, trustDomain, leafTtl, consul, datacenter, logLevel } = settings;
+  const { listen, admin, policies, ca, intentions, trustDomain, leafTtl, consul, datacenter, logLevel } =
+    settings;
   const { defaultAction } = settings;
   const token = await readConsulToken(settings.consulTokenFile);
   const running = await startControlPlane({

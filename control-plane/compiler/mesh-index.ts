@@ -1,5 +1,6 @@
 import type { AuthorizationPolicy } from "../../src/config/documents/authorization-policy.js";
 import type { Verdict } from "../../src/config/authorization-config.js";
+import type { ConnectProtocols } from "../catalog/consul-protocols.js";
 import type { Intentions } from "../catalog/intention.js";
 import type { Route } from "../../src/config/documents/document.js";
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
@@ -98,7 +99,9 @@ export function indexMesh(model: MeshModel): MeshIndex {
   }
   const serviceKeys = [...new Set([...services.keys(), ...attached.keys()])].sort();
   const protocols = new Map([
-    ...[...services].map(([key, service]) => [key, declaredProtocol(service)] as const),
+    ...[...services].map(
+      ([key, service]) => [key, declaredProtocol(service, model.connectProtocols)] as const,
+    ),
     ...[...policies].flatMap(([key, { policy }]) =>
       policy.spec.protocol === undefined ? [] : [[key, policy.spec.protocol] as const],
     ),
@@ -110,8 +113,13 @@ export function indexMesh(model: MeshModel): MeshIndex {
   };
 }
 
-/** What most instances speak, while a change of protocol rolls through them; of equals the first by name. */
-function declaredProtocol(service: CatalogService): Protocol {
+/**
+ * What most instances speak, while a change of protocol rolls through them; of equals the first by name. Where instances do
+ * not say, Consul does if it is asked.
+ */
+function declaredProtocol(service: CatalogService, consul: ConnectProtocols | undefined): Protocol {
+  if (consul !== undefined && !service.instances.some(({ meta }) => "protocol" in meta))
+    return consul.services.get(service.name) ?? consul.otherwise;
   const counts = new Map<Protocol, number>();
   for (const { protocol } of service.instances) counts.set(protocol, (counts.get(protocol) ?? 0) + 1);
   const [first] = [...counts].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));

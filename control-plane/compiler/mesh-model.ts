@@ -1,5 +1,6 @@
 import type { Verdict } from "../../src/config/authorization-config.js";
 import type { CatalogState } from "../catalog/catalog.js";
+import type { ConnectProtocols } from "../catalog/consul-protocols.js";
 import type { Intentions } from "../catalog/intention.js";
 import type { StoredDocument } from "../policy-store/stored-document.js";
 
@@ -12,6 +13,8 @@ export interface MeshModel {
   readonly catalog: CatalogState;
   /** Consul's word on who may call whom; absent when it is not asked. */
   readonly intentions?: Intentions | undefined;
+  /** Consul's word on what services speak; absent when it is not asked. */
+  readonly connectProtocols?: ConnectProtocols | undefined;
   /** In any order. */
   readonly documents: readonly StoredDocument[];
   /** What becomes of requests that no AuthorizationPolicy speaks about. Absent: allow. */

@@ -1,6 +1,7 @@
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import type { Clock, Timer } from "../../src/time/clock.js";
 import type { CatalogState } from "../catalog/catalog.js";
+import type { ConnectProtocols } from "../catalog/consul-protocols.js";
 import type { Intentions } from "../catalog/intention.js";
 import type { StoredDocument } from "../policy-store/stored-document.js";
 import type { MeshModel } from "./mesh-model.js";
@@ -21,6 +22,7 @@ export class MeshSource {
   readonly #catalog: LatestValue<CatalogState | undefined>;
   readonly #documents: LatestValue<readonly StoredDocument[]>;
   readonly #intentions: LatestValue<Intentions | undefined> | undefined;
+  readonly #connectProtocols: LatestValue<ConnectProtocols | undefined> | undefined;
   readonly #stops: readonly (() => void)[];
   #catalogTimer: Timer | undefined;
   #documentTimer: Timer | undefined;
@@ -33,6 +35,8 @@ export class MeshSource {
     readonly documents: LatestValue<readonly StoredDocument[]>;
     /** Nothing is passed on before they were read. Absent: nobody asks Consul. */
     readonly intentions?: LatestValue<Intentions | undefined> | undefined;
+    /** Likewise. */
+    readonly connectProtocols?: LatestValue<ConnectProtocols | undefined> | undefined;
     readonly clock: Clock;
   }) {
     this.mesh = options.mesh;
@@ -40,9 +44,13 @@ export class MeshSource {
     this.#catalog = options.catalog;
     this.#documents = options.documents;
     this.#intentions = options.intentions;
-    const stopIntentions = options.intentions?.watch(() => this.#catalogChanged());
+    this.#connectProtocols = options.connectProtocols;
+    const consul = [
+      options.intentions?.watch(() => this.#catalogChanged()),
+      options.connectProtocols?.watch(() => this.#catalogChanged()),
+    ];
     this.#stops = [
-      ...(stopIntentions === undefined ? [] : [stopIntentions]),
+      ...consul.filter((stop) => stop !== undefined),
       options.catalog.watch(() => this.#catalogChanged()),
       options.documents.watch(() => this.#documentsChanged()),
     ];
@@ -85,7 +93,13 @@ export class MeshSource {
   #publish(documents: readonly StoredDocument[]): void {
     const catalog = this.#catalog.get();
     const intentions = this.#intentions?.get();
-    if (catalog === undefined || (this.#intentions !== undefined && intentions === undefined)) return;
-    this.model.set({ ...this.mesh, catalog, intentions, documents });
+    const connectProtocols = this.#connectProtocols?.get();
+    if (catalog === undefined || isAwaited(this.#intentions) || isAwaited(this.#connectProtocols)) return;
+    this.model.set({ ...this.mesh, catalog, intentions, connectProtocols, documents });
   }
+}
+
+/** Asked for, and not read yet. */
+function isAwaited(source: LatestValue<unknown> | undefined): boolean {
+  return source !== undefined && source.get() === undefined;
 }

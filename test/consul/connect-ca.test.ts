@@ -2,6 +2,7 @@
 import { generateKeyPairSync } from "node:crypto";
 import fc from "fast-check";
 import t from "tap";
+import { readProtocols } from "../../control-plane/catalog/consul-protocols.js";
 import { readLeaf, readRoots } from "../../src/consul/connect-ca.js";
 import { decodeSidecar } from "../../src/consul/sidecar-registration.js";
 
@@ -103,3 +104,27 @@ t.test("no answer makes a reader fail but with its own words", async (t) => {
   );
   t.pass("held");
 });
+
+t.test(
+  "what services speak stands in service-defaults, then in proxy-defaults, then it is tcp",
+  async (t) => {
+    const services = [
+      { Kind: "service-defaults", Name: "web", Protocol: "HTTP" },
+      { Name: "db", Protocol: "mysql" },
+      { Name: "quiet", Protocol: "" },
+      { Name: 1, Protocol: "http" },
+      null,
+    ];
+    const { services: found, otherwise } = readProtocols(services, []);
+    t.same(
+      [...found],
+      [
+        ["web", "http"],
+        ["db", "tcp"],
+      ],
+    );
+    t.equal(otherwise, "tcp");
+    t.equal(readProtocols([], [{ Name: "global", Config: { protocol: "grpc" } }]).otherwise, "grpc");
+    t.equal(readProtocols([], [{ Name: "global", Config: null }, 1]).otherwise, "tcp");
+  },
+);

@@ -1,6 +1,6 @@
 /** Remora as a part of Consul's service mesh: Consul's CA, its registrations and its built-in proxy, all real. */
 import t, { type Test } from "tap";
-import { startMesh, type CliMesh } from "../support/cli-mesh.js";
+import { metric, startMesh, type CliMesh } from "../support/cli-mesh.js";
 import { skipWithoutConsul, startConsulAgent, type ConsulAgent } from "../support/consul-agent.js";
 import {
   consulCall,
@@ -26,7 +26,7 @@ interface Meshed {
 }
 
 /** `web` beside Remora and `db` beside Consul's built-in proxy, each with the other as upstream. */
-async function startBoth(t: Test, protocol: string): Promise<Meshed> {
+async function startBoth(t: Test, protocol: string | undefined): Promise<Meshed> {
   const agent = await startConsulAgent();
   t.teardown(() => agent.stop());
   const mesh = await startMesh(t, { controlPlane: ["--consul", agent.url, "--ca", "consul"] });
@@ -73,6 +73,21 @@ async function untilBothAnswer({ webToDb, dbToWeb }: Meshed): Promise<void> {
   for (const port of [webToDb, dbToWeb])
     await until(`an answer at ${port}`, async () => (await call({ port })).status === 200);
 }
+
+t.test("what a service speaks is what Consul's configuration entries say", { skip }, async (t) => {
+  // Nobody says: bytes.
+  const both = await startBoth(t, undefined);
+  const { agent, webToDb } = both;
+  await untilBothAnswer(both);
+  const isOfHttp = async (): Promise<boolean> => {
+    t.equal((await call({ port: webToDb })).status, 200);
+    return (await metric(both.webAdmin, "envoy_cluster_upstream_cx_http1_total")) > 0;
+  };
+  t.notOk(await isOfHttp(), "tcp");
+  const entry = { Kind: "service-defaults", Name: "db", Protocol: "http" };
+  await consulCall(agent, "PUT", "/v1/config", entry);
+  await until("requests of HTTP", isOfHttp);
+});
 
 t.test("a rotation of Consul's CA costs no connection in either direction", { skip }, async (t) => {
   const both = await startBoth(t, "tcp");

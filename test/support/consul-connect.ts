@@ -15,7 +15,8 @@ export interface RegisteredService {
   readonly sidecar: number;
   /** Key: service. Value: local port. */
   readonly upstreams?: Readonly<Record<string, number>>;
-  readonly protocol?: string;
+  /** Metadata; undefined: none. */
+  readonly protocol?: string | undefined;
 }
 
 /** A call of Consul's HTTP API; throws unless it answers 200. */
@@ -37,9 +38,10 @@ export async function consulCall(
 /** Registers a service with its sidecar, as an operator of Consul's mesh does. */
 export async function registerService(
   agent: ConsulAgent,
-  { name, app, sidecar, upstreams = {}, protocol = "http" }: RegisteredService,
+  { name, app, sidecar, upstreams = {}, ...more }: RegisteredService,
   token?: string,
 ): Promise<void> {
+  const protocol = "protocol" in more ? more.protocol : "http";
   const check = { Name: "listens", TCP: `127.0.0.1:${sidecar}`, Interval: "500ms", Status: "passing" };
   const proxy = {
     Upstreams: Object.entries(upstreams).map(([DestinationName, LocalBindPort]) => ({
@@ -52,7 +54,13 @@ export async function registerService(
     "PUT",
     "/v1/agent/service/register",
     {
-      ...{ ID: name, Name: name, Port: app, Address: "127.0.0.1", Meta: { protocol } },
+      ...{
+        ID: name,
+        Name: name,
+        Port: app,
+        Address: "127.0.0.1",
+        Meta: protocol === undefined ? {} : { protocol },
+      },
       Connect: { SidecarService: { Port: sidecar, Address: "127.0.0.1", Checks: [check], Proxy: proxy } },
     },
     token,
