@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build test test-unit check lint fmt fmt-check demo bench fuzz soak chaos clean gen example
+.PHONY: tls-audit help setup build test test-unit check lint fmt fmt-check demo bench fuzz soak chaos clean gen example
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -28,7 +28,7 @@ test-unit: build ## Tests that need nothing but Node
 	@node dist/test/support/run-tap.js unit
 
 test: build ## Install what the tests need (a real Consul included) and run every test
-	@for peers in consul brokers clients; do test/support/install-peers.sh $$peers || true; done # without them the tests concerned skip, or fail when CI=true
+	@for peers in consul brokers clients security; do test/support/install-peers.sh $$peers || true; done # without them the tests concerned skip, or fail when CI=true
 	@node dist/test/support/run-tap.js all
 
 check: build lint fmt-check test ## What CI runs
@@ -42,6 +42,10 @@ soak: build ## Mixed load on a mesh that changes all the time, for SOAK_MINUTES 
 chaos: build ## Ten services failing in every way: what clients see without Remora, with HAProxy, with Remora; 7 minutes (CHAOS_SECONDS, CHAOS_ONLY)
 	@test/support/install-peers.sh bench >/dev/null || true # HAProxy to compare with; without it its rows are missing
 	@node dist/test/chaos/chaos.js
+
+tls-audit: build ## Everything that testssl.sh has to say of an inbound port, judged; 3 minutes
+	@test/support/install-peers.sh security
+	@TLS_AUDIT=whole node dist/test/integration/tls-audit.test.js
 
 demo: build ## Show a small mesh at work, step by step (KEEP=1 leaves it running)
 	@node dist/examples/demo/demo.js

@@ -24,7 +24,21 @@ export const certIssueSettings = {
     help: "namespace of the service",
   }),
   caDir,
-  outDir: defaulted(text, ".", { placeholder: "DIR", help: "where key, certificate and bundle go" }),
+  outDir: optional(text, {
+    placeholder: "DIR",
+    help: "where key, certificate and bundle go as PEM",
+    defaultText: "the present folder, unless --out is given",
+  }),
+  out: optional(text, {
+    placeholder: "FILE",
+    help: "PKCS#12 file for key, certificate and bundle together, ending in .p12 or .pfx: for Java and .NET",
+    defaultText: "none: PEM files",
+  }),
+  passphraseFile: optional(text, {
+    placeholder: "FILE",
+    help: "file whose first line is the passphrase of --out; mode 0600",
+    defaultText: "a new passphrase, written beside --out as FILE.passphrase",
+  }),
   ttl: defaulted(duration({ leastMs: 2000, mostMs: 604_800_000 }), "24h", {
     placeholder: "DURATION",
     help: "life of the certificate",

@@ -6,6 +6,7 @@ import { ConfigError } from "../../src/errors/config-error.js";
 import type { Clock } from "../../src/time/clock.js";
 import { entryOf, openIssuanceLog } from "./issuance-log.js";
 import { createIssuer, IssueError, type Issued } from "./issuer.js";
+import { pkcs12Passphrase, writePkcs12File, type Pkcs12Files } from "./pkcs12-file.js";
 import { loadRoot } from "./root-store.js";
 
 export interface IssuedFiles extends Issued {
@@ -14,14 +15,8 @@ export interface IssuedFiles extends Issued {
   readonly bundleFile: string;
 }
 
-/**
- * `remora cert issue`: signs a leaf with the CA in `caDir`, without a control plane but into the same issuance log, and writes `<service>.key` (0600),
- * `<service>.crt` (the chain) and `bundle.pem` (the roots) into `outDir`. Existing files are replaced.
- * @throws ConfigError that names the fix.
- */
-export async function issueFiles(options: {
+export interface OfflineRequest {
   readonly caDir: string;
-  readonly outDir: string;
   readonly service: string;
   readonly namespace: string;
   /** Milliseconds, 2 s to 7 d; default 24 h. */
@@ -29,22 +24,21 @@ export async function issueFiles(options: {
   /** Who asks, for the issuance log. */
   readonly user: string;
   readonly clock: Clock;
-}): Promise<IssuedFiles> {
-  const { caDir, outDir, service, namespace, clock } = options;
+}
+
+/**
+ * `remora cert issue`: signs a leaf with the CA in `caDir`, without a control plane but into the same issuance log, and writes `<service>.key` (0600),
+ * `<service>.crt` (the chain) and `bundle.pem` (the roots) into `outDir`. Existing files are replaced.
+ * @throws ConfigError that names the fix.
+ */
+export async function issueFiles(
+  options: OfflineRequest & { readonly outDir: string },
+): Promise<IssuedFiles> {
+  const { caDir, outDir, service } = options;
   // A service may be called "root": its files must not replace the CA's.
   if (path.resolve(outDir) === path.resolve(caDir))
     throw new ConfigError(`${outDir} is the CA's own folder: choose another one for the certificate`);
-  const root = await loadRoot(caDir);
-  if (root === undefined) throw new ConfigError(`${caDir} holds no CA: make one with remora ca init`);
-  const issuer = createIssuer({
-    root,
-    clock,
-    ...(options.ttlMs === undefined ? {} : { ttlMs: options.ttlMs }),
-  });
-  const keyPem = await generateKeyPem();
-  const issued = signOrExplain(() => issuer.issue({ namespace, service }, createCsr(keyPem)));
-  const proof = { by: "offline", proof: options.user, address: "" } as const;
-  await openIssuanceLog(caDir, clock).append(entryOf(issued, proof, clock.wallMs()));
+  const { keyPem, ...issued } = await issueOffline(options);
   const keyFile = path.join(outDir, `${service}.key`);
   const certFile = path.join(outDir, `${service}.crt`);
   const bundleFile = path.join(outDir, "bundle.pem");
@@ -63,6 +57,35 @@ export async function issueFiles(options: {
     );
   }
   return { ...issued, keyFile, certFile, bundleFile };
+}
+
+/** `remora cert issue --out web.p12`: the same in one PKCS#12 file, whose passphrase lies in another. @throws ConfigError */
+export async function issuePkcs12(
+  options: OfflineRequest & { readonly file: string; readonly passphraseFile: string | undefined },
+): Promise<Issued & Pkcs12Files> {
+  const { file, passphraseFile, service } = options;
+  // Before a certificate is in the log that nobody gets.
+  const passphrase = await pkcs12Passphrase(file, passphraseFile);
+  const issued = await issueOffline(options);
+  return { ...issued, ...(await writePkcs12File(file, service, issued, passphrase)) };
+}
+
+async function issueOffline({
+  caDir,
+  service,
+  namespace,
+  ttlMs,
+  user,
+  clock,
+}: OfflineRequest): Promise<Issued & { readonly keyPem: string }> {
+  const root = await loadRoot(caDir);
+  if (root === undefined) throw new ConfigError(`${caDir} holds no CA: make one with remora ca init`);
+  const issuer = createIssuer({ root, clock, ...(ttlMs === undefined ? {} : { ttlMs }) });
+  const keyPem = await generateKeyPem();
+  const issued = signOrExplain(() => issuer.issue({ namespace, service }, createCsr(keyPem)));
+  const proof = { by: "offline", proof: user, address: "" } as const;
+  await openIssuanceLog(caDir, clock).append(entryOf(issued, proof, clock.wallMs()));
+  return { ...issued, keyPem };
 }
 
 function signOrExplain(sign: () => Issued): Issued {

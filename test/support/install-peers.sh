@@ -7,6 +7,7 @@
 #   install-peers.sh brokers  redis, mosquitto, RabbitMQ and their clients (likewise)
 #   install-peers.sh clients  nghttp, h2load, openssl, a curl that speaks HTTP/2, and a python3 that has grpc, websockets and h2
 #                             (likewise)
+#   install-peers.sh security testssl.sh and faketime (likewise)
 #
 # Prints where each program is. Works as root and as an ordinary user. Exit code 1 with one line on stderr when a
 # program can be neither found nor fetched; in CI that fails the run, elsewhere the tests concerned skip themselves.
@@ -284,6 +285,46 @@ STARTER
   "$peers/bin/python3" -c "$python_modules" 2>>"$log" || die "python3 does not find its modules ($python_modules), see $log"
 }
 
+install_security() {
+  local name
+  local -a missing=()
+  for name in testssl faketime; do locate "$name" >/dev/null || missing+=("$name"); done
+  if [ ${#missing[@]} -gt 0 ]; then
+    fetch_release "${missing[@]/#testssl/testssl.sh}"
+    for name in "${missing[@]}"; do "link_$name"; done
+  fi
+  for name in testssl faketime; do echo "$name: $(locate "$name")"; done
+}
+
+# A script that looks for its data beside itself.
+link_testssl() {
+  mkdir --parents "$peers/bin"
+  cat >"$peers/bin/testssl" <<'STARTER'
+#!/bin/sh
+root=$(dirname "$(dirname "$(readlink -f "$0")")")/root
+TESTSSL_INSTALL_DIR=$(find "$root/usr/share" "$root/etc" -maxdepth 1 -name 'testssl*' | head -n 1)
+export TESTSSL_INSTALL_DIR
+exec bash "$root/usr/bin/testssl" "$@"
+STARTER
+  chmod +x "$peers/bin/testssl"
+}
+
+# Its own starter knows no other place of the library than the system's.
+link_faketime() {
+  mkdir --parents "$peers/bin"
+  cat >"$peers/bin/faketime" <<'STARTER'
+#!/bin/sh
+root=$(dirname "$(dirname "$(readlink -f "$0")")")/root
+[ "$1" != -f ] || shift
+FAKETIME=$1
+LD_PRELOAD=$(find "$root/usr/lib" -name libfaketime.so.1 | head -n 1)
+export FAKETIME LD_PRELOAD
+shift
+exec "$@"
+STARTER
+  chmod +x "$peers/bin/faketime"
+}
+
 mkdir --parents "$peers"
 # Two runs at once would unpack into each other's files.
 exec 9>"$peers/lock"
@@ -294,5 +335,6 @@ case "${1:-}" in
   bench) install_bench ;;
   brokers) install_brokers ;;
   clients) install_clients ;;
-  *) die "say what to install: consul, bench, brokers or clients" ;;
+  security) install_security ;;
+  *) die "say what to install: consul, bench, brokers, clients or security" ;;
 esac
