@@ -32,7 +32,7 @@ export const refusalTexts = {
   bad_signature: "the issuer's name matches but the signature does not",
   issuer_not_ca: "an issuer in the chain is not a CA",
   path_too_long: "an issuer's path length limit is exceeded",
-  expired: "a certificate of the chain has expired",
+  expired: "a certificate of the chain has expired; compare the clocks of the two machines too",
   not_yet_valid: "a certificate of the chain is not valid yet; compare the clocks of the two machines",
   revoked: "the certificate was revoked",
   wrong_identity: "the certificate is valid but belongs to another service",

@@ -78,6 +78,13 @@ export class FirstContactError extends ConfigError {}
 /** One line with cause and fix. */
 export function unreachable(target: HostPort, cause: Error): ConfigError {
   const { code } = cause as NodeJS.ErrnoException;
+  // grpc-js hands on only the text.
+  const outOfTime = /certificate (has expired|is not yet valid)/.exec(cause.message)?.[0];
+  if (outOfTime !== undefined)
+    return new ConfigError(
+      `control plane ${target.text}: by the clock of this machine its ${outOfTime}: compare the clocks of both machines`,
+      { cause },
+    );
   const isTls = code?.startsWith("ERR_SSL") === true || code === "EPROTO";
   const why = isTls ? "it does not speak TLS 1.3" : (code ?? cause.message);
   return new ConfigError(

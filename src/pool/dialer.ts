@@ -1,7 +1,9 @@
 import { Socket } from "node:net";
 import tls, { type TLSSocket } from "node:tls";
+import { refusalTexts } from "../../certs/certificate-error.js";
 import type { ErrorCode } from "../errors/error-table.js";
 import { ProxyError } from "../errors/proxy-error.js";
+import { handshakeRefusal } from "../identity/verify-peer.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
 
 /** Opens connections to one address. Exactly one of the callbacks runs, later than the call, unless it is cancelled. */
@@ -85,7 +87,10 @@ function dial<S extends Socket>(
   });
   const onError = (cause: NodeJS.ErrnoException): void => {
     const isTls = ready === "secureConnect" && cause.syscall !== "connect";
-    fail(isTls ? "upstream_tls_failed" : "connect_failed", cause.code ?? cause.message, cause);
+    const reason = isTls ? handshakeRefusal(cause) : undefined;
+    const what = cause.code ?? cause.message;
+    const detail = reason === undefined ? what : `${what}, ${refusalTexts[reason]}`;
+    fail(isTls ? "upstream_tls_failed" : "connect_failed", detail, cause);
   };
   const onClose = (): void => fail("connect_failed", "closed during the handshake");
   const onReady = (): void => {
