@@ -10,6 +10,7 @@ import {
   versionSettings,
 } from "./settings/ca-settings.js";
 import * as client from "./settings/client-settings.js";
+import * as federation from "./settings/federation-settings.js";
 import { controlPlaneSettings } from "./settings/control-plane-settings.js";
 import { policyLogSettings } from "./settings/policy-settings.js";
 import { runSettings, sidecarSettings } from "./settings/sidecar-settings.js";
@@ -123,6 +124,31 @@ export const commands: readonly CommandDeclaration[] = [
     settings: breaker.breakerResetSettings,
     operands: [{ form: "[service]", help: "one service; without it, all of the sidecar's upstreams" }],
     load: async () => (await import("./commands/breaker-drive.js")).breakerReset,
+  }),
+  command({
+    name: "federation add",
+    summary: "believe the identities of another mesh, and follow its bundle",
+    settings: federation.federationAddSettings,
+    load: async () => (await import("./commands/federation-add.js")).federationAdd,
+  }),
+  command({
+    name: "federation list",
+    summary: "show the trust domains that are believed beside our own",
+    settings: federation.federationListSettings,
+    load: async () => (await import("./commands/federation-list.js")).federationList,
+  }),
+  command({
+    name: "federation remove",
+    summary: "believe nobody of another trust domain any more",
+    settings: federation.federationRemoveSettings,
+    operands: [{ form: "<trust-domain>", help: "trust domain" }],
+    load: async () => (await import("./commands/federation-remove.js")).federationRemove,
+  }),
+  command({
+    name: "federation bundle",
+    summary: "print our own bundle, for another mesh to add",
+    settings: federation.federationBundleSettings,
+    load: async () => (await import("./commands/federation-bundle.js")).federationBundle,
   }),
   command({
     name: "ca init",

@@ -13,6 +13,7 @@ import type { RenewalEvent } from "../src/identity/renewal.js";
 import { LatestValue } from "../src/lifecycle/latest-value.js";
 import { registrationService } from "../src/registration/registration-service.js";
 import { systemClock, type Clock } from "../src/time/clock.js";
+import { federationRoutes } from "./admin/federation-routes.js";
 import { policyRoutes } from "./admin/policy-routes.js";
 import { adminRoutes } from "./admin/routes.js";
 import { readServedCertificates } from "./admin/served-certificates.js";
@@ -38,6 +39,7 @@ import { watchConsulProtocols } from "./catalog/consul-protocols.js";
 import { openCatalog } from "./catalog/open-catalog.js";
 import { MeshSource } from "./compiler/mesh-source.js";
 import { lockDataDir } from "./data-dir.js";
+import { startFederation } from "./federation/start-federation.js";
 import { createGrpcListener } from "./grpc-listener.js";
 import { openCallFiles } from "./observation/call-files.js";
 import { createObservationHandler } from "./observation/observation-handler.js";
@@ -99,7 +101,7 @@ async function closeAll(closers: Closers): Promise<void> {
 }
 
 async function start(settings: ControlPlaneSettings, closers: Closers): Promise<Omit<ControlPlane, "close">> {
-  const { listen, admin, logLevel, jwtTtlMs } = withDefaults(settings);
+  const { listen, admin, logLevel, jwtTtlMs, federationRefreshHint } = withDefaults(settings);
   const listenAt = parseHostPort(listen, "--listen");
   const adminAt = parseHostPort(admin, "--admin");
   const clock = settings.clock ?? systemClock;
@@ -118,7 +120,17 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     onError: (err) => log.error({ err }, "a new key for JWT-SVIDs could not be written"),
   });
   closers.push(() => jwtKeys.close());
-  feedJwtKeySets(jwtSets, { trustDomain, own: jwtKeys.published, federated: new LatestValue(new Map()) });
+  const foreignKeys = new LatestValue<ReadonlyMap<string, string>>(new Map());
+  feedJwtKeySets(jwtSets, { trustDomain, own: jwtKeys.published, federated: foreignKeys });
+  const federated = await startFederation({
+    ...{ dataDir: dataDir.path, trustDomain, certificates, clock, log },
+    trust: ca.trust.trust,
+    roots: ca.federated,
+    jwtKeys: foreignKeys,
+    listen: settings.federationListen,
+    refreshHint: federationRefreshHint,
+  });
+  closers.push(() => federated.close());
 
   const observed = await openCallFiles({
     dir: path.join(dataDir.path, "observed"),
@@ -234,16 +246,22 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     bundlePem: () => certificates.get()?.bundlePem ?? "",
     servedCertificates: () =>
       readServedCertificates({ certificates, trustDomain, catalog: () => catalog.state.get(), clock }),
+    spiffeBundle: () => federated.own.text(),
     metrics: metrics.registry,
   });
   const ofPolicies = policyRoutes({ observed: observed.table, trustDomain });
+  const ofFederation = federationRoutes(federated.federation);
   const adminServer = new AdminServer({
-    ...{ tokens: adminTokens, routes: [...routes, ...ofPolicies], audit, clock },
+    ...{ tokens: adminTokens, routes: [...routes, ...ofPolicies, ...ofFederation], audit, clock },
     onError: (error) => log.error({ err: error }, "admin API"),
   });
   closers.push(() => adminServer.close());
   const adminAddress = await adminServer.start(adminAt);
   ownPorts.add(adminAddress);
+  if (federated.address !== undefined) {
+    ownPorts.add(federated.address);
+    log.info({ address: federated.address }, "other meshes read our bundle here");
+  }
   log.info({ listenAddress, adminAddress, trustDomain, registry: catalog.kind }, "control plane started");
   closers.push(() => log.info("control plane stops"));
   return { listenAddress, adminAddress, adminTokenFile: token.file, trustDomain };

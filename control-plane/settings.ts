@@ -16,6 +16,10 @@ export interface ControlPlaneSettings {
   readonly defaultAction?: "allow" | "deny" | undefined;
   /** Life of a sidecar's certificate, milliseconds, 2 s to 7 d. Default 24 h. */
   readonly leafTtlMs?: number | undefined;
+  /** host:port of the endpoint that gives our bundle to other meshes; undefined: none. */
+  readonly federationListen?: string | undefined;
+  /** How often others shall look at it, seconds. Default 300. */
+  readonly federationRefreshHint?: number | undefined;
   /** Life of a JWT-SVID, milliseconds, 10 s to 1 h. Default 5 min. */
   readonly jwtTtlMs?: number | undefined;
   /** Consul as the registry; undefined = the embedded one. */
@@ -45,6 +49,7 @@ export function withDefaults(settings: ControlPlaneSettings) {
     listen: settings.listen ?? "127.0.0.1:15012",
     admin: settings.admin ?? "127.0.0.1:15014",
     trustDomain: settings.trustDomain ?? "mesh.local",
+    federationRefreshHint: settings.federationRefreshHint ?? 300,
     jwtTtlMs: settings.jwtTtlMs ?? 300_000,
     logLevel: settings.logLevel ?? "info",
   };

@@ -27,6 +27,8 @@ export const controlPlane: CommandBody<typeof controlPlaneSettings> = async (
     defaultAction,
     leafTtlMs: leafTtl,
     jwtTtlMs: settings.jwtTtl,
+    federationListen: settings.federationListen,
+    federationRefreshHint: Math.ceil(settings.federationRefreshHint / 1000),
     logLevel,
     consul:
       consul === undefined ? undefined : { url: consul, token, caFile: settings.consulCaFile, datacenter },

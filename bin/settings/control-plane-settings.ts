@@ -38,6 +38,15 @@ export const controlPlaneSettings = {
     placeholder: "DURATION",
     help: "life of a sidecar's certificate",
   }),
+  federationListen: optional(hostPort, {
+    placeholder: "HOST:PORT",
+    help: "where other meshes read our bundle (https, SPIFFE Federation)",
+    defaultText: "nowhere",
+  }),
+  federationRefreshHint: defaulted(duration({ leastMs: 1000, mostMs: 86_400_000 }), "5m", {
+    placeholder: "DURATION",
+    help: "how often they shall look at it",
+  }),
   jwtTtl: defaulted(duration({ leastMs: 10_000, mostMs: 3_600_000 }), "5m", {
     placeholder: "DURATION",
     help: "life of a JWT-SVID",

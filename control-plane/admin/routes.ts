@@ -35,6 +35,8 @@ export interface AdminSubject {
   readonly audit: AuditLog;
   readonly bundlePem: () => string;
   readonly servedCertificates: () => Promise<ServedCertificatesView>;
+  /** The same with the keys of JWT-SVIDs, in the form that other meshes read. */
+  readonly spiffeBundle: () => Promise<string>;
   readonly metrics: Registry;
 }
 
@@ -96,7 +98,10 @@ export function adminRoutes(subject: AdminSubject): readonly AdminRoute[] {
       method: "GET",
       path: "/v1/bundle",
       role: "view",
-      handle: () => ({ status: 200, body: subject.bundlePem(), contentType: "application/x-pem-file" }),
+      handle: async ({ query }) =>
+        query.get("format") === "spiffe"
+          ? { status: 200, body: await subject.spiffeBundle(), contentType: "application/json" }
+          : { status: 200, body: subject.bundlePem(), contentType: "application/x-pem-file" },
     },
     { method: "GET", path: "/v1/documents/:kind?/:namespace?/:name?", role: "view", handle: list },
     {

@@ -94,8 +94,8 @@ export class CliMesh {
   #controlPlaneProcess: CliProcess | undefined;
   #listen = 0;
   #admin = 0;
-  /** Below the ports that the system gives to clients, and apart from test files that run at the same time. */
-  #nextPort = 12_000 + (process.pid % 180) * 100;
+  /** Below the ports that the system gives to clients, and apart from test files that run at the same time. Of all meshes. */
+  static #nextPort = 12_000 + (process.pid % 180) * 100;
 
   constructor(dir: string, options: MeshOptions) {
     this.dir = dir;
@@ -245,7 +245,7 @@ export class CliMesh {
   /** A port of 127.0.0.1 that nobody uses. */
   async freePort(): Promise<number> {
     for (;;) {
-      const port = this.#nextPort++;
+      const port = CliMesh.#nextPort++;
       const server = net.createServer();
       const isFree = await new Promise<boolean>((resolve) => {
         server.once("error", () => resolve(false));

@@ -2,6 +2,7 @@
 import path from "node:path";
 import { credentials, loadPackageDefinition, Metadata, type Client, type ServiceError } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
+import { toPem } from "../../certs/bundle.js";
 
 /** The messages under their names in the standard. */
 export interface X509Svid {
@@ -106,4 +107,15 @@ export async function firstOf<T>(stream: Stream<T>): Promise<T> {
     return message;
   }
   throw new Error("the stream ended without a message");
+}
+
+/** DER certificates, one after the other, as PEM. */
+export function certificatesPem(ders: Buffer): string {
+  let text = "";
+  for (let at = 0; at < ders.length;) {
+    const size = 4 + ders.readUInt16BE(at + 2); // all have more than 255 bytes and less than 65536
+    text += toPem("CERTIFICATE", ders.subarray(at, at + size));
+    at += size;
+  }
+  return text;
 }
