@@ -136,6 +136,18 @@ const examples = new Map<string, Example>([
   ],
   ["rate-limit", { skip: false, shows: ["greedy: held back, Retry-After: 1", "modest: 5 of 5 passed"] }],
   ["idempotency", { skip: false, shows: ["(replayed)", "payments made: 1", "idempotency_key_missing"] }],
+  [
+    "workload-api",
+    {
+      skip: false,
+      shows: [
+        "I am spiffe://mesh.local/ns/default/svc/billing",
+        "reports greets spiffe://mesh.local/ns/default/svc/billing",
+        "the token proves spiffe://mesh.local/ns/default/svc/billing",
+        "elsewhere: 3 INVALID_ARGUMENT: aud is missing or does not name the audience asked for",
+      ],
+    },
+  ],
   ["tcp-redis", { skip: skipWithout("redis-server", "redis-cli"), shows: ["GET greeting: hello!"] }],
 ]);
 
