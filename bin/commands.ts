@@ -18,7 +18,7 @@ import { withSmallHeap } from "./small-heap.js";
 
 const kind = {
   form: "<kind>",
-  help: "HTTPRoute, GRPCRoute, TrafficPolicy or AuthorizationPolicy",
+  help: "HTTPRoute, GRPCRoute, TrafficPolicy, AuthorizationPolicy or PeerAuthentication",
   choices: ["httproute", "grpcroute", "trafficpolicy"],
 };
 

@@ -15,9 +15,9 @@ import {
   type AuthorizationRule,
   type AuthorizationSource,
   isTriedOut,
-  meshNamespaces,
   targetsOf,
 } from "../../src/config/documents/authorization-policy.js";
+import { meshNamespaces } from "../../src/config/documents/service-selector.js";
 import { documentId } from "../../src/config/documents/document.js";
 import { compileIntentions } from "./compile-intentions.js";
 import { type MeshIndex, takesRequests } from "./mesh-index.js";

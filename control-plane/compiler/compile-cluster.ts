@@ -1,6 +1,6 @@
 import { clusterDefaults } from "../../src/config/cluster-defaults.js";
 import type { RetryBudgetConfig } from "../../src/config/retry-budget-config.js";
-import type { ClusterConfig, MtlsMode } from "../../src/config/snapshot.js";
+import type { ClusterConfig } from "../../src/config/snapshot.js";
 import type { RetryBudgetSpec } from "../../src/config/documents/retry-budget.js";
 import type { TrafficPolicySpec } from "../../src/config/documents/traffic-policy.js";
 import { compileBulkheads } from "./compile-bulkheads.js";
@@ -13,11 +13,9 @@ import { compileLoadBalancer } from "./compile-load-balancer.js";
 import { compileServiceBreaker } from "./compile-service-breaker.js";
 import { type MeshIndex, protocolOf } from "./mesh-index.js";
 import { milliseconds } from "./milliseconds.js";
+import { mtlsModeOf } from "./mtls-mode.js";
 import { splitServiceKey } from "./service-name.js";
 import { serviceOf, subsetOf } from "./subset.js";
-
-/** Plaintext to a service is an exception that a policy has to make. */
-const defaultMtlsMode: MtlsMode = "STRICT";
 
 /** How callers treat a service, or a subset of it: the defaults, and over them what its TrafficPolicy says. */
 export function compileCluster(index: MeshIndex, name: string): ClusterConfig {
@@ -69,11 +67,6 @@ export function identityOf(
 ): string {
   const place = datacenter === undefined ? "" : `/dc/${datacenter}`;
   return `spiffe://${trustDomain}/ns/${namespace}${place}/svc/${service}`;
-}
-
-/** mTLS mode of a service, for its callers and for its own inbound listener. */
-export function mtlsModeOf(index: MeshIndex, key: string): MtlsMode {
-  return index.policies.get(key)?.policy.spec.mtls?.mode ?? defaultMtlsMode;
 }
 
 function budgetOf(spec: RetryBudgetSpec): RetryBudgetConfig {

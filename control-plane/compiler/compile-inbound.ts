@@ -1,7 +1,7 @@
 import { canonicalJson } from "../../src/config/canonical-json.js";
 import type { InboundConfig, InboundRule } from "../../src/config/inbound-config.js";
 import { compileAuthorization } from "./compile-authorization.js";
-import { mtlsModeOf } from "./compile-cluster.js";
+import { mtlsModeOf } from "./mtls-mode.js";
 import { compileStreamIdle } from "./compile-limits.js";
 import { everything } from "./compile-match.js";
 import { compileIdempotency } from "./compile-idempotency.js";

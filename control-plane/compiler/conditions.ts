@@ -1,6 +1,10 @@
 import { parseDocument } from "yaml";
 import { type HostnameClaim, claimHostnames, ownDomains } from "./hostnames.js";
-import { type AuthorizationPolicy, targetsOf } from "../../src/config/documents/authorization-policy.js";
+import {
+  type AuthorizationPolicy,
+  type AuthorizationRule,
+  targetsOf,
+} from "../../src/config/documents/authorization-policy.js";
 import { documentId, type Route } from "../../src/config/documents/document.js";
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
 import { probesOf } from "../policy-store/check-health-checks.js";
@@ -25,6 +29,10 @@ export function conditionsOf(model: MeshModel): ReadonlyMap<string, readonly Con
         return [idOf(document), policyConditions(index, document)] as const;
       if (document.kind === "AuthorizationPolicy")
         return [idOf(document), authorizationConditions(index, document)] as const;
+      if (document.kind === "PeerAuthentication") {
+        const accepted = condition("Accepted", "True", "Accepted", "the document is in force");
+        return [idOf(document), [accepted]] as const;
+      }
       const { namespace } = document.metadata;
       const known = claims.get(namespace) ?? claimHostnames(index, namespace);
       claims.set(namespace, known);
@@ -67,8 +75,23 @@ function authorizationConditions(index: MeshIndex, policy: AuthorizationPolicy):
   const keys = (targetsOf(policy) ?? []).map((name) => serviceKey(name, policy.metadata.namespace));
   const missing = keys.filter((key) => !index.services.has(key));
   const accepted = condition("Accepted", "True", "Accepted", "the policy is in force");
+  const isGrantByRequest =
+    policy.spec.action === "ALLOW" && (policy.spec.rules ?? []).some((rule) => looksAtRequests(rule));
+  const opaque = isGrantByRequest
+    ? keys.filter((key) => index.services.has(key) && !takesRequests(index, key))
+    : [];
   return [
     accepted,
+    ...(opaque.length === 0
+      ? []
+      : [
+          condition(
+            "PartiallyInvalid",
+            "True",
+            "UnsupportedProtocol",
+            `${speaking(opaque)} tcp: rules with hosts, methods, paths or headers allow nothing there`,
+          ),
+        ]),
     missing.length === 0
       ? condition("ResolvedRefs", "True", "ResolvedRefs", "every target is known")
       : condition(
@@ -78,6 +101,15 @@ function authorizationConditions(index: MeshIndex, policy: AuthorizationPolicy):
           `${services(missing)} not in the registry: the policy waits for it`,
         ),
   ];
+}
+
+/** Does it name what only HTTP has? */
+function looksAtRequests({ to = [], when = [] }: AuthorizationRule): boolean {
+  const isOfHttp = (field: string): boolean => !/^(?:ports|notPorts)$/.test(field);
+  return (
+    to.some(({ operation }) => Object.keys(operation).some(isOfHttp)) ||
+    when.some(({ key }) => key.startsWith("request."))
+  );
 }
 
 function acceptance(missingParents: readonly string[]): Condition {

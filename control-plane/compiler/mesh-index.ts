@@ -1,4 +1,5 @@
 import type { AuthorizationPolicy } from "../../src/config/documents/authorization-policy.js";
+import type { PeerAuthentication } from "../../src/config/documents/peer-authentication.js";
 import type { Verdict } from "../../src/config/authorization-config.js";
 import type { ConnectProtocols } from "../catalog/consul-protocols.js";
 import type { Intentions } from "../catalog/intention.js";
@@ -44,6 +45,8 @@ export interface MeshIndex {
   readonly authorization: readonly AuthorizationPolicy[];
   /** Consul's word on the same; undefined: it is not asked. */
   readonly intentions: Intentions | undefined;
+  /** Who takes plaintext, oldest first. */
+  readonly peerAuthentication: readonly PeerAuthentication[];
   /** Of what no policy speaks about. */
   readonly defaultAction: Verdict;
   /** Every route, by id. */
@@ -64,6 +67,7 @@ export function indexMesh(model: MeshModel): MeshIndex {
   const policies = new Map<string, StoredPolicy>();
   const targeted = new Map<string, StoredPolicy>();
   const authorization: AuthorizationPolicy[] = [];
+  const peerAuthentication: PeerAuthentication[] = [];
   const routes = new Map<string, Route>();
   const attached = new Map<string, StoredRoute[]>();
   const backing = new Map<string, Set<StoredRoute>>();
@@ -78,6 +82,10 @@ export function indexMesh(model: MeshModel): MeshIndex {
         targeted.set(text, owner);
         if (target.kind === "Service") policies.set(serviceKey(target.name, namespace), owner);
       }
+      continue;
+    }
+    if (document.kind === "PeerAuthentication") {
+      peerAuthentication.push(document);
       continue;
     }
     if (document.kind === "AuthorizationPolicy") {
@@ -109,7 +117,7 @@ export function indexMesh(model: MeshModel): MeshIndex {
   const { trustDomain, datacenter, intentions, defaultAction = "allow" } = model;
   return {
     ...{ trustDomain, datacenter, services, serviceKeys, protocols, policies, targeted },
-    ...{ routes, attached, backing, authorization, intentions, defaultAction },
+    ...{ routes, attached, backing, authorization, peerAuthentication, intentions, defaultAction },
   };
 }
 

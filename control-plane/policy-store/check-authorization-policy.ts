@@ -8,12 +8,12 @@ import {
   type AuthorizationWhen,
   dryRunAnnotation,
   modeAnnotation,
-  serviceLabels,
 } from "../../src/config/documents/authorization-policy.js";
 import { headerName, namespaceName, serviceName } from "../../src/config/documents/field.js";
 import { didYouMean } from "../../src/config/did-you-mean.js";
 import { parseIpBlock } from "../../src/traffic/ip-block.js";
 import { normalizeTarget, hasEncodedSeparator } from "../../src/traffic/path.js";
+import { checkSelector } from "./check-selector.js";
 import { checkUnique, type Report } from "./field-checks.js";
 import type { FieldProblem } from "./schema-problems.js";
 import type { FieldPath } from "./yaml-position.js";
@@ -65,14 +65,7 @@ function checkTarget({ spec }: AuthorizationPolicy, report: Report): void {
   const { selector, targetRefs } = spec;
   if (selector !== undefined && targetRefs !== undefined)
     report(["spec", "selector"], "targetRefs names the services already: leave one of the two out");
-  const labels = Object.entries(selector?.matchLabels ?? {});
-  const path = ["spec", "selector", "matchLabels"];
-  if (labels.length > 1) report(path, `has ${labels.length} labels: one names the service`);
-  for (const [label, value] of labels) {
-    if (!(serviceLabels as readonly string[]).includes(label))
-      report(path, `"${label}" names no service: Remora knows ${serviceLabels.join(", ")}`);
-    checkName(serviceName(), value, [...path, label], report);
-  }
+  checkSelector(selector, report);
   (targetRefs ?? []).forEach(({ name }, index) =>
     checkName(serviceName(), name, ["spec", "targetRefs", index, "name"], report),
   );

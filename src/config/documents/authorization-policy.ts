@@ -1,18 +1,13 @@
 import { z } from "zod";
 import { choice, notSupported } from "./field.js";
 import { Metadata } from "./metadata.js";
+import { selectedService, ServiceSelector } from "./service-selector.js";
 
 /** The annotation that tries a policy out, as `spec.mode: audit` does. */
 export const modeAnnotation = "remora.mesh/mode";
 
 /** Istio's annotation for the same. */
 export const dryRunAnnotation = "istio.io/dry-run";
-
-/** Namespaces whose policies without a target hold for the whole mesh: Remora's, and Istio's by its usual name. */
-export const meshNamespaces: readonly string[] = ["remora-system", "istio-system"];
-
-/** Labels of a selector that name a service. */
-export const serviceLabels = ["app", "app.kubernetes.io/name", "service.istio.io/canonical-name"] as const;
 
 const texts = (about: string) =>
   z
@@ -92,14 +87,9 @@ export const AuthorizationPolicy = z.strictObject({
   metadata: Metadata.describe("Who the document is."),
   spec: z
     .strictObject({
-      selector: z
-        .strictObject({
-          matchLabels: z
-            .record(z.string(), z.string())
-            .describe(`The service's name as one of ${serviceLabels.join(", ")}.`),
-        })
-        .optional()
-        .describe("The service that the policy holds for, as Istio writes it."),
+      selector: ServiceSelector.optional().describe(
+        "The service that the policy holds for, as Istio writes it.",
+      ),
       targetRefs: z
         .array(
           z.strictObject({
@@ -156,6 +146,6 @@ export function isTriedOut({ metadata, spec }: AuthorizationPolicy): boolean {
 export function targetsOf({ spec }: AuthorizationPolicy): readonly string[] | undefined {
   const { selector, targetRefs } = spec;
   if (targetRefs !== undefined) return targetRefs.map(({ name }) => name);
-  const labels = Object.entries(selector?.matchLabels ?? {});
-  return labels.length === 0 ? undefined : [labels[0]?.[1] ?? ""];
+  const service = selectedService(selector);
+  return service === undefined ? undefined : [service];
 }

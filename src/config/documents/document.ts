@@ -3,10 +3,11 @@ import { ConfigError } from "../../errors/config-error.js";
 import { AuthorizationPolicy } from "./authorization-policy.js";
 import { GrpcRoute } from "./grpc-route.js";
 import { HttpRoute } from "./http-route.js";
+import { PeerAuthentication } from "./peer-authentication.js";
 import { TrafficPolicy } from "./traffic-policy.js";
 
 /** What users write: routes and policies, one YAML document each. */
-export type Document = Route | TrafficPolicy | AuthorizationPolicy;
+export type Document = Route | TrafficPolicy | AuthorizationPolicy | PeerAuthentication;
 
 /** A document that directs requests. */
 export type Route = HttpRoute | GrpcRoute;
@@ -20,6 +21,7 @@ export const documentSchemas = {
   GRPCRoute: GrpcRoute,
   TrafficPolicy,
   AuthorizationPolicy,
+  PeerAuthentication,
 } as const;
 
 /** Every kind of this version. */
@@ -35,7 +37,6 @@ const laterKinds: readonly string[] = [
   "ReferenceGrant",
   "BackendTLSPolicy",
   "XBackendTrafficPolicy",
-  "PeerAuthentication",
   "RequestAuthentication",
   "VirtualService",
   "DestinationRule",

@@ -11,7 +11,7 @@ const web = "spiffe://mesh.local/ns/default/svc/web";
 const policy = (name: string, spec: string, namespace = "default", more = ""): string =>
   `apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: ${name}, namespace: ${namespace}${more}}\nspec: ${spec}\n`;
 
-function authorizationOf(texts: readonly string[], defaultAction: Verdict = "allow", service = "api") {
+function inboundOf(texts: readonly string[], defaultAction: Verdict) {
   const documents = texts.flatMap((text, index) =>
     parseDocuments(text, "test").map((document) => ({ document, text, file: "test", createdAtMs: index })),
   );
@@ -19,11 +19,14 @@ function authorizationOf(texts: readonly string[], defaultAction: Verdict = "all
     typeof compileSnapshot
   >[0]["catalog"];
   const model = { trustDomain: "mesh.local", catalog, documents, defaultAction };
-  const node = { service, namespace: "default", upstreams: ["x"] } as unknown as Parameters<
+  const node = { service: "api", namespace: "default", upstreams: ["x"] } as unknown as Parameters<
     typeof compileSnapshot
   >[1];
-  return compileSnapshot(model, node).inbound.authorization;
+  return compileSnapshot(model, node).inbound;
 }
+
+const authorizationOf = (texts: readonly string[], defaultAction: Verdict = "allow") =>
+  inboundOf(texts, defaultAction).authorization;
 
 interface Ask {
   readonly principal?: string | undefined;
@@ -172,4 +175,27 @@ t.test("what could never match, or means another thing, is refused with its plac
   }
   const misspelt = policy("p", "{}", "default", ", annotations: {remora.mesh/mode: adit}");
   t.throws(() => parseDocuments(misspelt, "p.yaml"), /write audit or enforce/);
+});
+
+t.test("PeerAuthentication: the nearest counts", async (t) => {
+  const document = (name: string, mode: string, namespace = "default", selector = ""): string =>
+    `apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: ${name}, namespace: ${namespace}}\nspec: {mtls: {mode: ${mode}}${selector}}\n`;
+  const ofApi = ", selector: {matchLabels: {app: api}}";
+  const traffic =
+    "apiVersion: remora.mesh/v1\nkind: TrafficPolicy\nmetadata: {name: api}\nspec: {targetRefs: [{kind: Service, name: api}], mtls: {mode: STRICT}}\n";
+  const table: [string[], string][] = [
+    [[], "STRICT"],
+    [[document("a", "PERMISSIVE")], "PERMISSIVE"],
+    [[document("a", "PERMISSIVE", "other")], "STRICT"],
+    [[document("a", "PERMISSIVE", "istio-system")], "PERMISSIVE"],
+    [[document("a", "PERMISSIVE", "remora-system", ofApi)], "STRICT"],
+    [[document("a", "PERMISSIVE", "remora-system"), document("b", "DISABLE")], "DISABLE"],
+    [[document("a", "PERMISSIVE"), document("b", "STRICT", "default", ofApi)], "STRICT"],
+    [[document("a", "PERMISSIVE"), document("b", "UNSET", "default", ofApi)], "PERMISSIVE"],
+    [[document("a", "PERMISSIVE"), document("b", "DISABLE")], "PERMISSIVE"],
+    [[document("a", "PERMISSIVE", "default", ofApi), traffic], "STRICT"],
+  ];
+  for (const [texts, expected] of table) t.equal(inboundOf(texts, "allow").mtlsMode, expected, texts.join());
+  const wrong = document("a", "PERMISSIVE", "default", ", selector: {matchLabels: {version: v1}}");
+  t.throws(() => parseDocuments(wrong, "p.yaml"), /names no service/);
 });

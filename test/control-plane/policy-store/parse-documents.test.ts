@@ -431,15 +431,15 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
   [policy("timeouts: [1s]"), "f.yaml:6:13: spec.timeouts: expected a map, found a list"],
   [
     "kind: TCPRoute",
-    "f.yaml:1:7: kind: kind TCPRoute is not supported by this version of Remora (it has HTTPRoute, GRPCRoute, TrafficPolicy, AuthorizationPolicy)",
+    "f.yaml:1:7: kind: kind TCPRoute is not supported by this version of Remora (it has HTTPRoute, GRPCRoute, TrafficPolicy, AuthorizationPolicy, PeerAuthentication)",
   ],
   [
     "kind: HttpRoute",
-    'f.yaml:1:7: kind: unknown kind "HttpRoute" (it has HTTPRoute, GRPCRoute, TrafficPolicy, AuthorizationPolicy); did you mean "HTTPRoute"?',
+    'f.yaml:1:7: kind: unknown kind "HttpRoute" (it has HTTPRoute, GRPCRoute, TrafficPolicy, AuthorizationPolicy, PeerAuthentication); did you mean "HTTPRoute"?',
   ],
   [
     "kind: TrafficPolcy",
-    'f.yaml:1:7: kind: unknown kind "TrafficPolcy" (it has HTTPRoute, GRPCRoute, TrafficPolicy, AuthorizationPolicy); did you mean "TrafficPolicy"?',
+    'f.yaml:1:7: kind: unknown kind "TrafficPolcy" (it has HTTPRoute, GRPCRoute, TrafficPolicy, AuthorizationPolicy, PeerAuthentication); did you mean "TrafficPolicy"?',
   ],
   [
     call("matches: [{method: {servce: a.B}}]"),
