@@ -4,8 +4,11 @@ import type { Layer, Reply, Service } from "../stack/service.js";
 import type { Counter, Gauge } from "../telemetry/cells.js";
 import type { Clock } from "../time/clock.js";
 import type { BodySink, BodySource } from "../traffic/body.js";
+import { removeHeader } from "../traffic/headers.js";
 import type { ResponseHead } from "../traffic/message.js";
+import { batchPriority, priorityHeader } from "../traffic/priority.js";
 import { MirroredBody, SharedBody } from "./mirrored-body.js";
+import { setPriority } from "./priority.js";
 
 /** Copies under way at once to one cluster: a mirror that hangs must not fill the sidecar. */
 export const maxActiveMirrors = 256;
@@ -111,7 +114,11 @@ class Copy implements Reply {
     this.body = request.body === null ? null : new MirroredBody(request.body.length);
     // Before anything inside changes the head of the original.
     this.#request = request.fork(this.body);
-    this.#request.head.headers.push("x-remora-mirror", routeName);
+    const { headers } = this.#request.head;
+    headers.push("x-remora-mirror", routeName);
+    // Whatever the original is: nobody waits for a copy, so it must not take the room of what somebody waits for.
+    removeHeader(headers, priorityHeader);
+    setPriority(this.#request, batchPriority);
     target.meters.active.value++;
   }
 

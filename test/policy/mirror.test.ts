@@ -6,6 +6,7 @@ import { Metrics } from "../../src/telemetry/metrics.js";
 import { PolicyMetrics } from "../../src/telemetry/policy-metrics.js";
 import { BufferedBody } from "../../src/traffic/body.js";
 import { getHeader } from "../../src/traffic/headers.js";
+import { batchPriority, defaultPriority } from "../../src/traffic/priority.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { ScriptedSink, ScriptedSource } from "../support/scripted-body.js";
 import { RecordedReply, ScriptedService, scriptedRequest } from "../support/scripted-service.js";
@@ -28,6 +29,19 @@ function setup(...shares: readonly number[]) {
   };
   return { clock, original, mirrors, send };
 }
+
+t.test("a copy is of the class batch, whatever the original is", async (t) => {
+  for (const stated of [undefined, "critical", "batch"]) {
+    const { original, mirrors, send } = setup(1_000_000);
+    const { request } = send({ headers: stated === undefined ? [] : ["x-remora-priority", stated] });
+    const copy = mirrors[0]?.service.last.request;
+    t.equal(copy?.priority, batchPriority);
+    const fields = (copy?.head.headers ?? []).filter((_, i, all) => all[i - 1] === "x-remora-priority");
+    t.same(fields, ["batch"]);
+    t.equal(request.priority, defaultPriority, "the original keeps its own");
+    t.equal(getHeader(original.last.request.head.headers, "x-remora-priority"), stated);
+  }
+});
 
 t.test("a copy has the request's head and a mark of its own; its answer goes nowhere", async (t) => {
   const { original, mirrors, send } = setup(1_000_000, 1_000_000);
