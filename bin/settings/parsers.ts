@@ -106,7 +106,8 @@ export function trustDomain(value: string): string {
 export function url(value: string): string {
   const parsed = URL.canParse(value) ? new URL(value) : undefined;
   if (parsed !== undefined && /^https?:$/.test(parsed.protocol)) return value.replace(/\/$/, "");
-  throw new Error(`${quote(value)} is no address; write it like http://127.0.0.1:8500`);
+  const example = /^[^/@]+:\d+$/.test(value) ? `http://${value}` : "http://127.0.0.1:8500";
+  throw new Error(`${quote(value)} is no address; write it like ${example}`);
 }
 
 /** A redis or rediss URL. The error does not show it: it may hold a password. */

@@ -25,7 +25,7 @@ export function schemaProblems(
         return issue.keys.map((key) => ({
           path,
           key,
-          message: `unknown field "${key}"${didYouMean(key, fieldsAt(schema, path))}`,
+          message: `unknown field "${key}"${instead(key, fieldsAt(schema, path))}`,
         }));
       case "invalid_type": {
         if (issue.expected === "never") {
@@ -34,8 +34,11 @@ export function schemaProblems(
         }
         const found = valueAt(value, path);
         if (found === undefined) {
-          return [{ path: path.slice(0, -1), message: `required field "${String(path.at(-1))}" is missing` }];
+          const why = isOwn(issue.message) ? `: ${issue.message}` : "";
+          const message = `required field "${String(path.at(-1))}" is missing${why}`;
+          return [{ path: path.slice(0, -1), message }];
         }
+        if (isOwn(issue.message)) return [{ path, message: issue.message }];
         return [
           { path, message: `expected ${article(issue.expected)}, found ${describe(found, issue.expected)}` },
         ];
@@ -62,6 +65,21 @@ export function schemaProblems(
         return [{ path, message: issue.message }];
     }
   });
+}
+
+/** A text of the schema's own says more than what zod has for everybody. */
+function isOwn(message: string): boolean {
+  return !message.startsWith("Invalid input");
+}
+
+/** More names than these are not read. */
+const maxNames = 12;
+
+/** What might have been meant, else what there is. */
+function instead(key: string, fields: readonly string[]): string {
+  const guess = didYouMean(key, fields);
+  if (guess !== "" || fields.length === 0 || fields.length > maxNames) return guess;
+  return `, expected ${fields.length === 1 ? "" : "one of "}${fields.join(", ")}`;
 }
 
 /** What is wrong with the form that the value has; when it has none of them, which there are. */
@@ -127,14 +145,16 @@ function valueAt(value: unknown, path: FieldPath): unknown {
   return at;
 }
 
-/** The fields that the map at `path` may have. */
+/** The fields that the map at `path` may have, without those that are there to be refused. */
 function fieldsAt(schema: z.ZodType, path: FieldPath): readonly string[] {
   let at: z.core.$ZodType | undefined = schema;
   for (const step of path) {
     const def = definition(at, typeof step === "number" ? "array" : "object");
     at = def.type === "object" ? def.shape?.[String(step)] : def.element;
   }
-  return Object.keys(definition(at, "object").shape ?? {});
+  return Object.entries(definition(at, "object").shape ?? {})
+    .filter(([, field]) => definition(field, "object").type !== "never")
+    .map(([name]) => name);
 }
 
 interface Definition {

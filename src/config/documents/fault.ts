@@ -6,8 +6,11 @@ import { HeaderMatch } from "./header-match.js";
 /** RFC 3339 §5.6, with the letters in upper case. */
 const timePattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/;
 
+const missing = ({ input }: { readonly input?: unknown }) =>
+  input === undefined ? "a fault must end by itself, within 7 days" : undefined;
+
 const time = () =>
-  z.string().refine((text) => timePattern.test(text) && !Number.isNaN(Date.parse(text)), {
+  z.string({ error: missing }).refine((text) => timePattern.test(text) && !Number.isNaN(Date.parse(text)), {
     error: ({ input }) => `"${String(input)}" is not a time like 2026-01-31T12:00:00Z`,
   });
 

@@ -34,10 +34,15 @@ export function choice<const T extends readonly [string, ...string[]]>(
 
 /** Gateway API Duration (GEP-2257), kept as the text that was written; the compiler turns it into milliseconds. */
 export function duration() {
-  return z.string().refine((text) => parseDuration(text) !== undefined, {
-    error: ({ input }) =>
-      `"${String(input)}" is not a duration: write one to four parts of a number and h, m, s or ms, like 1m30s or 250ms`,
-  });
+  return z
+    .string({
+      error: ({ input }) =>
+        typeof input === "number" ? `${input} has no unit: write it like ${input}s or ${input}ms` : undefined,
+    })
+    .refine((text) => parseDuration(text) !== undefined, {
+      error: ({ input }) =>
+        `"${String(input)}" is not a duration: write one to four parts of a number and h, m, s or ms, like 1m30s or 250ms`,
+    });
 }
 
 /** A duration longer than nothing. */

@@ -118,7 +118,7 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
   ],
   [
     route("timeouts: {request: 10}"),
-    'f.yaml:7:25: spec.rules.0.timeouts.request: expected a text, found the number 10: write it in quotes, "10"',
+    "f.yaml:7:25: spec.rules.0.timeouts.request: 10 has no unit: write it like 10s or 10ms",
   ],
   [route("retry: {attempts: 0}"), "f.yaml:7:23: spec.rules.0.retry.attempts: must be at least 1"],
   [route("retry: {codes: [200]}"), "f.yaml:7:21: spec.rules.0.retry.codes.0: must be at least 400"],
@@ -361,7 +361,10 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     'f.yaml:6:16: spec.mtls.mode: unknown value "strict", expected one of STRICT, PERMISSIVE, DISABLE; did you mean "STRICT"?',
   ],
   [policy("mtls: {}"), 'f.yaml:6:9: spec.mtls: required field "mode" is missing'],
-  [policy("fault: {delay: {fixed: 1s}}"), 'f.yaml:6:10: spec.fault: required field "expires" is missing'],
+  [
+    policy("fault: {delay: {fixed: 1s}}"),
+    'f.yaml:6:10: spec.fault: required field "expires" is missing: a fault must end by itself, within 7 days',
+  ],
   [
     policy("fault: {delay: {fixed: 1s}, expires: tomorrow}"),
     'f.yaml:6:40: spec.fault.expires: "tomorrow" is not a time like 2026-01-31T12:00:00Z',
@@ -378,6 +381,15 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     policy("fault: {delay: {fixed: 6m}, expires: 2026-01-31T12:00:00Z}"),
     "f.yaml:6:26: spec.fault.delay.fixed: 6m is over the limit of 5m",
   ],
+  [
+    policy("hedge: {after: 10ms}"),
+    'f.yaml:6:11: spec.hedge: unknown field "after", expected one of delay, percentile, minDelay, maxAttempts, budgetPercent',
+  ],
+  [
+    policy("bulkheads: {important: {maxRequests: 4}}"),
+    'f.yaml:6:15: spec.bulkheads: unknown field "important", expected one of critical, default, batch',
+  ],
+  [policy("openFor: 5s"), 'f.yaml:6:3: spec: unknown field "openFor"'],
   [policy("hedge: {}"), 'f.yaml:6:10: spec.hedge: needs the field "delay" or "percentile"'],
   [
     policy("hedge: {delay: 1s, percentile: 95}"),
@@ -461,7 +473,10 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     call("matches: [{method: {type: RegularExpression, service: a, method: '(?=x)'}}]"),
     'f.yaml:7:70: spec.rules.0.matches.0.method.method: regular expression "(?=x)" is not valid RE2 syntax: error parsing regexp: invalid or unsupported Perl syntax: `(?=` (RE2 has no lookaround and no back-references)',
   ],
-  [call("matches: [{path: {value: /a}}]"), 'f.yaml:7:16: spec.rules.0.matches.0: unknown field "path"'],
+  [
+    call("matches: [{path: {value: /a}}]"),
+    'f.yaml:7:16: spec.rules.0.matches.0: unknown field "path", expected one of method, headers',
+  ],
   [
     call("filters: [{type: ExtensionRef}]"),
     'f.yaml:7:22: spec.rules.0.filters.0.type: "ExtensionRef" is not supported by this version of Remora (it has RequestHeaderModifier, ResponseHeaderModifier, RequestMirror)',
@@ -558,7 +573,7 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
   ],
   [
     route("{}").replace("spec:", "spec:\n  __proto__: {polluted: true}"),
-    'f.yaml:5:3: spec: unknown field "__proto__"',
+    'f.yaml:5:3: spec: unknown field "__proto__", expected one of parentRefs, hostnames, rules',
   ],
   [
     route("{}").replace("spec:", "spec:\n  hostnames: [api.example:80]"),
