@@ -11,7 +11,7 @@ const dir = t.testdir();
 const at = (name: string): string => path.join(dir, name);
 const issue = (...args: readonly string[]) =>
   runRemora({ args: ["cert", "issue", "--service", "web", "--ca-dir", at("ca"), ...args] });
-t.equal((await runRemora({ args: ["ca", "init", "--dir", at("ca")] })).code, 0);
+await runRemora({ args: ["ca", "init", "--dir", at("ca")] });
 
 t.test("openssl opens it with the passphrase beside it, and with no other", async (t) => {
   const { code, out, err } = await issue("--out", at("web.p12"), "--output", "json");
