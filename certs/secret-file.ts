@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { chmod, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { chmod, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 
 /** A secret file that is unfit to use: the text names the file and the fix. */
@@ -36,6 +36,21 @@ export async function writeFileAtomic(
     throw error;
   }
   await syncFolder(path.dirname(file));
+}
+
+const leftover = /\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/;
+/** No write takes so long. */
+const leftoverAgeMs = 60_000;
+
+/** Removes what writeFileAtomic left in `folder` when its process was killed: it may hold a key. Never rejects. */
+export async function removeLeftovers(folder: string, nowMs: number): Promise<void> {
+  const names = await readdir(folder).catch(() => []);
+  for (const name of names.filter((each) => leftover.test(each))) {
+    const file = path.join(folder, name);
+    const found = await stat(file).catch(() => undefined);
+    if (found !== undefined && nowMs - found.mtimeMs > leftoverAgeMs)
+      await rm(file, { force: true }).catch(() => undefined);
+  }
 }
 
 /** Makes a rename in `folder` last over a power cut. */

@@ -1,4 +1,4 @@
-import { makePrivateFolder } from "../../certs/secret-file.js";
+import { makePrivateFolder, removeLeftovers } from "../../certs/secret-file.js";
 import { formatSpiffeId, parseSpiffeId } from "../../certs/spiffe-id.js";
 import { ConfigError } from "../errors/config-error.js";
 import { startRenewal, type RenewalEvent } from "../identity/renewal.js";
@@ -44,6 +44,7 @@ export interface IdentityKeeper {
  */
 export async function keepIdentity(options: IdentityKeeperOptions): Promise<IdentityKeeper> {
   const { stateDir, clock, controlPlane, onEvent, onSaveFailed } = options;
+  await removeLeftovers(stateDir, clock.wallMs());
   const saved = await loadSvid(stateDir);
   if (saved !== undefined) refuseForeign(saved, options);
   const isUsable = saved !== undefined && saved.notAfterMs > clock.wallMs();
