@@ -11,6 +11,7 @@ import {
 } from "./settings/ca-settings.js";
 import * as client from "./settings/client-settings.js";
 import * as federation from "./settings/federation-settings.js";
+import { jwtSettings } from "./settings/jwt-settings.js";
 import { controlPlaneSettings } from "./settings/control-plane-settings.js";
 import { policyLogSettings } from "./settings/policy-settings.js";
 import { runSettings, sidecarSettings } from "./settings/sidecar-settings.js";
@@ -124,6 +125,12 @@ export const commands: readonly CommandDeclaration[] = [
     settings: breaker.breakerResetSettings,
     operands: [{ form: "[service]", help: "one service; without it, all of the sidecar's upstreams" }],
     load: async () => (await import("./commands/breaker-drive.js")).breakerReset,
+  }),
+  command({
+    name: "jwt",
+    summary: "print a JWT-SVID of a service, from its sidecar's Workload API",
+    settings: jwtSettings,
+    load: async () => (await import("./commands/jwt.js")).jwt,
   }),
   command({
     name: "federation add",

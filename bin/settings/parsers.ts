@@ -37,6 +37,13 @@ export function portOrOff(value: string): number | "off" {
   return value === "off" ? "off" : port({ allowsZero: true })(value);
 }
 
+/** `unix:///path` */
+export function socketPath(value: string): { readonly path: string } {
+  const socket = unixSocket(value);
+  if (typeof socket === "object") return socket;
+  throw new Error(`${quote(value)} is no socket; write unix:///run/app/workload.sock`);
+}
+
 /** `off`, `on`, or `unix:///path` as the SPIFFE Workload Endpoint writes it: absolute, without an authority. */
 export function unixSocket(value: string): "off" | "on" | { readonly path: string } {
   if (value === "off" || value === "on") return value;

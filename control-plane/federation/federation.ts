@@ -147,9 +147,15 @@ export async function openFederation(options: FederationOptions): Promise<Federa
       const before = standings.get(domain);
       if (before === undefined && standings.size >= maxRelationships)
         throw new ConfigError(`there are ${maxRelationships} federated trust domains: remove one first`);
-      before?.timer?.cancel();
       standings.set(domain, { relationship });
-      await save();
+      try {
+        await save();
+      } catch (error: unknown) {
+        if (before === undefined) standings.delete(domain);
+        else standings.set(domain, before);
+        throw error;
+      }
+      before?.timer?.cancel();
       publish();
       onEvent({ kind: "added", trustDomain: domain });
       wait({ relationship }, 0);

@@ -6,9 +6,15 @@ import path from "node:path";
 import { promisify } from "node:util";
 import t from "tap";
 import { startMesh } from "../support/cli-mesh.js";
+import { runRemora } from "../support/cli-process.js";
 import { pythonWith, skipWithoutPython } from "../support/python.js";
 import { until } from "../support/until.js";
 import { firstOf, WorkloadClient } from "../support/workload-client.js";
+
+// Processes start and certificates rotate: more than the 30 s that a file has.
+const longestMs = 120_000;
+t.setTimeout(longestMs);
+t.comment(`timeout=${longestMs}`);
 
 const run = promisify(execFile);
 const web = "spiffe://mesh.local/ns/default/svc/web";
@@ -62,6 +68,31 @@ t.test("a JWT-SVID is signed by a published key, kept, and validated", async (t)
   t.equal((await client.jwtSvids(["reports"])).get(web), token, "the same within half of its life");
   t.equal((await client.validate("reports", token)).spiffe_id, web);
   await t.rejects(client.validate("payments", token), { code: 3 });
+});
+
+t.test("remora jwt prints one", async (t) => {
+  const { code, out, err } = await runRemora({
+    args: ["jwt", "--audience", "reports", "--socket", `unix://${socket}`],
+  });
+  t.equal(code, 0, err);
+  t.equal((await client.validate("reports", out.trim())).spiffe_id, web);
+  const env = { SPIFFE_ENDPOINT_SOCKET: "unix:///nowhere/workload.sock" };
+  const failed = await runRemora({ args: ["jwt", "--audience", "reports"], env });
+  t.equal(failed.code, 1);
+  t.match(failed.err, /^remora: --socket: \/nowhere\/workload.sock: .*\n$/, "one line");
+  t.equal((await runRemora({ args: ["jwt", "--socket", `unix://${socket}`] })).code, 2);
+});
+
+t.test("with workers, the main process serves it", async (t) => {
+  const several = await mesh.join({
+    name: "several",
+    service: "several",
+    flags: ["--workload-api", "on", "--workers", "2"],
+  });
+  const own = new WorkloadClient(path.join(several.stateDir, "workload.sock"));
+  t.teardown(() => own.close());
+  t.equal((await firstOf(own.x509Svids())).svids[0]?.spiffe_id, "spiffe://mesh.local/ns/default/svc/several");
+  t.equal((await own.jwtSvids(["reports"])).size, 1);
 });
 
 t.test("Python's gRPC and TLS", { skip: skipWithoutPython("grpc") }, async (t) => {
