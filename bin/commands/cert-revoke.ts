@@ -22,7 +22,9 @@ export const certRevoke: CommandBody<typeof certRevokeSettings> = async (setting
   else
     printLines(terminal, [
       ...revoked.map(({ id, serial: one }) => `revoked ${one} of ${id}`),
-      `${revoked.length} certificates revoked, ${tokensVoided} join tokens made void; only a new token lets it join again`,
+      `${count(revoked.length, "certificate")} revoked, ${count(tokensVoided, "join token")} made void; only a new token lets it join again`,
     ]);
   return exitCodes.ok;
 };
+
+const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? "" : "s"}`;

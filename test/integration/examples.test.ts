@@ -134,6 +134,19 @@ const examples = new Map<string, Example>([
       ],
     },
   ],
+  [
+    "revocation",
+    {
+      skip: false,
+      shows: [
+        "before: 200 shop-1 /tea",
+        "revoked SERIAL of spiffe://mesh.local/ns/default/svc/laptop",
+        "after: 502, at once",
+        "with a new token: 200 shop-1 /tea",
+        "the audit log knows who it was, and why",
+      ],
+    },
+  ],
   ["rate-limit", { skip: false, shows: ["greedy: held back, Retry-After: 1", "modest: 5 of 5 passed"] }],
   ["idempotency", { skip: false, shows: ["(replayed)", "payments made: 1", "idempotency_key_missing"] }],
   [

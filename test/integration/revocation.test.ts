@@ -1,6 +1,6 @@
 /** Real processes: a certificate is taken back while its owner, and a thief with its key, are in the middle of calls. */
 import { readFile, rm, writeFile } from "node:fs/promises";
-import net from "node:net";
+import type net from "node:net";
 import tls from "node:tls";
 import t from "tap";
 import { renew } from "../../src/discovery/enroll.js";
@@ -93,7 +93,7 @@ t.test("a live caller is cut off within a second, and nothing brings it back but
   t.match(
     out,
     new RegExp(
-      `revoked ${svid.serial} of spiffe://mesh\\.local/ns/default/svc/web\n1 certificates revoked, 1 join`,
+      `revoked ${svid.serial} of spiffe://mesh\\.local/ns/default/svc/web\n1 certificate revoked, 1 join token made`,
     ),
   );
   t.comment(`the command took ${tookMs.toFixed(0)} ms`);
