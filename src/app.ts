@@ -136,6 +136,7 @@ class RunningSidecar implements Sidecar {
       channel: this.#channel,
       traffic: this.#traffic,
       trust,
+      onCertificateRefused: () => keeper.refused(),
       metrics,
       clock,
       log,

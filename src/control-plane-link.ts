@@ -25,11 +25,15 @@ export interface LinkOptions {
   readonly channel: ControlPlaneChannel;
   readonly traffic: ConfigTarget;
   readonly trust: Pick<TrustKeeper, "apply">;
+  /** The control plane says that our certificate is no good. */
+  readonly onCertificateRefused: () => void;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Log;
 }
 
+/** How grpc-js begins the message of that status. */
+const unauthenticated = "16 UNAUTHENTICATED";
 /** How often the log tells that the control plane still cannot be reached. */
 const reminderMs = 60_000;
 
@@ -131,7 +135,8 @@ export class ControlPlaneLink {
   }
 
   #stateChanged({ connected, lastError, nacks }: AdsState): void {
-    const { log, clock, bootstrap, metrics } = this.#options;
+    const { log, clock, bootstrap, metrics, onCertificateRefused } = this.#options;
+    if (!connected && lastError?.startsWith(unauthenticated) === true) onCertificateRefused();
     if (nacks > this.#nacks) {
       metrics.xdsNacks.cell({}).value += nacks - this.#nacks;
       this.#nacks = nacks;

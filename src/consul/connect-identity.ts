@@ -44,6 +44,8 @@ export interface ConnectIdentity {
   readonly source: CertificateSource;
   /** Nothing: the agent says what the roots are. */
   useBundle(bundlePem: string): void;
+  /** Nothing either: it gives a new certificate when there is one. */
+  refused(): void;
   close(): void;
 }
 
@@ -73,7 +75,12 @@ export async function keepConnectIdentity(options: ConnectIdentityOptions): Prom
     keeper.close();
     throw error instanceof ConfigError ? error : new ConfigError(reasonOf(error, service), { cause: error });
   }
-  return { source: keeper.source, useBundle: () => undefined, close: () => keeper.close() };
+  return {
+    source: keeper.source,
+    useBundle: () => undefined,
+    refused: () => undefined,
+    close: () => keeper.close(),
+  };
 }
 
 /** Two services that share a state directory by mistake would take each other's identity. */

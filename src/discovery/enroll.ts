@@ -61,6 +61,7 @@ export async function enrollBy(options: JoinOptions): Promise<Svid> {
   const { rootPem, trustDomain } = await fetchPinnedRoot(target, fingerprintOf(options), {
     clock,
     timeoutMs: connectTimeoutMs,
+    ...(proof.kind === "token" ? {} : { pin: "--ca-fingerprint" }),
   });
   const shown =
     proof.kind === "token"
@@ -103,6 +104,9 @@ export function renew(current: Svid, options: RenewOptions): Promise<Svid> {
     options,
   );
 }
+
+/** The control plane knows the proof, and does not take it: a certificate was revoked, a token is no good. */
+export class CertificateRefused extends ConfigError {}
 
 interface Issue {
   readonly target: HostPort;
@@ -165,6 +169,8 @@ function explain(error: unknown, target: HostPort): Error {
     case status.UNAVAILABLE:
     case status.CANCELLED: // not answered in time
       return unreachable(target, new Error(details, { cause: error }));
+    case status.UNAUTHENTICATED:
+      return new CertificateRefused(`control plane ${target.text}: ${details}`, { cause: error });
     case status.RESOURCE_EXHAUSTED: // many join at once: nothing was used up
       return new FirstContactError(`control plane ${target.text}: ${details}`, { cause: error });
     case undefined:

@@ -26,14 +26,19 @@ const maxChainLength = 8;
 export async function fetchPinnedRoot(
   target: HostPort,
   rootFingerprint: string,
-  options: { readonly clock: Clock; readonly timeoutMs: number },
+  options: {
+    readonly clock: Clock;
+    readonly timeoutMs: number;
+    /** Where the fingerprint is from, for the error. Default: the join token. */
+    readonly pin?: string;
+  },
 ): Promise<PinnedRoot> {
   const socket = await handshake(target, options);
   try {
     const root = chainOf(socket).find((der) => fingerprint(der) === rootFingerprint);
     if (root === undefined)
       throw new ConfigError(
-        `control plane ${target.text} does not belong to this join token or --ca-fingerprint (its root CA has another fingerprint): use those of that control plane, or correct --control-plane`,
+        `control plane ${target.text} does not belong to this ${options.pin ?? "join token"} (its root CA has another fingerprint): use one of that control plane, or correct --control-plane`,
       );
     return { rootPem: toPem("CERTIFICATE", root), trustDomain: trustDomainOf(root) };
   } finally {

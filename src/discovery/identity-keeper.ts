@@ -1,13 +1,14 @@
 import { makePrivateFolder, removeLeftovers } from "../../certs/secret-file.js";
 import { formatSpiffeId, parseSpiffeId } from "../../certs/spiffe-id.js";
 import { ConfigError } from "../errors/config-error.js";
+import { messageOf } from "../errors/message-of.js";
 import { startRenewal, type RenewalEvent } from "../identity/renewal.js";
 import { loadSvid, saveSvid } from "../identity/svid-file.js";
 import type { CertificateSource, Svid } from "../identity/svid.js";
 import { LatestValue } from "../lifecycle/latest-value.js";
 import { fullJitterMs } from "../time/backoff.js";
 import { sleep, type Clock } from "../time/clock.js";
-import { enrollBy, renew } from "./enroll.js";
+import { CertificateRefused, enrollBy, renew } from "./enroll.js";
 import { FirstContactError } from "./first-contact.js";
 import { readJoinProof, type JoinSource } from "./join-proof.js";
 
@@ -34,6 +35,8 @@ export interface IdentityKeeper {
   readonly source: CertificateSource;
   /** The roots of our trust domain are these from now on. */
   useBundle(bundlePem: string): void;
+  /** The control plane does not take the certificate any more: a new one is fetched at once, by joining anew. */
+  refused(): void;
   close(): void;
 }
 
@@ -69,7 +72,9 @@ export async function keepIdentity(options: IdentityKeeperOptions): Promise<Iden
       if (current === undefined) throw new Error("no identity to renew");
       // Nobody believes an expired one, the control plane included: only a new token helps, and may be there by now.
       if (current.notAfterMs <= clock.wallMs()) return join({ ...options, enrollTimeoutMs: 0 }, current);
-      return renew(current, { controlPlane, clock, signal });
+      return renew(current, { controlPlane, clock, signal }).catch((error: unknown) =>
+        rejoin(options, current, error),
+      );
     },
   });
   await saving;
@@ -82,8 +87,22 @@ export async function keepIdentity(options: IdentityKeeperOptions): Promise<Iden
       source.set(next);
       save(next);
     },
+    refused: () => renewal.hurry(),
     close: () => renewal.close(),
   };
+}
+
+/** A revoked certificate renews no more, but a new token lets the service in again: it may be in its place by now. */
+async function rejoin(options: IdentityKeeperOptions, current: Svid, error: unknown): Promise<Svid> {
+  const { tokenFile, consulJoinFile } = options;
+  // Standard input has been read.
+  const hasProof = consulJoinFile !== undefined || (tokenFile !== undefined && tokenFile !== "-");
+  if (!(error instanceof CertificateRefused) || !hasProof) throw error;
+  try {
+    return await join({ ...options, enrollTimeoutMs: 0 }, current);
+  } catch (cause) {
+    throw new ConfigError(`${error.message}; joining anew: ${messageOf(cause)}`, { cause });
+  }
 }
 
 /** Two services that share a state directory by mistake would take each other's identity. */

@@ -28,6 +28,15 @@ const lookMs = 60_000;
 /** A black-holed control plane answers nothing: without a bound the loop would wait for ever. */
 const attemptMs = 60_000;
 
+export interface RenewalLoop {
+  /** Tries at once, unless an attempt is under way or the last one was a moment ago. */
+  hurry(): void;
+  close(): void;
+}
+
+/** Between attempts that somebody hurries: as between those that fail. */
+const hurryMs = 30_000;
+
 type State =
   | { readonly kind: "waiting"; readonly dueMs: number; readonly attempt: number }
   | { readonly kind: "renewing"; readonly attempt: number; readonly abort: AbortController }
@@ -37,7 +46,7 @@ type State =
  * Keeps the identity in `source` fresh: renews at a random point of 50-75 % of its life, then tries every 30 s until it
  * succeeds. A failure never takes the leaf in use away. close() ends it; an attempt under way is aborted.
  */
-export function startRenewal(options: RenewalOptions): { close(): void } {
+export function startRenewal(options: RenewalOptions): RenewalLoop {
   return new Renewal(options);
 }
 
@@ -46,6 +55,8 @@ class Renewal {
   #state: State;
   #timer: Timer | undefined;
   #level: LifeLevel = "ok";
+  /** When the last attempt began, Unix milliseconds. */
+  #attemptedAtMs = -Infinity;
 
   constructor(options: RenewalOptions) {
     this.#options = options;
@@ -57,6 +68,13 @@ class Renewal {
     if (this.#state.kind === "renewing") this.#state.abort.abort(new Error("renewal was closed"));
     this.#state = { kind: "closed" };
     this.#timer?.cancel();
+  }
+
+  hurry(): void {
+    const nowMs = this.#options.clock.wallMs();
+    if (this.#state.kind !== "waiting" || nowMs - this.#attemptedAtMs < hurryMs) return;
+    this.#state = { ...this.#state, dueMs: nowMs };
+    this.#look();
   }
 
   #firstDueMs(): number {
@@ -87,6 +105,7 @@ class Renewal {
 
   #attempt(attempt: number): void {
     const abort = new AbortController();
+    this.#attemptedAtMs = this.#options.clock.wallMs();
     this.#state = { kind: "renewing", attempt, abort };
     const isOurs = (): boolean => this.#state.kind === "renewing" && this.#state.abort === abort;
     const settle = (act: () => void): void => {

@@ -138,6 +138,20 @@ t.test("a live caller is cut off within a second, and nothing brings it back but
   ]);
 });
 
+t.test("a new token in the place of the old one is enough: nothing need be removed", async (t) => {
+  const svid = await loadSvid(web.stateDir);
+  const { code, err } = await mesh.remora(["cert", "revoke", svid?.serial ?? "", "--reason", "again"]);
+  t.equal(code, 0, err);
+  await until("web is cut off", async () => (await get(web)).status >= 500);
+  await until("web says why", () => /was revoked.*joining anew/.test(web.process.log));
+  await web.process.stop();
+  const tokenFile = web.args[web.args.indexOf("--token-file") + 1] ?? "";
+  await writeFile(tokenFile, await readFile(await mesh.token("web"), "utf8"));
+  web.process = mesh.run(web);
+  await until("web is back with its old folder", async () => (await get(web)).status === 200);
+  t.not((await loadSvid(web.stateDir))?.serial, svid?.serial);
+});
+
 t.test("callers do not talk to a service that was evicted, also with the control plane down", async (t) => {
   const evicted = await mesh.remora(["cert", "revoke", "--service", "api", "--reason", "broken into"]);
   t.equal(evicted.code, 0, evicted.err);
