@@ -402,6 +402,33 @@ t.test("TCP: not one byte of a refused connection", async (t) => {
   t.match(echo.received, /hello/);
 });
 
+t.test("a restart without the control plane keeps what was in force; so do several workers", async (t) => {
+  const closed = await startMesh(t);
+  const own = new ByteApp();
+  // The application is the one of this process; the child only lives as long as its input.
+  const command = [process.execPath, "-e", 'process.stdin.on("end", () => process.exit()).resume()'];
+  const several = await closed.place({ name: "api", service: "api", command, flags: ["--workers", "2"] });
+  await own.listen(t, several.app);
+  const first = closed.run(several);
+  const caller = await identityIn(closed, "web");
+  const answer = async (target: string): Promise<number> =>
+    (await ask(several.inbound, caller, target)).status;
+  await until("the sidecar serves", async () => (await answer("/")) === 200);
+  await closed.apply(policy('{action: DENY, rules: [{to: [{operation: {paths: ["/admin"]}}]}]}'));
+  const isRefused = async (): Promise<boolean> => {
+    const answers = await Promise.all(Array.from({ length: 8 }, () => answer("/admin")));
+    return answers.every((each) => each === 403);
+  };
+  await until("all workers refuse", isRefused);
+  await closed.controlPlaneProcess?.kill();
+  await first.kill();
+  own.received = "";
+  closed.run(several);
+  await until("the sidecar serves again", async () => (await answer("/")) === 200);
+  t.ok(await isRefused(), "still refused");
+  t.notMatch(own.received, /admin/, "not one byte, at no moment of the start");
+});
+
 t.test("--default-action deny: what no policy allows is refused", async (t) => {
   const strict = await startMesh(t, { controlPlane: ["--default-action", "deny"] });
   const caller = await strict.join({ name: "web", service: "web", upstreams: ["api"] });
