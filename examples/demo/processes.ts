@@ -14,7 +14,17 @@ export function start(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): ChildProcess {
-  const child = spawn(process.execPath, [remora, ...args], {
+  return startProgram(dir, name, [process.execPath, remora, ...args], env);
+}
+
+/** The same for any program. */
+export function startProgram(
+  dir: string,
+  name: string,
+  [program = "", ...args]: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): ChildProcess {
+  const child = spawn(program, args, {
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });

@@ -5,6 +5,7 @@ import { readdirSync } from "node:fs";
 import path from "node:path";
 import t from "tap";
 import { skipWithout } from "../support/brokers.js";
+import { skipWithoutConsul } from "../support/consul-agent.js";
 
 const sources = path.resolve(import.meta.dirname, "../../../examples");
 const compiled = path.resolve(import.meta.dirname, "../../examples");
@@ -158,6 +159,19 @@ const examples = new Map<string, Example>([
         "reports greets spiffe://mesh.local/ns/default/svc/billing",
         "the token proves spiffe://mesh.local/ns/default/svc/billing",
         "elsewhere: 3 INVALID_ARGUMENT: aud is missing or does not name the audience asked for",
+      ],
+    },
+  ],
+  [
+    "consul-mesh",
+    {
+      skip: skipWithoutConsul(),
+      shows: [
+        "shop (Remora) calls stock (Consul's proxy): 200 stock /tea",
+        "stock (Consul's proxy) calls shop (Remora): 200 shop /orders",
+        "an intention denies it: 403",
+        "it allows it again: 200",
+        "a new CA: 50 of 50 answered",
       ],
     },
   ],
