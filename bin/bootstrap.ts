@@ -28,7 +28,7 @@ export async function bootstrapOf(
   terminal: Terminal,
   warn: (message: string) => void = () => undefined,
 ): Promise<Bootstrap> {
-  const registered = await registeredOf(settings, terminal);
+  const registered = await registeredOf(settings, terminal, warn);
   for (const upstream of registered?.ignored ?? []) warn(`upstream left out: ${upstream}`);
   const { service, port, upstreams } = ownPart(settings, registered);
   checkTogether(settings, port, upstreams);
@@ -94,10 +94,14 @@ async function agentOf({ consul, consulTokenFile, consulCaFile }: SidecarSetting
 
 async function registeredOf(
   settings: SidecarSettings,
-  { clock }: Terminal,
+  { clock, homeDir }: Terminal,
+  warn: (message: string) => void,
 ): Promise<SidecarRegistration | undefined> {
-  const { for: id } = settings;
-  return id === undefined ? undefined : registeredSidecar(await agentOf(settings), id, clock);
+  const { for: id, stateDir } = settings;
+  if (id === undefined) return undefined;
+  // The usual folder is named after what is still to be read.
+  const dir = path.resolve(stateDir ?? path.join(homeDir, ".remora", `for-${encodeURIComponent(id)}`));
+  return registeredSidecar({ agent: await agentOf(settings), id, dir, clock, warn });
 }
 
 /** What flags say counts more than what is registered; upstreams are those of both. */

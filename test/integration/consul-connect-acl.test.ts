@@ -109,7 +109,7 @@ t.test("a token's own rights decide which service it may be, and who may call wh
   t.notMatch(`${wrong.err}${refused.err}`, "11111111", "the token is not shown");
 
   const api = mesh.start("api", sidecar("api", tokens.api, apiAdmin));
-  mesh.start("web", sidecar("web", tokens.web, webAdmin));
+  const web = mesh.start("web", sidecar("web", tokens.web, webAdmin));
   for (const admin of [apiAdmin, webAdmin])
     await until(
       "a sidecar that is ready",
@@ -149,5 +149,9 @@ t.test("a token's own rights decide which service it may be, and who may call wh
     t.ok(controlPlane.isRunning);
     const { sent, succeeded, failures } = await load.stop();
     t.same(failures, [], `${succeeded} of ${sent}`);
+    await web.stop();
+    const again = mesh.start("web-again", sidecar("web", tokens.web, webAdmin));
+    await until("a sidecar that starts without Consul", async () => (await status()) === 200);
+    t.match(again.log, "starting with the registration that was read last");
   });
 });

@@ -1,4 +1,5 @@
 /** Remora as a part of Consul's service mesh: Consul's CA, its registrations and its built-in proxy, all real. */
+import tls from "node:tls";
 import t, { type Test } from "tap";
 import { metric, startMesh, type CliMesh } from "../support/cli-mesh.js";
 import { skipWithoutConsul, startConsulAgent, type ConsulAgent } from "../support/consul-agent.js";
@@ -22,6 +23,7 @@ interface Meshed {
   readonly dbToWeb: number;
   readonly webAdmin: number;
   readonly webApp: number;
+  readonly webSidecar: number;
   readonly dbApp: number;
 }
 
@@ -50,7 +52,7 @@ async function startBoth(t: Test, protocol: string | undefined): Promise<Meshed>
     ...["sidecar", "--for", "web", "--consul", agent.url, "--control-plane", mesh.controlPlane],
     ...["--admin", `${webAdmin}`, "--state-dir", `${mesh.dir}/web`, "--drain-delay", "0s"],
   ]);
-  return { agent, mesh, webToDb, dbToWeb, webAdmin, webApp, dbApp };
+  return { agent, mesh, webToDb, dbToWeb, webAdmin, webApp, webSidecar, dbApp };
 }
 
 for (const protocol of ["http", "tcp"])
@@ -163,3 +165,56 @@ for (const protocol of ["http", "tcp"])
     }
     t.ok(mesh.controlPlaneProcess?.isRunning);
   });
+
+t.test("whoever is not of this Consul's mesh gets not one byte to the application", { skip }, async (t) => {
+  const both = await startBoth(t, "http");
+  const { agent, mesh, webApp, webSidecar } = both;
+  await untilBothAnswer(both);
+  const other = await startConsulAgent();
+  t.teardown(() => other.stop());
+  const leafOf = async (from: ConsulAgent, name: string): Promise<tls.ConnectionOptions> => {
+    const leaf = await consulCall(from, "GET", `/v1/agent/connect/ca/leaf/${name}`);
+    const { CertPEM: cert, PrivateKeyPEM: key } = leaf as {
+      readonly CertPEM: string;
+      readonly PrivateKeyPEM: string;
+    };
+    return { cert, key };
+  };
+  const count = async (): Promise<string> => (await call({ port: webApp, path: "/count" })).body;
+  const before = await count();
+  const own = await leafOf(agent, "db");
+  const callers: readonly (readonly [string, tls.ConnectionOptions])[] = [
+    ["a leaf of another Consul", await leafOf(other, "db")],
+    ["no certificate", {}],
+    ["this Consul's leaf over TLS 1.2", { ...own, maxVersion: "TLSv1.2" }],
+  ];
+  for (const [who, options] of callers)
+    for (const ALPNProtocols of [["h2"], ["remora-h2"], ["remora-tcp"], []])
+      t.equal(
+        await answerTo(webSidecar, { ...options, ALPNProtocols }),
+        "",
+        `${who}, ${ALPNProtocols.join()}`,
+      );
+  t.equal(await count(), before, "nothing reached the application");
+  t.match(
+    await answerTo(webSidecar, { ...own, ALPNProtocols: ["h2"] }),
+    /^HTTP\/1\.1 200/,
+    "its own is let in",
+  );
+  const refused = await mesh.remora(["token", "create", "--service", "web"]);
+  t.equal(refused.code, 1);
+  t.match(refused.err, "this mesh's CA is Consul's, which knows no join tokens");
+});
+
+/** What a peer gets for a request over HTTP/1.1; "" when its connection is ended without a word. */
+function answerTo(port: number, options: tls.ConnectionOptions): Promise<string> {
+  return new Promise((resolve) => {
+    let text = "";
+    const socket = tls.connect({ host: "127.0.0.1", port, rejectUnauthorized: false, ...options });
+    socket.on("secureConnect", () =>
+      socket.write("GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n"),
+    );
+    socket.on("data", (chunk: Buffer) => (text += chunk.toString("latin1")));
+    socket.on("error", () => socket.destroy()).on("close", () => resolve(text));
+  });
+}
