@@ -212,3 +212,29 @@ t.test("stores the identity in one private file and reads it back", async (t) =>
   chmodSync(file, 0o644);
   await t.rejects(loadSvid(dir), { name: "ConfigError", message: /chmod 600/ });
 });
+
+t.test(
+  "a certificate that is refused is renewed at once, but not more often than one that fails",
+  async (t) => {
+    const { clock, calls, renewal } = loop(issue(startMs, 24 * hourMs));
+    renewal.hurry();
+    t.equal(calls.length, 1, "at once");
+    renewal.hurry();
+    t.equal(calls.length, 1, "one is under way");
+    calls[0]?.reject(new Error("revoked"));
+    await settle();
+    clock.advance(1000);
+    renewal.hurry();
+    t.equal(calls.length, 1, "one was a moment ago");
+    clock.advance(29_000);
+    t.equal(calls.length, 2, "by itself");
+    calls[1]?.resolve(issue(clock.wallMs(), 24 * hourMs));
+    await settle();
+    clock.advance(hourMs);
+    renewal.hurry();
+    t.equal(calls.length, 3, "the new one too");
+    renewal.close();
+    renewal.hurry();
+    t.equal(calls.length, 3, "closed");
+  },
+);
