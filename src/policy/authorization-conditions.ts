@@ -37,7 +37,7 @@ type SingleAttribute = Exclude<Attribute, "request.path" | "request.header">;
 
 /** undefined: the request does not have it. */
 const textOf: Readonly<Record<SingleAttribute, (it: AuthorizationAttributes) => string | undefined>> = {
-  "source.principal": ({ principal }) => principal?.slice(scheme.length),
+  "source.principal": ({ principal }) => principal,
   "source.trust_domain": ({ principal }) => principal?.slice(scheme.length).split("/", 1)[0],
   "source.namespace": ({ principal }) => valueAfter(principal, "ns"),
   "source.service": ({ principal }) => {
@@ -62,6 +62,8 @@ function valueAfter(principal: string | undefined, name: string): string | undef
 
 function compileValue(attribute: Attribute, match: TextMatch, place: string): TextTest {
   switch (attribute) {
+    case "source.principal":
+      return compilePrincipal(match, place);
     case "source.ip":
       return compileBlock(match.value, place);
     case "request.host":
@@ -75,6 +77,15 @@ function compileValue(attribute: Attribute, match: TextMatch, place: string): Te
     default:
       return compileText(match, place);
   }
+}
+
+/** Compared with the id as it is: most rules ask for it, and nothing is cut off for each of them. */
+function compilePrincipal(match: TextMatch, place: string): TextTest {
+  const { type, value, isCaseless } = match;
+  if ((type === "exact" || type === "prefix") && isCaseless !== true)
+    return compileText({ type, value: `${scheme}${value}` }, place);
+  const test = compileText(match, place);
+  return (principal) => test(principal.slice(scheme.length));
 }
 
 function compileBlock(text: string, place: string): TextTest {
