@@ -22,20 +22,37 @@ export function caLine(summary: CertificateSummary, nowMs: number): CheckLine {
   const fix = "replace it before that (docs/operations.md, Certificates)";
   if (state !== "valid") return failed(`the root CA is ${state} (until ${notAfter})`, fix);
   const life = { notBeforeMs: Date.parse(notBefore), notAfterMs: Date.parse(notAfter) };
+  return caLifeLine("the root CA", life, fix, nowMs);
+}
+
+function intermediateLines({ notBeforeMs, notAfterMs }: LifeView, nowMs: number): readonly CheckLine[] {
+  if (notBeforeMs === null || notAfterMs === null) return [];
+  const fix = "make a new one with the root before that (docs/operations.md, Certificates)";
+  const line = caLifeLine("the intermediate CA", { notBeforeMs, notAfterMs }, fix, nowMs);
+  return line.state === "ok" ? [] : [line];
+}
+
+function caLifeLine(who: string, life: Life, fix: string, nowMs: number): CheckLine {
   const left = lifeLeft(life, nowMs);
-  const text = `the root CA is valid for ${age(life.notAfterMs - nowMs)}`;
+  const text = `${who} is valid for ${age(life.notAfterMs - nowMs)}`;
   if (left <= caFailedLeft) return failed(`${text} only, ${percent(left)} of its life`, fix);
   if (left <= caWarningLeft) return warning(`${text} only, ${percent(left)} of its life`, fix);
   return ok(text);
 }
 
+interface Life {
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+}
+
 /** The control plane's own certificate and what every inbound port shows to those who connect. */
 export function certificateLines(
-  { controlPlane, sidecars, leftOut }: ServedCertificatesView,
+  { controlPlane, intermediates, sidecars, leftOut }: ServedCertificatesView,
   nowMs: number,
 ): readonly CheckLine[] {
   const seen = sidecars.filter(({ isSeen }) => isSeen);
   const problems = [
+    ...intermediates.flatMap((one) => intermediateLines(one, nowMs)),
     ...leafLines("the control plane", controlPlane, "see its log for why it was not renewed", nowMs),
     ...sidecars.flatMap((sidecar) => servedLines(sidecar, nowMs)),
   ];

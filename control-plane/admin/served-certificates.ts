@@ -1,3 +1,4 @@
+import { splitPemCertificates } from "../../certs/bundle.js";
 import { parseCertificate } from "../../certs/certificate.js";
 import { refusalTexts } from "../../certs/certificate-error.js";
 import { refusalOf, svidIdentity } from "../../certs/svid-rules.js";
@@ -32,6 +33,8 @@ export interface ServedCertificateView extends LifeView {
 /** Answer of GET /v1/served-certificates. */
 export interface ServedCertificatesView {
   readonly controlPlane: LifeView;
+  /** Between the control plane's own certificate and the roots. */
+  readonly intermediates: readonly LifeView[];
   readonly sidecars: readonly ServedCertificateView[];
   /** Instances that there was no time for. */
   readonly leftOut: number;
@@ -51,10 +54,23 @@ const timeoutMs = 2000;
 /** The caller waits for the answer. */
 const totalMs = 10_000;
 
-/** Looks at the certificate of every inbound port that the registry knows, by a handshake with each. */
-export async function readServedCertificates(
-  options: ServedCertificatesOptions,
-): Promise<ServedCertificatesView> {
+/** Looks under way, by whose they are. */
+const present = new WeakMap<CertificateSource, Promise<ServedCertificatesView>>();
+
+/**
+ * Looks at the certificate of every inbound port that the registry knows, by a handshake with each. Who asks while a look is
+ * under way gets its answer: however many ask, the mesh sees one look at a time.
+ */
+export function readServedCertificates(options: ServedCertificatesOptions): Promise<ServedCertificatesView> {
+  const { certificates } = options;
+  const known = present.get(certificates);
+  if (known !== undefined) return known;
+  const started = lookAtAll(options).finally(() => present.delete(certificates));
+  present.set(certificates, started);
+  return started;
+}
+
+async function lookAtAll(options: ServedCertificatesOptions): Promise<ServedCertificatesView> {
   const { certificates, catalog, clock } = options;
   const svid = certificates.get();
   const services = [...(catalog()?.services.values() ?? [])];
@@ -76,9 +92,18 @@ export async function readServedCertificates(
   await Promise.all(Array.from({ length: parallel }, walk));
   return {
     controlPlane: svid === undefined ? unknown : { ...lifeOf(svid), id: svid.id },
+    intermediates: svid === undefined ? [] : intermediatesOf(svid),
     sidecars: sidecars.sort((a, b) => (a.instance < b.instance ? -1 : 1)),
     leftOut: meshed.length - sidecars.length,
   };
+}
+
+function intermediatesOf({ certChainPem, bundlePem }: Svid): readonly LifeView[] {
+  const roots = splitPemCertificates(bundlePem);
+  const [, ...issuers] = splitPemCertificates(certChainPem);
+  return issuers
+    .filter((der) => !roots.some((root) => root.equals(der)))
+    .map((der) => ({ id: null, ...lifeOf(parseCertificate(der)) }));
 }
 
 interface MeshedPlace {

@@ -30,7 +30,7 @@ const served = (change: Partial<ServedCertificateView> = {}): ServedCertificateV
 
 const linesOf = (sidecars: readonly ServedCertificateView[], leftOut = 0): readonly CheckLine[] =>
   certificateLines(
-    { controlPlane: { id: "cp", serial: "1", ...life(dayMs, 0.9) }, sidecars, leftOut },
+    { controlPlane: { id: "cp", serial: "1", ...life(dayMs, 0.9) }, intermediates: [], sidecars, leftOut },
     nowMs,
   );
 
@@ -50,7 +50,10 @@ t.test("leaves: by the part of their life, whether they live for days or for sec
       const [line] = linesOf([served(life(lifeMs, left))]);
       t.equal(line?.state, state, `${left} of ${lifeMs} ms left`);
       const own = { id: "cp", serial: "1", ...life(lifeMs, left) };
-      t.equal(certificateLines({ controlPlane: own, sidecars: [], leftOut: 0 }, nowMs)[0]?.state, state);
+      t.equal(
+        certificateLines({ controlPlane: own, intermediates: [], sidecars: [], leftOut: 0 }, nowMs)[0]?.state,
+        state,
+      );
     }
   t.match(linesOf([served(life(dayMs, 0.1))]), [
     { text: /certificate of web\.default-10\.0\.0\.1-80 is valid for 2h only, 10 % of its life/ },
@@ -93,4 +96,14 @@ t.test("CAs: long before, since replacing one is work", async (t) => {
       ["ok", "ok", "warning", "warning", "failed", "failed"],
       `${days} days`,
     );
+  const controlPlane = { id: "cp", serial: "1", ...life(dayMs, 0.9) };
+  const intermediate = (left: number): readonly CheckLine[] => {
+    const intermediates = [{ id: null, serial: "2", ...life(365 * dayMs, left) }];
+    return certificateLines({ controlPlane, intermediates, sidecars: [], leftOut: 0 }, nowMs);
+  };
+  t.same(
+    [0.5, 0.09, 0.02, -0.1].map((left) => intermediate(left)[0]?.state),
+    ["ok", "warning", "failed", "failed"],
+    "an intermediate",
+  );
 });

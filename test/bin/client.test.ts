@@ -278,6 +278,7 @@ t.test("check judges the mesh", async (t) => {
     roots: [root],
     served: {
       controlPlane: { id: null, serial: null, notBeforeMs: null, notAfterMs: null },
+      intermediates: [],
       sidecars: [],
       leftOut: 0,
     },

@@ -62,6 +62,26 @@ t.test("each port is told with its serial, its life and what peers would say", a
     { instance: "5-silent", isSeen: false, problem: "no handshake within 2s" },
   ]);
   t.equal(view.leftOut, 0);
+  t.same(view.intermediates, []);
+});
+
+t.test("who asks while a look is under way gets its answer", async (t) => {
+  let looks = 0;
+  const options = {
+    certificates: new LatestValue<Svid | undefined>(await identityOf("control-plane")),
+    trustDomain,
+    catalog: () => {
+      looks++;
+      return catalogOf({});
+    },
+    clock: systemClock,
+  };
+  const ask = () => readServedCertificates(options);
+  const answers = await Promise.all([ask(), ask(), ask()]);
+  t.equal(looks, 1);
+  t.equal(answers[0], answers[2]);
+  await ask();
+  t.equal(looks, 2, "and the next looks anew");
 });
 
 t.test("a mesh full of black holes is not waited for", async (t) => {
