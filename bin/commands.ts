@@ -13,7 +13,12 @@ import * as client from "./settings/client-settings.js";
 import * as federation from "./settings/federation-settings.js";
 import { jwtSettings } from "./settings/jwt-settings.js";
 import { controlPlaneSettings } from "./settings/control-plane-settings.js";
-import { policyLogSettings } from "./settings/policy-settings.js";
+import {
+  explainSettings,
+  policyLogSettings,
+  policySuggestSettings,
+  policyTestSettings,
+} from "./settings/policy-settings.js";
 import { runSettings, sidecarSettings } from "./settings/sidecar-settings.js";
 import { withSmallHeap } from "./small-heap.js";
 
@@ -87,10 +92,34 @@ export const commands: readonly CommandDeclaration[] = [
     load: async () => (await import("./commands/check.js")).check,
   }),
   command({
+    name: "explain",
+    summary: "show what would become of a request: route, instances, and the policy that decides",
+    settings: explainSettings,
+    operands: [
+      { form: "<caller>", help: "who calls: NAME, NAME.NAMESPACE or a SPIFFE id" },
+      { form: "<service>", help: "who is called: NAME or NAME.NAMESPACE" },
+      { form: "<method>", help: "GET, POST, ..." },
+      { form: "<path>", help: "path, with a query if routes look at it" },
+    ],
+    load: async () => (await import("./commands/explain.js")).explain,
+  }),
+  command({
     name: "policy log",
     summary: "show who called what in the mesh, and what was said to it",
     settings: policyLogSettings,
     load: async () => (await import("./commands/policy-log.js")).policyLog,
+  }),
+  command({
+    name: "policy suggest",
+    summary: "print the least AuthorizationPolicy that admits what was observed",
+    settings: policySuggestSettings,
+    load: async () => (await import("./commands/policy-suggest.js")).policySuggest,
+  }),
+  command({
+    name: "policy test",
+    summary: "say which observed calls documents would refuse or let through, before they are applied",
+    settings: policyTestSettings,
+    load: async () => (await import("./commands/policy-test.js")).policyTest,
   }),
   command({
     name: "breaker list",

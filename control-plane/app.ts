@@ -14,6 +14,7 @@ import { LatestValue } from "../src/lifecycle/latest-value.js";
 import { registrationService } from "../src/registration/registration-service.js";
 import { systemClock, type Clock } from "../src/time/clock.js";
 import { federationRoutes } from "./admin/federation-routes.js";
+import { explainRoutes } from "./admin/explain-routes.js";
 import { policyRoutes } from "./admin/policy-routes.js";
 import { adminRoutes } from "./admin/routes.js";
 import { readServedCertificates } from "./admin/served-certificates.js";
@@ -249,8 +250,12 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     spiffeBundle: () => federated.own.text(),
     metrics: metrics.registry,
   });
-  const ofPolicies = policyRoutes({ observed: observed.table, trustDomain });
   const ofFederation = federationRoutes(federated.federation);
+  const model = () => source.model.get();
+  const ofPolicies = [
+    ...policyRoutes({ observed: observed.table, trustDomain, store, model, clock }),
+    ...explainRoutes(model),
+  ];
   const adminServer = new AdminServer({
     ...{ tokens: adminTokens, routes: [...routes, ...ofPolicies, ...ofFederation], audit, clock },
     onError: (error) => log.error({ err: error }, "admin API"),

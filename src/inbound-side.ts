@@ -6,7 +6,6 @@ import { checkServed, type ServedCheck } from "./identity/served-check.js";
 import type { TrustSource } from "./identity/mesh-trust.js";
 import type { OpenPeers } from "./identity/open-peers.js";
 import type { CertificateSource, Svid } from "./identity/svid.js";
-import type { CallRecorder } from "./policy/call-recorder.js";
 import { LoadShedder } from "./policy/load-shedding.js";
 import type { RequestMemory } from "./policy/request-memory.js";
 import { plainDialer } from "./pool/dialer.js";
@@ -41,8 +40,6 @@ export interface SideOptions {
   readonly authorization: Authorization;
   readonly rules: InboundRules;
   readonly telemetry: SidecarTelemetry;
-  /** undefined: nobody wants to know what is called. */
-  readonly recorder?: CallRecorder | undefined;
   /** What the application is working on; inbound and outbound side share it. */
   readonly memory: RequestMemory;
   readonly listen: Listen;
@@ -190,7 +187,7 @@ function appEndpoint({ bootstrap }: SideOptions): EndpointConfig {
 
 /** Raw TCP. Composed anew when a push changes the inbound limit: connections have no class. */
 function inboundTcpService(options: SideOptions, app: TcpTransport, mtlsMode: () => MtlsMode): Service {
-  const { clock, wheel, telemetry, recorder } = options;
+  const { clock, wheel, telemetry } = options;
   const { active, rejected, ...retryMeters } = telemetry.appMeters();
   const upstream = { key: "app", config: appEndpoint(options) };
   const observe = telemetry.observeInboundTcp();
@@ -201,7 +198,6 @@ function inboundTcpService(options: SideOptions, app: TcpTransport, mtlsMode: ()
     observe,
     app,
     upstream,
-    recorder,
     mtlsMode,
     authorization,
     active,
@@ -231,7 +227,6 @@ function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: 
       self: identity,
       authorization: options.authorization.layer,
       rules: options.rules.layer,
-      recorder: options.recorder,
       mtlsMode,
       app,
       appConfig: appEndpoint(options),

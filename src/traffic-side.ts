@@ -30,6 +30,7 @@ import { Authorization, prepareAuthorization } from "./proxy/authorization.js";
 import { DataPlane } from "./proxy/data-plane.js";
 import { InboundRules, prepareRules } from "./proxy/inbound-rules.js";
 import type { Listen } from "./proxy/listener.js";
+import { recordCall } from "./proxy/record-call.js";
 import { RedisStore } from "./redis/redis-store.js";
 import { SidecarTelemetry } from "./sidecar-telemetry.js";
 import type { Log, Missing } from "./sidecar.js";
@@ -149,18 +150,23 @@ export class TrafficSide implements Traffic {
       // After them: they have no classes.
       inboundPriorities,
     ]);
-    this.#recorder = bootstrap.observeCallsMs === undefined ? undefined : new CallRecorder(bootstrap.appPort);
+    const recorder = bootstrap.observeCallsMs === undefined ? undefined : new CallRecorder(bootstrap.appPort);
+    this.#recorder = recorder;
     const policyMetrics = new PolicyMetrics(telemetry.metrics);
     this.#authorization = new Authorization({
       port: bootstrap.appPort,
       metrics: (policy, rule) => policyMetrics.authorization(policy, rule),
       onDecision: authorizationLog(log, clock),
+      onJudged:
+        recorder === undefined
+          ? undefined
+          : (request, verdict, rule) => recordCall(recorder, request, verdict, rule),
     });
     const parts = {
       ...{ plane: this.#plane, rules: this.#rules, authorization: this.#authorization },
       ...{ telemetry, wheel, memory: new RequestMemory() },
     };
-    const side = { ...options, peers, identity, trustDomain, recorder: this.#recorder, ...parts };
+    const side = { ...options, peers, identity, trustDomain, ...parts };
     this.#inbound = new InboundSide(side);
     this.#outbound = new OutboundSide({ ...side, nodeId });
     exposeProcess(clock, telemetry.metrics, version);

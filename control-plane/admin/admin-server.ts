@@ -38,6 +38,8 @@ export interface AdminRoute {
   readonly isOpen?: true;
   /** What a token must be allowed to do; a route that does not say is for admin. */
   readonly role?: Role;
+  /** A question with a body: nothing of it belongs into the audit log. */
+  readonly changesNothing?: true;
   readonly handle: (request: AdminRequest) => AdminReply | Promise<AdminReply>;
 }
 
@@ -136,7 +138,7 @@ export class AdminServer {
     const caller = tokens.identify(bearerOf(authorization) ?? "");
     if (route.isOpen === true || caller === undefined) return handle();
     const may = mayDo(caller.role, route.role ?? "admin") ? handle : () => forbidden(caller, route);
-    if (route.method === "GET") return may();
+    if (route.method === "GET" || route.changesNothing === true) return may();
     return this.#audited(caller, request, may);
   }
 

@@ -1,24 +1,103 @@
-import type { CallTable } from "../observation/call-table.js";
-import type { AdminRoute } from "./admin-server.js";
+import { ConfigError } from "../../src/errors/config-error.js";
+import type { Clock } from "../../src/time/clock.js";
+import type { MeshModel } from "../compiler/mesh-model.js";
+import type { CallTable, ServiceName } from "../observation/call-table.js";
+import { doubtsOf } from "../observation/observation-doubts.js";
+import { tryPolicies, type PolicyTrial } from "../observation/policy-trial.js";
+import { suggestPolicy, type Suggestion } from "../observation/suggest-policy.js";
+import { suggestionYaml } from "../observation/suggestion-yaml.js";
+import type { PolicyStore } from "../policy-store/directory.js";
+import type { AdminReply, AdminRequest, AdminRoute } from "./admin-server.js";
 import { viewCalls } from "./call-views.js";
 
-/** What the routes about observed calls show. */
+/** What the routes about observed calls go by. */
 export interface PolicySubject {
   readonly observed: CallTable;
+  readonly trustDomain: string;
+  readonly store: PolicyStore;
+  /** undefined: the registry was not read yet. */
+  readonly model: () => MeshModel | undefined;
+  readonly clock: Clock;
+}
+
+/** Answer of GET /v1/policy/suggestion. */
+export interface SuggestionView extends Pick<Suggestion, "service" | "namespace" | "document" | "leftOut"> {
+  readonly doubts: readonly string[];
+  readonly yaml: string;
+}
+
+/** Answer of POST /v1/policy/test. */
+export interface PolicyTestView extends PolicyTrial {
   readonly trustDomain: string;
 }
 
 /** What was called, and what policies would say to it. */
-export function policyRoutes({ observed, trustDomain }: PolicySubject): readonly AdminRoute[] {
+export function policyRoutes(subject: PolicySubject): readonly AdminRoute[] {
+  const { observed, trustDomain } = subject;
   return [
     {
       method: "GET",
       path: "/v1/calls/:namespace?/:service?",
       role: "view",
-      handle: ({ parameters: { namespace, service } }) => ({
-        status: 200,
-        body: viewCalls(observed, trustDomain, { namespace, service }),
-      }),
+      handle: ({ parameters: { namespace, service } }) =>
+        ok(viewCalls(observed, trustDomain, { namespace, service })),
+    },
+    {
+      // ?mode=audit|enforce: of the suggested document.
+      method: "GET",
+      role: "view",
+      path: "/v1/policy/suggestion/:namespace/:service",
+      handle: (request) => suggest(subject, request),
+    },
+    {
+      // Body: YAML, as of POST /v1/documents; nothing is stored.
+      method: "POST",
+      role: "view",
+      changesNothing: true,
+      path: "/v1/policy/test/:namespace?/:service?",
+      handle: (request) => test(subject, request),
     },
   ];
+}
+
+function suggest({ observed, trustDomain, clock }: PolicySubject, request: AdminRequest): AdminReply {
+  const { namespace = "", service = "" } = request.parameters;
+  const mode = request.query.get("mode") ?? "audit";
+  if (mode !== "audit" && mode !== "enforce")
+    throw new ConfigError(`mode ${JSON.stringify(mode)} is neither audit nor enforce`);
+  const seen = observed.of({ service, namespace });
+  if (seen === undefined)
+    return {
+      status: 404,
+      body: {
+        error: `no sidecar of ${service}.${namespace} has reported calls`,
+        fix: "see the services that have with remora policy log; sidecars report with --observe-calls",
+      },
+    };
+  const nowMs = clock.wallMs();
+  const suggestion = suggestPolicy(seen, mode);
+  const { document, leftOut } = suggestion;
+  return ok({
+    ...{ service, namespace, document, leftOut },
+    doubts: doubtsOf(seen, nowMs),
+    yaml: suggestionYaml(seen, suggestion, { trustDomain, nowMs }),
+  } satisfies SuggestionView);
+}
+
+async function test(subject: PolicySubject, request: AdminRequest): Promise<AdminReply> {
+  const { observed, trustDomain, store, model, clock } = subject;
+  const { body, fileName, parameters } = request;
+  const { documents } = await store.preview(body, fileName);
+  const isAsked = ({ service, namespace }: ServiceName): boolean =>
+    (parameters["namespace"] ?? namespace) === namespace && (parameters["service"] ?? service) === service;
+  const trial = tryPolicies({
+    ...{ model: model(), documents, isAsked },
+    observed: observed.services(),
+    nowMs: clock.wallMs(),
+  });
+  return ok({ ...trial, trustDomain } satisfies PolicyTestView);
+}
+
+function ok(body: unknown): AdminReply {
+  return { status: 200, body };
 }

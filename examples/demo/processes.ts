@@ -36,7 +36,17 @@ export function startProgram(
 }
 
 /** Runs `remora ...` to its end. Rejects with its error text when it fails. */
-export function run(args: readonly string[], input?: string): Promise<string> {
+export async function run(args: readonly string[], input?: string): Promise<string> {
+  const { code, output, problem } = await runToCode(args, input);
+  if (code === 0) return output;
+  throw new Error(`remora ${args.join(" ")}: exit ${code}: ${problem}`);
+}
+
+/** As `run`, whatever the exit code. */
+export function runToCode(
+  args: readonly string[],
+  input?: string,
+): Promise<{ readonly code: number | null; readonly output: string; readonly problem: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [remora, ...args], { stdio: ["pipe", "pipe", "pipe"] });
     let output = "";
@@ -44,10 +54,7 @@ export function run(args: readonly string[], input?: string): Promise<string> {
     child.stdout.setEncoding("utf8").on("data", (text: string) => (output += text));
     child.stderr.setEncoding("utf8").on("data", (text: string) => (problem += text));
     child.once("error", reject);
-    child.once("close", (code) => {
-      if (code === 0) resolve(output.trim());
-      else reject(new Error(`remora ${args.join(" ")}: exit ${code}: ${problem.trim()}`));
-    });
+    child.once("close", (code) => resolve({ code, output: output.trim(), problem: problem.trim() }));
     child.stdin.end(input ?? "");
   });
 }

@@ -8,6 +8,7 @@ import {
   type Decision,
   type RuleRef,
 } from "../policy/authorization-decision.js";
+import type { CallVerdict } from "../policy/call-recorder.js";
 import type { RequestContext } from "../stack/request-context.js";
 import { endedCall, type Layer } from "../stack/service.js";
 import type { AuthorizationMetrics } from "../telemetry/policy-metrics.js";
@@ -20,6 +21,8 @@ export interface AuthorizationOptions {
   readonly port: number;
   /** Cells of one rule; policy "-" = none decided. */
   readonly metrics: (policy: string, rule: string) => AuthorizationMetrics;
+  /** Every call that is judged, with what was said to it; "" = there is nothing to judge by. */
+  readonly onJudged?: ((request: RequestContext, verdict: CallVerdict, rule: string) => void) | undefined;
   /** Every decision, after it was counted; only while something is configured. */
   readonly onDecision?: (request: RequestContext, decision: Decision) => void;
 }
@@ -46,6 +49,8 @@ export class Authorization {
   #authorizer: Authorizer | undefined;
   #meters: ReadonlyMap<RuleRef, AuthorizationMetrics> = new Map();
   readonly #unnamed: AuthorizationMetrics;
+  /** Made once: a call is no occasion to put texts together. */
+  #names: ReadonlyMap<RuleRef, string> = new Map();
 
   constructor(options: AuthorizationOptions) {
     this.#options = options;
@@ -59,6 +64,7 @@ export class Authorization {
     this.#authorizer = authorizer;
     const { metrics } = this.#options;
     this.#meters = new Map(authorizer?.refs.map((ref) => [ref, metrics(ref.policy, ref.rule)]));
+    this.#names = new Map(authorizer?.refs.map((ref) => [ref, nameOf(ref)]));
   }
 
   /** Of requests whose target is canonical, and of TCP connections. */
@@ -72,7 +78,11 @@ export class Authorization {
   });
 
   #judge(request: RequestContext): ProxyError | null {
-    if (this.#authorizer === undefined) return this.#inForce === "" ? notReady() : null;
+    if (this.#authorizer === undefined) {
+      if (this.#inForce === "") return notReady();
+      this.#options.onJudged?.(request, "allow", "");
+      return null;
+    }
     const decision = this.#authorizer.decide(attributesOf(request, this.#options.port));
     const { verdict, by, wouldDeny, audited } = decision;
     const meters = this.#metersOf(by);
@@ -82,7 +92,17 @@ export class Authorization {
     if (audited !== null) this.#metersOf(audited).audited.value++;
     if (wouldDeny !== null || audited !== null) request.authorization = remarkOf(decision);
     this.#options.onDecision?.(request, decision);
+    const isTriedOut = verdict === "allow" && wouldDeny !== null;
+    this.#options.onJudged?.(
+      request,
+      isTriedOut ? "audit" : verdict,
+      this.#nameOf(isTriedOut ? wouldDeny : by),
+    );
     return verdict === "deny" && by !== null ? refusalOf(request, by) : null;
+  }
+
+  #nameOf(ref: RuleRef | null): string {
+    return (ref === null ? undefined : this.#names.get(ref)) ?? "";
   }
 
   #metersOf(ref: RuleRef | null): AuthorizationMetrics {

@@ -1,4 +1,3 @@
-import type { CallRecorder } from "../policy/call-recorder.js";
 import { concurrencyLimit } from "../policy/concurrency-limit.js";
 import { calledSideGraceMs, deadline } from "../policy/deadline.js";
 import { grpcUpstream } from "../policy/grpc-upstream.js";
@@ -18,7 +17,6 @@ import type { TimerWheel } from "../time/timer-wheel.js";
 import { ApplicationReply } from "./application-reply.js";
 import { inboundHeaders } from "./identity-headers.js";
 import { canonicalTarget } from "./outbound.js";
-import { recordCalls } from "./record-calls.js";
 import { rescue } from "./rescue.js";
 
 export interface InboundOptions {
@@ -34,8 +32,6 @@ export interface InboundOptions {
   readonly authorization: Layer;
   /** What policies ask for, by the rule that a request matches. */
   readonly rules: Layer;
-  /** undefined: nobody wants to know what is called. */
-  readonly recorder?: CallRecorder | undefined;
   /** Read for every request. */
   readonly mtlsMode: () => MtlsMode;
   /** 0 = no limit. */
@@ -67,8 +63,6 @@ export function inbound(options: InboundOptions): Service {
       canonicalTarget,
       // The caller's identity as the handshake proved it; what the caller wrote about itself comes off.
       inboundHeaders(self),
-      // Outside of authorization: what it refuses is told, too.
-      ...(options.recorder === undefined ? [] : [recordCalls(options.recorder)]),
       // On the path that is forwarded, and before anything is spent on the request.
       authorization,
       // Outside of what may refuse or repeat: the caller's time runs from the first byte on.

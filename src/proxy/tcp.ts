@@ -6,7 +6,6 @@ import { RetryBudget } from "../policy/retry-budget.js";
 import { endedCall, stack, type Layer, type Service } from "../stack/service.js";
 import type { Upstream } from "../stack/upstream.js";
 import { onlyProvenCallers, toApp, type InboundOptions } from "./inbound.js";
-import { recordCalls } from "./record-calls.js";
 import { rescue } from "./rescue.js";
 
 /** What is in force now; proxy/data-plane.ts is one. */
@@ -44,7 +43,6 @@ export function inboundTcp(options: InboundTcpOptions): Service {
       observe,
       rescue,
       onlyProvenCallers(mtlsMode),
-      ...(options.recorder === undefined ? [] : [recordCalls(options.recorder)]),
       // Before a connection to the application is opened.
       authorization,
       ...(maxRequests === 0

@@ -36,37 +36,39 @@ export function pathShape(target: string): string {
   return copied === 0 ? target.slice(0, end) : shape + target.slice(copied, end);
 }
 
+/** What a character may be in a word: a letter, one that is also a hexadecimal digit, a digit, what joins words; else 0. */
+const letter = 1;
+const hexLetter = 2;
+const digit = 3;
+const mark = 4;
+const kinds = new Uint8Array(128);
+for (const [kind, characters] of [
+  [letter, "ghijklmnopqrstuvwxyzGHIJKLMNOPQRSTUVWXYZ"],
+  [hexLetter, "abcdefABCDEF"],
+  [digit, "0123456789"],
+  // The colon is that of `documents:batchGet`.
+  [mark, "-._~$:"],
+] as const)
+  for (const character of characters) kinds[character.charCodeAt(0)] = kind;
+
 /** Does the segment name a kind of things, like `users`, `v1`, `report.pdf` or `shop.Orders`? */
 function isWord(text: string, start: number, stop: number): boolean {
-  if (stop - start > maxSegmentLength || isDigit(text.charCodeAt(start))) return false;
+  if (stop - start > maxSegmentLength || kinds[text.charCodeAt(start)] === digit) return false;
   let digits = 0;
-  let hexadecimals = 0;
-  let run = 0;
-  let runDigits = 0;
+  let isHex = stop - start >= minHexLength;
+  let runStart = start;
+  let digitsBefore = 0;
   for (let i = start; i < stop; i++) {
-    const c = text.charCodeAt(i);
-    if (isDigit(c)) {
-      digits++;
-      runDigits++;
-      run++;
-      hexadecimals++;
-    } else if (isLetter(c)) {
-      run++;
-      if ((c | 0x20) <= 0x66) hexadecimals++;
-    } else if (isMark(c)) {
-      run = 0;
-      runDigits = 0;
-    } else return false;
-    if (runDigits > 0 && run > maxMixedRun) return false;
+    const kind = kinds[text.charCodeAt(i)];
+    if (kind === digit) digits++;
+    else if (kind === mark) {
+      if (digits > digitsBefore && i - runStart > maxMixedRun) return false;
+      runStart = i + 1;
+      digitsBefore = digits;
+      isHex = false;
+    } else if (kind === letter) isHex = false;
+    else if (kind !== hexLetter) return false;
   }
-  if (digits > maxDigits) return false;
-  return digits === 0 || hexadecimals < stop - start || hexadecimals < minHexLength;
+  if (digits === 0) return true;
+  return digits <= maxDigits && !isHex && (digits === digitsBefore || stop - runStart <= maxMixedRun);
 }
-
-const isDigit = (c: number): boolean => c >= 0x30 && c <= 0x39;
-
-const isLetter = (c: number): boolean => (c >= 0x61 && c <= 0x7a) || (c >= 0x41 && c <= 0x5a);
-
-/** What joins words: - . _ ~ $ and the colon of `documents:batchGet`. */
-const isMark = (c: number): boolean =>
-  c === 0x2d || c === 0x2e || c === 0x5f || c === 0x7e || c === 0x24 || c === 0x3a;

@@ -107,6 +107,20 @@ const examples = new Map<string, Example>([
       ],
     },
   ],
+  [
+    "policy-rollout",
+    {
+      skip: false,
+      shows: [
+        "orders.default  backup.default  GET     /export  allowed -> denied  implicit-deny",
+        "exit code 1",
+        'paths: [ /orders, "/orders/{*}" ]',
+        "stranger: GET /orders/17: 200",
+        "stranger: GET /orders/17: 403",
+        "shop: GET /orders/19: 200, POST /orders: 200\nbackup: GET /export: 200",
+      ],
+    },
+  ],
   ["hedging", { skip: false, shows: ["40 answers, the slowest in"] }],
   ["retries", { skip: false, shows: ["the chain held"] }],
   ["websocket", { skip: false, shows: ["ada heard ada: hello, closed 1000", "grace heard grace: hello"] }],

@@ -1,0 +1,98 @@
+import t from "tap";
+import type { SeenCall, ServiceCalls } from "../../control-plane/observation/call-table.js";
+import { tryPolicies } from "../../control-plane/observation/policy-trial.js";
+import { catalogOf, documentsOf, instance } from "../support/mesh-model.js";
+
+const id = (service: string): string => `spiffe://mesh.local/ns/default/svc/${service}`;
+const week = 7 * 86_400_000;
+const catalog = catalogOf({ "api.default": [instance("api-1")], "db.default": [instance("db-1")] });
+
+const policy = (service: string, spec: string): string => `
+apiVersion: remora.mesh/v1
+kind: AuthorizationPolicy
+metadata: { name: ${service} }
+spec:
+  targetRefs: [{ kind: Service, name: ${service} }]
+  ${spec}
+---`;
+const onlyWeb = "rules: [{ from: [{ source: { principals: [mesh.local/ns/default/svc/web] } }] }]";
+
+const call = (over: Partial<SeenCall>): SeenCall => ({
+  ...{ caller: id("web"), method: "GET", path: "/a", port: 80, protocol: "http", verdict: "allow" },
+  ...{ rule: "", count: 1, firstSeenMs: 0, lastSeenMs: week, ...over },
+});
+const api = (...calls: readonly SeenCall[]): ServiceCalls => ({
+  ...{ service: "api", namespace: "default", sinceMs: 0, lastReportMs: week, lost: 0, calls },
+});
+
+const trial = (before: string, after: string, observed: readonly ServiceCalls[], service?: string) =>
+  tryPolicies({
+    model: { trustDomain: "mesh.local", catalog, documents: documentsOf(before) },
+    documents: documentsOf(after),
+    observed,
+    isAsked: (name) => service === undefined || name.service === service,
+    nowMs: week,
+  });
+
+t.test("what would change", async (t) => {
+  const observed = [
+    api(
+      call({ count: 3 }),
+      call({ caller: id("batch"), count: 2 }),
+      // What was said then is of no interest: both are one kind.
+      call({ caller: id("batch"), count: 5, verdict: "deny", rule: "old" }),
+    ),
+  ];
+  t.match(trial("", policy("api", onlyWeb), observed), {
+    kinds: 2,
+    calls: 10,
+    breaks: true,
+    doubts: [],
+    changes: [
+      {
+        ...{ service: "api", caller: id("batch"), count: 7 },
+        before: { outcome: "allow", rule: "" },
+        after: { outcome: "deny", rule: "implicit-deny" },
+      },
+    ],
+  });
+  t.match(trial(policy("api", onlyWeb), "", observed), {
+    breaks: false,
+    changes: [{ before: { outcome: "deny" }, after: { outcome: "allow" } }],
+  });
+  t.match(trial("", policy("api", `mode: audit\n  ${onlyWeb}`), observed), {
+    breaks: false,
+    changes: [{ after: { outcome: "audit", rule: "implicit-deny" } }],
+  });
+  t.match(trial(policy("api", onlyWeb), policy("api", onlyWeb), observed), { breaks: false, changes: [] });
+  const byHeader = `action: DENY\n  rules: [{ when: [{ key: "request.headers[x-a]", values: [b] }] }]`;
+  const uncertain = trial("", policy("api", byHeader), observed);
+  t.equal(uncertain.breaks, true, "what may be refused counts as refused");
+  t.match(uncertain.changes, [{ after: { outcome: "depends", on: "request.header x-a" } }, {}]);
+});
+
+t.test("the gravest first; other services are left alone", async (t) => {
+  const byHeader = `{ when: [{ key: "request.headers[x-a]", values: [b] }] }`;
+  const spec = `action: DENY\n  rules: [{ to: [{ operation: { paths: [/gone] } }] }, ${byHeader}]`;
+  const { changes } = trial("", policy("api", spec), [api(call({ count: 9 }), call({ path: "/gone" }))]);
+  t.same(
+    changes.map(({ after }) => after.outcome),
+    ["deny", "depends"],
+  );
+  t.same(trial("", policy("api", onlyWeb), [api(call({ caller: id("batch") }))], "db").changes, []);
+});
+
+t.test("where nothing, or little, was observed it says so", async (t) => {
+  const both = `${policy("api", onlyWeb)}${policy("db", onlyWeb)}`;
+  const young = { ...api(call({})), sinceMs: week - 60_000 };
+  t.match(trial("", both, [young]).doubts, [
+    /^api\.default: observed for 60 s only/,
+    "db.default: no call was observed, so nothing can be said about it",
+  ]);
+  t.same(trial(both, both, [young]).doubts, [], "what does not change raises no doubt");
+});
+
+t.test("without a registry there is no answer", async (t) => {
+  const options = { documents: [], observed: [], isAsked: () => true, nowMs: 0 };
+  t.throws(() => tryPolicies({ ...options, model: undefined }), /registry was not read yet/);
+});
