@@ -217,7 +217,18 @@ t.test("settings become a bootstrap", async (t) => {
     drainTimeoutMs: 30_000,
     drainDelayMs: 5000,
     enrollTimeoutMs: 24_000,
+    observeCallsMs: 10_000,
   });
+  const inConsulsMesh = { url: "http://127.0.0.1:8500", token: undefined, caFile: undefined };
+  t.match(await read({ ca: ["consul"] }), {
+    consulCa: inConsulsMesh,
+    registration: { kind: "consul", ...inConsulsMesh },
+  });
+  for (const [given, message] of [
+    [{ ca: ["consul"], namespace: ["team"] }, /^--namespace: team is none of Consul's mesh/],
+    [{ ca: ["vault"] }, /^--ca: "vault" is not one of remora, consul/],
+  ] as const)
+    await t.rejects(read(given), { name: "UsageError", message });
   t.match(await read({ outbound: ["off"], advertise: ["10.1.2.3"], noRegister: ["true"] }), {
     outboundPort: undefined,
     inboundAddress: "0.0.0.0",
