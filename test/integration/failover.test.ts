@@ -38,6 +38,7 @@ spec:
   targetRefs: [{ kind: Service, name: api }]
   loadBalancer: { policy: random, locality: { preferLocal: true, spillover: 70 } }
   failover: [{ service: backup }]
+  failoverThreshold: 0
   retry: { attempts: 3, on: [gateway-error, connect-failure, reset], backoff: { base: 1ms } }
   retryBudget: { percent: 100 }
   outlierDetection: { consecutive5xx: 3, baseEjectionTime: 60s }
