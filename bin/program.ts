@@ -8,6 +8,8 @@ import { environmentOf, flagOf, type Setting } from "./settings/setting.js";
 import type { Terminal } from "./terminal.js";
 
 const groups: Readonly<Record<string, string>> = {
+  policy: "what policies do, and would do",
+  federation: "other meshes whose identities ours believes",
   "admin-token": "who may use the control plane's admin API",
   breaker: "breakers of a sidecar's upstreams",
   ca: "certificate authority",
