@@ -1,6 +1,6 @@
 /** Real processes: what AuthorizationPolicy refuses does not reach the application with one byte, however it is asked. */
 import { createHash, X509Certificate } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import http2 from "node:http2";
 import net from "node:net";
 import path from "node:path";
@@ -72,6 +72,13 @@ function converse(socket: net.Socket, bytes: string): Promise<string> {
     socket.setTimeout(10_000, () => socket.destroy());
     socket.write(bytes, "latin1");
   });
+}
+
+/** Is the text in a file of the folder? */
+async function isSaved(folder: string, text: string): Promise<boolean> {
+  const files = await readdir(folder);
+  const bytes = await Promise.all(files.map((file) => readFile(path.join(folder, file)).catch(() => null)));
+  return bytes.some((each) => each?.includes(text) === true);
 }
 
 interface Asked {
@@ -420,6 +427,8 @@ t.test("a restart without the control plane keeps what was in force; so do sever
     return answers.every((each) => each === 403);
   };
   await until("all workers refuse", isRefused);
+  // It is written once a second at most; what comes in the second of a crash is lost with it.
+  await until("the policy on the disk", () => isSaved(several.stateDir, "AuthorizationPolicy/default/test"));
   await closed.controlPlaneProcess?.kill();
   await first.kill();
   own.received = "";
