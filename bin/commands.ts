@@ -3,7 +3,9 @@ import { command, type CommandDeclaration } from "./command.js";
 import * as adminTokens from "./settings/admin-token-settings.js";
 import * as breaker from "./settings/breaker-settings.js";
 import {
+  caEncryptKeySettings,
   caInitSettings,
+  caIntermediateSettings,
   certInspectSettings,
   certIssueSettings,
   certVerifySettings,
@@ -191,6 +193,30 @@ export const commands: readonly CommandDeclaration[] = [
     summary: "make a certificate authority",
     settings: caInitSettings,
     load: async () => (await import("./commands/ca-init.js")).caInit,
+  }),
+  command({
+    name: "ca intermediate",
+    summary: "make an intermediate CA for a control plane, where the root is",
+    settings: caIntermediateSettings,
+    load: async () => (await import("./commands/ca-intermediate.js")).caIntermediate,
+  }),
+  command({
+    name: "ca encrypt-key",
+    summary: "encrypt the key of a CA, or change its passphrase",
+    settings: caEncryptKeySettings,
+    load: async () => (await import("./commands/ca-encrypt-key.js")).caEncryptKey,
+  }),
+  command({
+    name: "ca status",
+    summary: "show the CA of a control plane, and how far its rotation has come",
+    settings: client.caStatusSettings,
+    load: async () => (await import("./commands/ca-status.js")).caStatus,
+  }),
+  command({
+    name: "ca rotate",
+    summary: "replace the CA without an outage, step by step",
+    settings: client.caRotateSettings,
+    load: async () => (await import("./commands/ca-rotate.js")).caRotate,
   }),
   command({
     name: "cert issue",

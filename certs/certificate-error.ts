@@ -42,6 +42,8 @@ export const refusalTexts = {
   unsupported_key: "the key is neither ECDSA P-256 nor P-384",
   key_mismatch: "the private key does not belong to the certificate",
   bad_key: "the text is not a private key",
+  key_encrypted: "the private key is encrypted: name the file with its passphrase (--ca-key-passphrase-file)",
+  wrong_passphrase: "the passphrase does not open the private key, or the key is damaged",
   bad_bundle: "the trust bundle has no certificate",
   bad_token: "the text is not a join token (rmr1.<secret>.<fingerprint of the root CA>)",
 } as const;

@@ -23,6 +23,10 @@ export interface Certificate {
   /** Object identifiers; undefined when the extension is absent. */
   readonly extendedKeyUsage: readonly string[] | undefined;
   readonly subjectKeyId: Buffer | undefined;
+  /** Whose key signed it, as that one's subjectKeyId. */
+  readonly authorityKeyId: Buffer | undefined;
+  /** Of a CA: the only hosts that URIs below it may have; undefined = any. */
+  readonly permittedUriHosts: readonly string[] | undefined;
   /** Object identifiers of critical extensions that are not understood here: RFC 5280 §4.2 says to refuse then. */
   readonly unknownCritical: readonly string[];
   /** Subject and issuer are the same name. */
@@ -91,6 +95,8 @@ type Extensions = Pick<
   | "keyUsage"
   | "extendedKeyUsage"
   | "subjectKeyId"
+  | "authorityKeyId"
+  | "permittedUriHosts"
   | "unknownCritical"
 >;
 
@@ -112,6 +118,8 @@ function readExtensions(wrapper: DerValue | undefined): Extensions {
   const usage = found.get("2.5.29.15");
   const keyId = found.get("2.5.29.14");
   const extendedUsage = found.get("2.5.29.37");
+  const issuerKeyId = found.get("2.5.29.35");
+  const names = found.get(nameConstraints);
   return {
     subjectAltNames: san === undefined ? [] : readSubjectAltNames(san),
     ...basicConstraints(found.get("2.5.29.19")),
@@ -121,12 +129,45 @@ function readExtensions(wrapper: DerValue | undefined): Extensions {
         ? undefined
         : readChildren(readOnly(extendedUsage, tag.sequence)).map(oidText),
     subjectKeyId: keyId === undefined ? undefined : readOnly(keyId, tag.octetString).body,
-    unknownCritical,
+    authorityKeyId: issuerKeyId === undefined ? undefined : readAuthorityKeyId(issuerKeyId),
+    permittedUriHosts: names === undefined ? undefined : readPermittedUriHosts(names),
+    unknownCritical:
+      names !== undefined && readPermittedUriHosts(names) === undefined
+        ? [...unknownCritical, nameConstraints]
+        : unknownCritical,
   };
 }
 
+const nameConstraints = "2.5.29.30";
+
+/** The key identifier of RFC 5280 §4.2.1.1; the other form, issuer and serial, nobody of ours writes. */
+function readAuthorityKeyId(bytes: Buffer): Buffer | undefined {
+  const parts = readChildren(readOnly(bytes, tag.sequence));
+  return takeOptional(parts, 0x80)?.body;
+}
+
+/** RFC 5280 §4.2.1.10; undefined when it says anything but permitted hosts of URIs: that is then not understood. */
+function readPermittedUriHosts(bytes: Buffer): readonly string[] | undefined {
+  const parts = readChildren(readOnly(bytes, tag.sequence));
+  const permitted = takeOptional(parts, 0xa0);
+  if (permitted === undefined || parts.length > 0) return undefined;
+  const hosts: string[] = [];
+  for (const subtree of readChildren(permitted)) {
+    const [base, ...limits] = readChildren(subtree);
+    if (base?.tag !== 0x86 || limits.length > 0) return undefined;
+    hosts.push(base.body.toString("latin1"));
+  }
+  return hosts;
+}
+
 /** The extensions read above. Key identifiers and others are never critical. */
-const understood: ReadonlySet<string> = new Set(["2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.37"]);
+const understood: ReadonlySet<string> = new Set([
+  "2.5.29.15",
+  "2.5.29.17",
+  "2.5.29.19",
+  "2.5.29.37",
+  nameConstraints,
+]);
 
 function basicConstraints(bytes: Buffer | undefined): Pick<Certificate, "isCa" | "pathLength"> {
   if (bytes === undefined) return { isCa: false, pathLength: undefined };

@@ -1,5 +1,12 @@
 /** Identity for a mesh: SPIFFE ids, keys, certificates, signing requests, a CA, and their verification. */
-export { createRootCa, defaultLeafTtlMs, issueLeaf, loadAuthority, maxLeafTtlMs } from "./authority.js";
+export {
+  createIntermediateCa,
+  createRootCa,
+  defaultLeafTtlMs,
+  issueLeaf,
+  loadAuthority,
+  maxLeafTtlMs,
+} from "./authority.js";
 export type { Authority, IssuedCertificate } from "./authority.js";
 export { fingerprint, splitPemCertificates, toPem } from "./bundle.js";
 export { CertificateError, refusalTexts, type RefusalReason } from "./certificate-error.js";

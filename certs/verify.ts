@@ -137,6 +137,9 @@ function pathMistake(
     if (!mayIssue(fields)) return "issuer_not_ca";
     if (fields.unknownCritical.length > 0) return "unknown_critical_extension";
     if (fields.pathLength !== undefined && depth - 1 > fields.pathLength) return "path_too_long";
+    // Hosts alone: the trust domain is the host of every URI that counts.
+    if (fields.permittedUriHosts?.includes(options.trustDomain) === false)
+      return "issuer_of_other_trust_domain";
     const mistake = signerMistake(fields, options.trustDomain);
     if (mistake !== undefined) return mistake;
   }

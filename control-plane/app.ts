@@ -3,7 +3,6 @@
  * the embedded registry's streams and the admin API. Start here to see how the parts hang together.
  */
 import path from "node:path";
-import { fingerprint } from "../certs/bundle.js";
 import { parseHostPort } from "../src/discovery/host-port.js";
 import { enrollmentService } from "../src/discovery/proto/enrollment.js";
 import { jwtSvidService } from "../src/discovery/proto/jwt-svids.js";
@@ -23,18 +22,14 @@ import { loadOrCreateAdminToken } from "./admin/admin-token.js";
 import { openAdminTokens } from "./admin/admin-tokens.js";
 import { openAuditLog } from "./admin/audit-log.js";
 import { createEnrollmentHandler, type EnrollmentEvent } from "./ca/enrollment-handler.js";
-import { consulEnrollment, startConsulCa, type ConsulCa } from "./ca/consul-ca.js";
+import { consulEnrollment, startConsulCa } from "./ca/consul-ca.js";
 import { createConsulProof } from "./ca/consul-proof.js";
-import { openIssuanceLog, type IssuanceLog } from "./ca/issuance-log.js";
 import { createJwtHandler } from "./ca/jwt-handler.js";
 import { feedJwtKeySets } from "./ca/jwt-key-sets.js";
 import { openJwtKeys } from "./ca/jwt-keys.js";
-import { createIssuer, type Issuer } from "./ca/issuer.js";
-import { openJoinTokens, type JoinTokens } from "./ca/join-tokens.js";
-import { startOwnIdentity } from "./ca/own-identity.js";
-import { openRevocations, type Revocations } from "./ca/revocations.js";
-import { loadOrCreateRoot } from "./ca/root-store.js";
-import { publishTrust, type OwnRoots } from "./ca/trust-source.js";
+import { createRotation } from "./ca/rotate.js";
+import { bundleOf } from "./ca/ca-store.js";
+import { startRemoraCa, type MeshCa } from "./ca/remora-ca.js";
 import { watchConsulIntentions } from "./catalog/consul-intentions.js";
 import { watchConsulProtocols } from "./catalog/consul-protocols.js";
 import { openCatalog } from "./catalog/open-catalog.js";
@@ -189,6 +184,7 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     listen: listenAt,
     certificates,
     trust: ca.trust.trust,
+    ...(ca.identityFor !== undefined && { identityFor: ca.identityFor }),
     clock,
     revoked,
     interceptors: [requireIdentity(peerOf, [enrollmentService.Issue.path], revoked)],
@@ -244,7 +240,20 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     tokens: joins?.tokens,
     certificates: joins && { ...joins, ...mesh, sidecars: streams.views, clock },
     ...{ adminTokens, audit },
-    bundlePem: () => certificates.get()?.bundlePem ?? "",
+    bundlePem: () =>
+      ca.store === undefined ? (certificates.get()?.bundlePem ?? "") : bundleOf(ca.store.state.get()),
+    rotation:
+      ca.store &&
+      createRotation({
+        store: ca.store,
+        trustVersion: () => ca.trust.trust.get().version,
+        sidecars: streams.views,
+        onStep: (done, { step, active, lagging }) =>
+          log.info(
+            { done, step, root: active.rootFingerprint, lagging: lagging.length },
+            "rotation of the CA",
+          ),
+      }),
     servedCertificates: () =>
       readServedCertificates({ certificates, trustDomain, catalog: () => catalog.state.get(), clock }),
     spiffeBundle: () => federated.own.text(),
@@ -272,19 +281,6 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   return { listenAddress, adminAddress, adminTokenFile: token.file, trustDomain };
 }
 
-interface JoinParts {
-  readonly issuer: Issuer;
-  readonly tokens: JoinTokens;
-  readonly log: IssuanceLog;
-  readonly revocations: Revocations;
-}
-
-/** Who gives the identities of the mesh, the control plane's own among them. */
-interface MeshCa extends ConsulCa {
-  /** All that it takes to let others join; undefined when that is Consul's affair. */
-  readonly joins: JoinParts | undefined;
-}
-
 /** Consul's intentions, where Consul's mesh is ours, or an operator wants them. */
 function openIntentions({ ca, intentions, consul }: ControlPlaneSettings, clock: Clock, log: Logger) {
   if (ca !== "consul" && intentions !== true) return undefined;
@@ -305,33 +301,14 @@ async function startCa(options: {
   const onEvent = (event: RenewalEvent): void => logRenewal(log, event);
   if (settings.ca === "consul") {
     const { consul } = settings;
-    return { ...(await startConsulCa({ consul, dataDir, jwtKeys, clock, log, onEvent })), joins: undefined };
+    const consulCa = await startConsulCa({ consul, dataDir, jwtKeys, clock, log, onEvent });
+    return { ...consulCa, joins: undefined, store: undefined, identityFor: undefined };
   }
-  const { trustDomain } = withDefaults(settings);
-  const nowMs = clock.wallMs();
-  const caDir = path.join(dataDir, "ca");
-  const root = await loadOrCreateRoot({ dir: caDir, trustDomain, nowMs });
-  const rootFingerprint = fingerprint(root.certificate.der);
-  const tokens = await openJoinTokens({ file: path.join(dataDir, "tokens.json"), rootFingerprint, clock });
-  const ttl = settings.leafTtlMs === undefined ? {} : { ttlMs: settings.leafTtlMs };
-  const issuer = createIssuer({ root, clock, ...ttl });
-  const issued = openIssuanceLog(caDir, clock);
-  const revocations = await openRevocations({ file: path.join(dataDir, "revoked.json"), clock });
-  const own = await startOwnIdentity(issuer, issued, clock, onEvent);
-  const federated = new LatestValue<ReadonlyMap<string, string>>(new Map());
-  const roots = new LatestValue<OwnRoots>({ bundlePem: root.certPem, issuer: undefined });
-  const trust = publishTrust({ trustDomain, roots, revoked: revocations.serials, federated, jwtKeys });
-  return {
-    mesh: { trustDomain },
-    certificates: own.certificates,
-    revoked: revocations.serials,
-    federated,
-    trust,
-    joins: { issuer, tokens, log: issued, revocations },
-    close: () => {
-      trust.close();
-      revocations.close();
-      own.close();
-    },
-  };
+  return startRemoraCa({
+    ...{ dataDir, jwtKeys, clock, onEvent },
+    trustDomain: withDefaults(settings).trustDomain,
+    leafTtlMs: settings.leafTtlMs,
+    passphrase: settings.caPassphrase,
+    onFailed: (error) => log.error({ err: error }, "no certificate of the previous CA"),
+  });
 }

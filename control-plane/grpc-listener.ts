@@ -8,7 +8,7 @@ import type { HostPort } from "../src/discovery/host-port.js";
 import { onlyOwn, trustOfSvid, type MeshTrust, type TrustSource } from "../src/identity/mesh-trust.js";
 import { OpenPeers } from "../src/identity/open-peers.js";
 import type { CertificateSource, Svid } from "../src/identity/svid.js";
-import { followRotation, serverTlsOptions } from "../src/identity/tls-options.js";
+import { followRotation, secureContextOf, serverTlsOptions } from "../src/identity/tls-options.js";
 import { verifyPeer } from "../src/identity/verify-peer.js";
 import { LatestValue } from "../src/lifecycle/latest-value.js";
 import type { Clock } from "../src/time/clock.js";
@@ -22,6 +22,8 @@ export interface GrpcListenerOptions {
   readonly revoked: LatestValue<ReadonlySet<string>>;
   /** Whom sidecars must be believed by; of other trust domains nobody is let in. Default: what the certificate came with. */
   readonly trust?: TrustSource;
+  /** Another certificate for a client that knows another root; undefined: the usual one. */
+  readonly identityFor?: (serverName: string) => Svid | undefined;
   readonly clock: Clock;
   readonly interceptors: readonly ServerInterceptor[];
   /** A connection was refused before any gRPC byte: one line without secrets. */
@@ -67,7 +69,7 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   const trustDomain = parseSpiffeId(svid.id).trustDomain;
   const trust = ownTrust(options, svid, trustDomain);
   // Its root was taken away.
-  const peers = new OpenPeers(trust, (closed) => {
+  const peers = new OpenPeers(trust, options.clock, (closed) => {
     for (const { id, reason } of closed) options.onRefused(`client certificate: ${reason}`, id);
   });
   const sockets = new Set<Socket>();
@@ -77,6 +79,10 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     ...serverTlsOptions(svid, trust.get()),
     rejectUnauthorized: false, // decided below: without a certificate a sidecar may join
     ALPNProtocols: ["h2"],
+    SNICallback: (serverName, done) => {
+      const other = options.identityFor?.(serverName);
+      done(null, other === undefined ? undefined : secureContextOf(other, trust.get()));
+    },
   });
   tls.maxConnections = maxConnections;
   tls.on("connection", (socket: Socket) => {

@@ -14,6 +14,8 @@ export interface Peer {
   readonly certificateNotAfterMs: number | undefined;
   /** Serial of that certificate, hexadecimal. */
   readonly certificateSerial: string | undefined;
+  /** Key id of the CA that signed it, hexadecimal. */
+  readonly certificateIssuer: string | undefined;
   /** IP literal, without the port. */
   readonly address: string;
 }
@@ -34,12 +36,13 @@ export const peerOf: PeerOf = (call) => {
   const found = der === undefined ? undefined : svidIdentityOfDer(der);
   const identity = found?.ok === true ? serviceOf(found.id) : undefined;
   if (der === undefined || found?.ok !== true || identity === undefined) return { ...anonymous, address };
-  const { notAfterMs, serial } = parseCertificate(der);
+  const { notAfterMs, serial, authorityKeyId } = parseCertificate(der);
   return {
     id: found.id,
     identity,
     certificateNotAfterMs: notAfterMs,
     certificateSerial: serial,
+    certificateIssuer: authorityKeyId?.toString("hex"),
     address,
   };
 };
@@ -68,6 +71,7 @@ const anonymous = {
   identity: undefined,
   certificateNotAfterMs: undefined,
   certificateSerial: undefined,
+  certificateIssuer: undefined,
 };
 
 /** grpc-js writes `<address>:<port>`, IPv6 without brackets. */

@@ -22,6 +22,8 @@ export interface ControlPlaneSettings {
   readonly federationRefreshHint?: number | undefined;
   /** Life of a JWT-SVID, milliseconds, 10 s to 1 h. Default 5 min. */
   readonly jwtTtlMs?: number | undefined;
+  /** Of the CA's key; undefined = it is not encrypted. */
+  readonly caPassphrase?: string | undefined;
   /** Consul as the registry; undefined = the embedded one. */
   readonly consul?: ConsulSettings | undefined;
   /** Who gives identities: `remora` = this control plane (default); `consul` = Consul's mesh CA, with `consul` set. */

@@ -42,9 +42,13 @@ export function openSidecarStreams(options: SidecarStreamsOptions): SidecarStrea
     },
     authorize: (call, node) => {
       const peer = peerOf(call);
-      const { certificateNotAfterMs: notAfterMs, certificateSerial: serial } = peer;
+      const {
+        certificateNotAfterMs: notAfterMs,
+        certificateSerial: serial,
+        certificateIssuer: issuer,
+      } = peer;
       if (notAfterMs !== undefined && serial !== undefined)
-        remember(certificates, call, { notAfterMs, serial });
+        remember(certificates, call, { notAfterMs, serial, issuer });
       return mayBe(node, peer.identity, source.mesh.datacenter);
     },
     clock,
@@ -86,6 +90,7 @@ function mayBe(
 interface PeerCertificate {
   readonly notAfterMs: number;
   readonly serial: string;
+  readonly issuer: string | undefined;
 }
 
 function remember(
@@ -117,6 +122,7 @@ function viewSession(
     lastAckAtMs: session.lastAckAtMs ?? null,
     certificateNotAfterMs: certificates.get(peer)?.notAfterMs ?? null,
     certificateSerial: certificates.get(peer)?.serial ?? null,
+    certificateIssuer: certificates.get(peer)?.issuer ?? null,
   };
 }
 

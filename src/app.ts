@@ -88,7 +88,7 @@ class RunningSidecar implements Sidecar {
   readonly #bootstrap: Bootstrap;
   readonly #log: Log;
   readonly #clock: Clock;
-  readonly #keeper: IdentityKeeper;
+  readonly #keeper: Pick<IdentityKeeper, "source" | "refused" | "close">;
   readonly #trust: TrustKeeper;
   readonly #nodeId: string;
   readonly #traffic: Traffic;
@@ -105,7 +105,12 @@ class RunningSidecar implements Sidecar {
   #life: LifeEvent | undefined;
   #isClosed = false;
 
-  constructor(options: SidecarOptions, clock: Clock, keeper: IdentityKeeper, trust: TrustKeeper) {
+  constructor(
+    options: SidecarOptions,
+    clock: Clock,
+    keeper: Pick<IdentityKeeper, "source" | "refused" | "close">,
+    trust: TrustKeeper,
+  ) {
     const { bootstrap, log } = options;
     const certificates = keeper.source;
     const { workers = 1 } = bootstrap;

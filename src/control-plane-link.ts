@@ -24,7 +24,7 @@ export interface LinkOptions {
   readonly nodeId: string;
   readonly channel: ControlPlaneChannel;
   readonly traffic: ConfigTarget;
-  readonly trust: Pick<TrustKeeper, "apply">;
+  readonly trust: Pick<TrustKeeper, "trust" | "apply">;
   /** The control plane says that our certificate is no good. */
   readonly onCertificateRefused: () => void;
   readonly metrics: Metrics;
@@ -90,6 +90,7 @@ export class ControlPlaneLink {
       },
       onSnapshot: (snapshot) => this.#apply(snapshot),
       onTrust: (pushed) => trust.apply(pushed),
+      trustVersion: () => trust.trust.get().version,
       onState: (state) => this.#stateChanged(state),
     });
   }

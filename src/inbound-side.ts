@@ -101,12 +101,13 @@ export class InboundSide {
       isServerFirst: this.#isTcp,
       onAccepted: (socket, peerId) => {
         if (this.#isTcp()) this.#tunnels.add(socket, peerId, this.#tunnelService);
-        else if (!isConfirmed(socket)) this.#connections.add(socket, peerId);
+        else if (!isConfirmed(socket)) return this.#connections.add(socket, peerId);
         else {
           // It has not heard yet, or not any more, that we speak tcp.
           telemetry.peerRefused("not_tcp");
           socket.destroy();
         }
+        return undefined;
       },
       onRefused: (reason) => telemetry.peerRefused(reason),
     });

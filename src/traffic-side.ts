@@ -83,7 +83,7 @@ export class TrafficSide implements Traffic {
     const telemetry = new SidecarTelemetry(bootstrap, identity, trustDomain, clock, log);
     this.#options = options;
     this.#telemetry = telemetry;
-    const peers = new OpenPeers(trust, (closed) => {
+    const peers = new OpenPeers(trust, clock, (closed) => {
       for (const peer of closed)
         log("warn", "connections closed: the peer is not believed any more", { ...peer });
     });

@@ -5,13 +5,15 @@ import type { CommandBody } from "../command.js";
 import { defaultCaDir } from "../default-folders.js";
 import { exitCodes } from "../failure.js";
 import { printJson, printLines } from "../output/print.js";
+import { readPassphrase } from "../passphrase-file.js";
 import type { caInitSettings } from "../settings/ca-settings.js";
 
 /** `remora ca init`: what a control plane does at its first start, for those who want the CA before. */
 export const caInit: CommandBody<typeof caInitSettings> = async (settings, _operands, terminal) => {
   const dir = path.resolve(settings.dir ?? defaultCaDir(terminal));
   const { trustDomain, output } = settings;
-  const root = await initCa({ dir, trustDomain, nowMs: terminal.clock.wallMs() });
+  const passphrase = await readPassphrase("--ca-key-passphrase-file", settings.caKeyPassphraseFile);
+  const root = await initCa({ dir, trustDomain, passphrase, nowMs: terminal.clock.wallMs() });
   const facts = {
     dir,
     trustDomain,

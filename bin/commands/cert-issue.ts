@@ -7,6 +7,7 @@ import type { CommandBody } from "../command.js";
 import { defaultCaDir } from "../default-folders.js";
 import { exitCodes } from "../failure.js";
 import { printJson, printLines } from "../output/print.js";
+import { readPassphrase } from "../passphrase-file.js";
 import type { certIssueSettings } from "../settings/ca-settings.js";
 
 /** `remora cert issue` */
@@ -17,6 +18,7 @@ export const certIssue: CommandBody<typeof certIssueSettings> = async (settings,
     service,
     namespace,
     ttlMs: ttl,
+    passphrase: await readPassphrase("--ca-key-passphrase-file", settings.caKeyPassphraseFile),
     user: userName(),
     clock: terminal.clock,
   };

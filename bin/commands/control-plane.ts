@@ -4,6 +4,7 @@ import type { CommandBody } from "../command.js";
 import { readConsulToken } from "../consul-token.js";
 import { defaultDataDir } from "../default-folders.js";
 import { exitCodes } from "../failure.js";
+import { readPassphrase } from "../passphrase-file.js";
 import type { controlPlaneSettings } from "../settings/control-plane-settings.js";
 
 /** `remora control-plane`: until SIGTERM or SIGINT. */
@@ -29,6 +30,7 @@ export const controlPlane: CommandBody<typeof controlPlaneSettings> = async (
     jwtTtlMs: settings.jwtTtl,
     federationListen: settings.federationListen,
     federationRefreshHint: Math.ceil(settings.federationRefreshHint / 1000),
+    caPassphrase: await readPassphrase("--ca-key-passphrase-file", settings.caKeyPassphraseFile),
     logLevel,
     consul:
       consul === undefined ? undefined : { url: consul, token, caFile: settings.consulCaFile, datacenter },

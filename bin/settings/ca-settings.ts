@@ -14,7 +14,43 @@ const domain = defaulted(trustDomain, "mesh.local", {
   help: "trust domain of the mesh; it cannot be changed later",
 });
 
-export const caInitSettings = { dir: caDir, trustDomain: domain, output, config };
+/** Of the CA's key. In a file: a command line can be seen by others. */
+export const caKeyPassphraseFile = optional(text, {
+  placeholder: "FILE",
+  help: "file (0600) with the passphrase of the CA's key",
+  defaultText: "the key is not encrypted",
+});
+
+export const caInitSettings = { dir: caDir, trustDomain: domain, caKeyPassphraseFile, output, config };
+
+export const caIntermediateSettings = {
+  root: required(text, { placeholder: "DIR", help: "folder of the root, made with remora ca init" }),
+  out: required(text, { placeholder: "DIR", help: "new folder for the intermediate" }),
+  ttl: defaulted(duration({ leastMs: 3_600_000, mostMs: 315_360_000_000 }), "8760h", {
+    placeholder: "DURATION",
+    help: "life of the intermediate, shorter than the root's",
+  }),
+  caKeyPassphraseFile,
+  outKeyPassphraseFile: optional(text, {
+    placeholder: "FILE",
+    help: "file (0600) with a passphrase for the intermediate's key",
+    defaultText: "the key is not encrypted",
+  }),
+  output,
+  config,
+};
+
+export const caEncryptKeySettings = {
+  dir: caDir,
+  caKeyPassphraseFile: required(text, { placeholder: "FILE", help: "file (0600) with the new passphrase" }),
+  oldPassphraseFile: optional(text, {
+    placeholder: "FILE",
+    help: "file (0600) with the present passphrase",
+    defaultText: "the key is not encrypted",
+  }),
+  output,
+  config,
+};
 
 export const certIssueSettings = {
   service: required(serviceName, { placeholder: "NAME", help: "service that the certificate is for" }),
@@ -39,6 +75,7 @@ export const certIssueSettings = {
     help: "file whose first line is the passphrase of --out; mode 0600",
     defaultText: "a new passphrase, written beside --out as FILE.passphrase",
   }),
+  caKeyPassphraseFile,
   ttl: defaulted(duration({ leastMs: 2000, mostMs: 604_800_000 }), "24h", {
     placeholder: "DURATION",
     help: "life of the certificate",

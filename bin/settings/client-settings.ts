@@ -41,6 +41,28 @@ export const tokenCreateSettings = {
   ...adminSettings,
 };
 
+export const caStatusSettings = { output, ...adminSettings };
+
+export const caRotateSettings = {
+  activate: toggle({ help: "the new CA signs from now on", isFlagOnly: true }),
+  finish: toggle({ help: "the old CA is believed no more, and is removed", isFlagOnly: true }),
+  abort: toggle({ help: "drop a rotation that is only prepared", isFlagOnly: true }),
+  auto: toggle({ help: "all steps, each when the sidecars are ready", isFlagOnly: true }),
+  from: optional(text, {
+    placeholder: "DIR",
+    help: "folder of the next CA, made with remora ca intermediate or remora ca init",
+    defaultText: "a new root",
+    isFlagOnly: true,
+  }),
+  force: toggle({ help: "although sidecars are not ready: they are cut off", isFlagOnly: true }),
+  timeout: defaulted(duration({ leastMs: 1000, mostMs: 86_400_000 }), "10m", {
+    placeholder: "DURATION",
+    help: "with --auto: how long sidecars are waited for in all",
+  }),
+  output,
+  ...adminSettings,
+};
+
 export const certListSettings = {
   service: optional(serviceName, { placeholder: "NAME", help: "only those of one service" }),
   namespace: defaulted(serviceName, "default", namespace),

@@ -1,3 +1,4 @@
+import { caKeyPassphraseFile } from "./ca-settings.js";
 import { config } from "./common-settings.js";
 import { duration, hostPort, oneOf, text, trustDomain, url } from "./parsers.js";
 import { defaulted, optional, toggle } from "./setting.js";
@@ -51,6 +52,7 @@ export const controlPlaneSettings = {
     placeholder: "DURATION",
     help: "life of a JWT-SVID",
   }),
+  caKeyPassphraseFile,
   consul: optional(url, {
     placeholder: "URL",
     help: "Consul agent to read the registry from",

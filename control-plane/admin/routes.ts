@@ -13,6 +13,8 @@ import type { AdminReply, AdminRequest, AdminRoute } from "./admin-server.js";
 import { adminTokenRoutes } from "./admin-token-routes.js";
 import type { AdminTokens } from "./admin-tokens.js";
 import type { AuditLog } from "./audit-log.js";
+import type { Rotation } from "../ca/rotate.js";
+import { caRoutes } from "./ca-routes.js";
 import { certificateRoutes } from "./certificate-routes.js";
 import { readObject } from "./read-object.js";
 import type { ServedCertificatesView } from "./served-certificates.js";
@@ -31,6 +33,7 @@ export interface AdminSubject {
   /** undefined: the CA is another's, and so is joining. */
   readonly tokens: JoinTokens | undefined;
   readonly certificates: RevokeParts | undefined;
+  readonly rotation: Rotation | undefined;
   readonly adminTokens: AdminTokens;
   readonly audit: AuditLog;
   readonly bundlePem: () => string;
@@ -143,6 +146,7 @@ export function adminRoutes(subject: AdminSubject): readonly AdminRoute[] {
     },
     ...certificateRoutes(subject.certificates),
     ...adminTokenRoutes(subject.adminTokens, subject.audit),
+    ...caRoutes(subject.rotation),
   ];
 }
 

@@ -67,6 +67,8 @@ export interface SidecarView {
   readonly certificateNotAfterMs: number | null;
   /** Hexadecimal. */
   readonly certificateSerial: string | null;
+  /** Key id of the CA that signed it, hexadecimal. */
+  readonly certificateIssuer: string | null;
 }
 
 /** One entry of GET /v1/documents. */

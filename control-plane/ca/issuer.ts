@@ -16,8 +16,16 @@ export interface Issued {
   readonly certChainPem: string;
   /** The roots that the caller shall trust. */
   readonly bundlePem: string;
+  /** The one of them that the chain leads to. */
+  readonly rootPem: string;
   readonly notAfterMs: number;
   readonly serial: string;
+}
+
+/** The CA that signs now, and the roots that its leaves come with. */
+export interface SigningCa {
+  readonly authority: Authority;
+  readonly bundlePem: string;
 }
 
 /** Why the CA does not sign. `bad_request`: the caller's fault; `rate_limited`: later; `ca_expired`: the operator's. */
@@ -51,11 +59,13 @@ const minTtlMs = 2000;
  * @throws ConfigError for a life out of range.
  */
 export function createIssuer(options: {
-  readonly root: Authority;
+  /** One CA for good, or the one that is asked for before each leaf. */
+  readonly root: Authority | (() => SigningCa);
   readonly clock: Clock;
   readonly ttlMs?: number;
 }): Issuer {
   const { root, clock } = options;
+  const signing = typeof root === "function" ? root : () => ({ authority: root, bundlePem: root.rootPem });
   const longestMs = options.ttlMs ?? defaultLeafTtlMs;
   if (!(longestMs >= minTtlMs && longestMs <= maxLeafTtlMs))
     throw new ConfigError(`the life of a leaf must lie between 2s and 168h, not ${longestMs}ms`);
@@ -71,23 +81,24 @@ export function createIssuer(options: {
       }
       const wishedMs = Number.isFinite(ttlMs) ? ttlMs : longestMs;
       const lifeMs = Math.min(longestMs, Math.max(minTtlMs, wishedMs));
-      return sign(root, caller, csrPem, { nowMs: clock.wallMs(), ttlMs: lifeMs });
+      return sign(signing(), caller, csrPem, { nowMs: clock.wallMs(), ttlMs: lifeMs });
     },
   };
 }
 
 function sign(
-  root: Authority,
+  { authority, bundlePem }: SigningCa,
   identity: Caller,
   csrPem: string,
   when: { readonly nowMs: number; readonly ttlMs: number },
 ): Issued {
   try {
     const { publicKeySpki } = parseCsr(csrPem);
-    const leaf = issueLeaf(root, { identity, publicKeySpki, ...when });
+    const leaf = issueLeaf(authority, { identity, publicKeySpki, ...when });
     return {
-      certChainPem: leaf.certPem,
-      bundlePem: root.certPem,
+      certChainPem: `${leaf.certPem}${authority.intermediatesPem}`,
+      bundlePem,
+      rootPem: authority.rootPem,
       notAfterMs: leaf.notAfterMs,
       serial: leaf.serial,
     };

@@ -67,12 +67,13 @@ const graceMs = 3_600_000;
 export async function openJoinTokens(options: {
   /** `<data-dir>/tokens.json`, 0600. */
   readonly file: string;
-  /** Of the root CA, as certs' fingerprint() gives it. */
-  readonly rootFingerprint: string;
+  /** Of the root CA, as certs' fingerprint() gives it; a function: those that are believed now, first the one of new tokens. */
+  readonly rootFingerprint: string | (() => readonly [string, ...string[]]);
   readonly clock: Clock;
 }): Promise<JoinTokens> {
   const tokens = new TokenSet(await readTokenFile(options.file), options.file);
   const { clock, rootFingerprint } = options;
+  const roots = typeof rootFingerprint === "function" ? rootFingerprint : () => [rootFingerprint] as const;
   return {
     async createToken({ service, namespace, ttlMs = defaultTtlMs, uses = 1 }) {
       if (!isServiceName(service) || !isServiceName(namespace)) {
@@ -83,7 +84,7 @@ export async function openJoinTokens(options: {
         throw new ConfigError(`a join token lives between 1s and 24h, not ${ttlMs}ms`);
       if (!(Number.isInteger(uses) && uses >= 1 && uses <= maxUses))
         throw new ConfigError(`a join token has between 1 and ${maxUses} uses, not ${uses}`);
-      const token = newJoinToken(rootFingerprint);
+      const token = newJoinToken(roots()[0]);
       const expiresAtMs = Math.ceil(clock.wallMs() + ttlMs);
       const hash = joinTokenHash(token).toString("hex");
       await tokens.add({ hash, namespace, service, expiresAtMs, usesLeft: uses }, clock.wallMs());
@@ -92,7 +93,7 @@ export async function openJoinTokens(options: {
     async redeem(text) {
       const token = readToken(text);
       if (token === undefined) return { refused: "malformed" };
-      if (token.rootFingerprint !== rootFingerprint) return { refused: "other_ca" };
+      if (!roots().includes(token.rootFingerprint)) return { refused: "other_ca" };
       return tokens.use(joinTokenHash(token), clock.wallMs());
     },
     voidAll: (owner) => tokens.voidAll(owner, clock.wallMs()),

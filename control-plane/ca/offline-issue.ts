@@ -7,7 +7,7 @@ import type { Clock } from "../../src/time/clock.js";
 import { entryOf, openIssuanceLog } from "./issuance-log.js";
 import { createIssuer, IssueError, type Issued } from "./issuer.js";
 import { pkcs12Passphrase, writePkcs12File, type Pkcs12Files } from "./pkcs12-file.js";
-import { loadRoot } from "./root-store.js";
+import { loadSigningCa } from "./ca-store.js";
 
 export interface IssuedFiles extends Issued {
   readonly keyFile: string;
@@ -21,6 +21,8 @@ export interface OfflineRequest {
   readonly namespace: string;
   /** Milliseconds, 2 s to 7 d; default 24 h. */
   readonly ttlMs?: number;
+  /** Of the CA's key; undefined: it is not encrypted. */
+  readonly passphrase?: string | undefined;
   /** Who asks, for the issuance log. */
   readonly user: string;
   readonly clock: Clock;
@@ -75,12 +77,13 @@ async function issueOffline({
   service,
   namespace,
   ttlMs,
+  passphrase,
   user,
   clock,
 }: OfflineRequest): Promise<Issued & { readonly keyPem: string }> {
-  const root = await loadRoot(caDir);
-  if (root === undefined) throw new ConfigError(`${caDir} holds no CA: make one with remora ca init`);
-  const issuer = createIssuer({ root, clock, ...(ttlMs === undefined ? {} : { ttlMs }) });
+  const ca = await loadSigningCa(caDir, passphrase);
+  if (ca === undefined) throw new ConfigError(`${caDir} holds no CA: make one with remora ca init`);
+  const issuer = createIssuer({ root: () => ca, clock, ...(ttlMs === undefined ? {} : { ttlMs }) });
   const keyPem = await generateKeyPem();
   const issued = signOrExplain(() => issuer.issue({ namespace, service }, createCsr(keyPem)));
   const proof = { by: "offline", proof: user, address: "" } as const;

@@ -9,6 +9,13 @@ import type { Clock } from "../../src/time/clock.js";
 import { entryOf, type IssuanceLog } from "./issuance-log.js";
 import type { Issuer } from "./issuer.js";
 
+export interface OwnIdentity {
+  readonly certificates: CertificateSource;
+  /** Another CA signs now: a new certificate of it at once. */
+  renewNow(): void;
+  close(): void;
+}
+
 /**
  * The control plane's own certificate, issued by its own CA and renewed like any other. It lives in memory only. Its chain
  * ends with the root, so that a joining sidecar finds there what its token's fingerprint vouches for.
@@ -18,7 +25,7 @@ export async function startOwnIdentity(
   log: IssuanceLog,
   clock: Clock,
   onEvent: (event: RenewalEvent) => void,
-): Promise<{ readonly certificates: CertificateSource; close(): void }> {
+): Promise<OwnIdentity> {
   const certificates: CertificateSource = new LatestValue<Svid | undefined>(
     await issueOwn(issuer, log, clock),
   );
@@ -28,7 +35,7 @@ export async function startOwnIdentity(
     clock,
     onEvent,
   });
-  return { certificates, close: () => renewal.close() };
+  return { certificates, renewNow: () => renewal.hasten(0), close: () => renewal.close() };
 }
 
 async function issueOwn(issuer: Issuer, log: IssuanceLog, clock: Clock): Promise<Svid> {
@@ -36,6 +43,6 @@ async function issueOwn(issuer: Issuer, log: IssuanceLog, clock: Clock): Promise
   const issued = issuer.issue(controlPlaneName, createCsr(keyPem));
   const proof = { by: "control-plane", proof: "", address: "" } as const;
   await log.append(entryOf(issued, proof, clock.wallMs()));
-  const { certChainPem, bundlePem } = issued;
-  return assembleSvid({ certChainPem: `${certChainPem}${bundlePem}`, keyPem, bundlePem });
+  const { certChainPem, rootPem, bundlePem } = issued;
+  return assembleSvid({ certChainPem: `${certChainPem}${rootPem}`, keyPem, bundlePem });
 }

@@ -6,6 +6,7 @@ import type { SessionRequest } from "./session.js";
 /** No sidecar needs more names of one type; the list is kept for the life of the stream. */
 const maxNames = 10_000;
 const maxReasonLength = 2000;
+const maxVersionLength = 100;
 
 /** Checks a DiscoveryRequest. Throws ConfigError. */
 export function readRequest(request: unknown): SessionRequest {
@@ -16,6 +17,7 @@ export function readRequest(request: unknown): SessionRequest {
   return {
     typeUrl: fields.requiredString("typeUrl"),
     nonce: fields.string("responseNonce"),
+    version: fields.string("versionInfo").slice(0, maxVersionLength),
     names,
     refusal:
       error === undefined

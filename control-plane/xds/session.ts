@@ -14,6 +14,8 @@ export interface Target {
 export interface SessionRequest {
   readonly typeUrl: string;
   readonly nonce: string;
+  /** What the client says that it has in force; "" = nothing. */
+  readonly version?: string;
   readonly names: readonly string[];
   /** Why the client refused the response that `nonce` names. */
   readonly refusal: string | undefined;
@@ -66,6 +68,8 @@ export class XdsSession {
     const known = this.#subscriptions.get(typeUrl);
     if (known === undefined) {
       this.#subscriptions.set(typeUrl, new Subscription(typeUrl, names, nonce));
+      // From a stream before: else each new stream would look as if it believed nobody.
+      if (typeUrl === typeUrls.trust && request.version !== "") this.#trustVersion = request.version;
       return "subscribed";
     }
     // Other names before the first response has arrived: that one may still be on its way, and is answered later.

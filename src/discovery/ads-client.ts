@@ -20,6 +20,8 @@ export interface AdsClientOptions {
   readonly onSnapshot: (snapshot: Snapshot) => void;
   /** The same for whom the mesh believes, which belongs to no snapshot. */
   readonly onTrust?: (trust: MeshTrust) => void;
+  /** Version of the trust in force, told to the control plane at the begin of each stream; "" = none. */
+  readonly trustVersion?: () => string;
   readonly onState?: (state: AdsState) => void;
   readonly clock: Clock;
 }
@@ -101,6 +103,7 @@ class ReconnectingClient implements AdsClient {
       openAdsStream({
         client,
         node,
+        knownTrust: this.#options.trustVersion?.() ?? "",
         clock,
         onOpen: () => this.#accepted(stream),
         onSnapshot: (snapshot) => this.#apply(snapshot),

@@ -11,6 +11,8 @@ import { aggregatedDiscoveryService } from "./wire.js";
 export interface AdsStreamOptions {
   readonly client: Client;
   readonly node: SidecarNode;
+  /** Version of the trust in force; "" = none. */
+  readonly knownTrust: string;
   readonly clock: Clock;
   /** The control plane has accepted the node. */
   readonly onOpen: () => void;
@@ -36,7 +38,7 @@ export function openAdsStream(options: AdsStreamOptions): AdsStream {
   const { client, clock, onOpen, onSnapshot, onTrust, onRefusal, onEnd } = options;
   const method = aggregatedDiscoveryService["StreamAggregatedResources"];
   if (method === undefined) throw new Error("no method StreamAggregatedResources");
-  const subscriptions = new Subscriptions();
+  const subscriptions = new Subscriptions(options.knownTrust);
   const call: ClientDuplexStream<object, object> = client.makeBidiStreamRequest(
     method.path,
     method.requestSerialize,

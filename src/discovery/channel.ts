@@ -4,7 +4,7 @@ import type { CertificateSource, Svid } from "../identity/svid.js";
 import type { TrustSource } from "../identity/mesh-trust.js";
 import { LatestValue } from "../lifecycle/latest-value.js";
 import type { Clock, Timer } from "../time/clock.js";
-import { controlPlaneChannelOptions, controlPlaneCredentials } from "./control-plane-tls.js";
+import { channelOptionsFor, controlPlaneCredentials } from "./control-plane-tls.js";
 
 export interface ControlPlaneChannelOptions {
   /** host:port of the control plane's gRPC listener. */
@@ -55,7 +55,7 @@ export function openControlPlaneChannel(options: ControlPlaneChannelOptions): Co
     );
     const previous = client.get();
     connectingSinceMs = undefined;
-    client.set(new Client(`dns:///${controlPlane}`, credentials, controlPlaneChannelOptions));
+    client.set(new Client(`dns:///${controlPlane}`, credentials, channelOptionsFor(svid.bundlePem)));
     return previous;
   };
   const renew = (svid: Svid | undefined): void => {

@@ -1,6 +1,7 @@
 import { ChannelCredentials } from "@grpc/grpc-js";
 import type { ChannelOptions } from "@grpc/grpc-js";
 import { createSecureContext, type PeerCertificate } from "node:tls";
+import { fingerprint, splitPemCertificates } from "../../certs/bundle.js";
 import { refusalTexts } from "../../certs/certificate-error.js";
 import { parseCertificate } from "../../certs/certificate.js";
 import { formatSpiffeId, type SpiffeId } from "../../certs/spiffe-id.js";
@@ -12,6 +13,25 @@ import { consulControlPlaneName, controlPlaneName } from "./proto/enrollment.js"
  * there, which is what operators mostly write.
  */
 export const controlPlaneServerName = "control-plane.remora";
+
+/**
+ * Server name of a client that knows this one root only: while two are believed, the control plane then shows the certificate
+ * that leads to it. Others, and older ones, show what they have.
+ */
+export function rootServerName(rootFingerprint: string): string {
+  return `${rootFingerprint.slice(0, 40)}.${controlPlaneServerName}`;
+}
+
+/** The server name for a client that believes these roots. */
+export function serverNameFor(bundlePem: string): string {
+  const [root, ...others] = splitPemCertificates(bundlePem);
+  return root === undefined || others.length > 0 ? controlPlaneServerName : rootServerName(fingerprint(root));
+}
+
+/** Options of a channel for a client that believes these roots. */
+export function channelOptionsFor(bundlePem: string): ChannelOptions {
+  return { ...controlPlaneChannelOptions, "grpc.ssl_target_name_override": serverNameFor(bundlePem) };
+}
 
 /** Key and certificate chain of the client, PEM. */
 export interface ClientKey {

@@ -9,7 +9,7 @@ import { ConfigError } from "../errors/config-error.js";
 import { assembleSvid } from "../identity/assemble-svid.js";
 import type { Svid } from "../identity/svid.js";
 import type { Clock } from "../time/clock.js";
-import { controlPlaneChannelOptions, controlPlaneCredentials, type ClientKey } from "./control-plane-tls.js";
+import { channelOptionsFor, controlPlaneCredentials, type ClientKey } from "./control-plane-tls.js";
 import { fetchPinnedRoot, FirstContactError, unreachable } from "./first-contact.js";
 import { parseHostPort, type HostPort } from "./host-port.js";
 import type { JoinProof } from "./join-proof.js";
@@ -125,7 +125,8 @@ async function issue(request: Issue, options: CallOptions): Promise<Svid> {
     { trustDomain: request.trustDomain },
     request.key,
   );
-  const client = new Client(`dns:///${request.target.text}`, credentials, controlPlaneChannelOptions);
+  const channelOptions = channelOptionsFor(request.bundlePem);
+  const client = new Client(`dns:///${request.target.text}`, credentials, channelOptions);
   try {
     const answer = await call(client, { csrPem: createCsr(keyPem), ...request.shown }, options);
     return assembleSvid({ certChainPem: answer.certChainPem, keyPem, bundlePem: answer.bundlePem });

@@ -5,7 +5,7 @@ import { parseCertificate } from "../../certs/certificate.js";
 import { splitSpiffeUri } from "../../certs/spiffe-id.js";
 import { ConfigError } from "../errors/config-error.js";
 import type { Clock } from "../time/clock.js";
-import { controlPlaneServerName } from "./control-plane-tls.js";
+import { rootServerName } from "./control-plane-tls.js";
 import type { HostPort } from "./host-port.js";
 
 /** A root that the join token vouches for. */
@@ -33,7 +33,7 @@ export async function fetchPinnedRoot(
     readonly pin?: string;
   },
 ): Promise<PinnedRoot> {
-  const socket = await handshake(target, options);
+  const socket = await handshake(target, rootServerName(rootFingerprint), options);
   try {
     const root = chainOf(socket).find((der) => fingerprint(der) === rootFingerprint);
     if (root === undefined)
@@ -49,13 +49,14 @@ export async function fetchPinnedRoot(
 
 function handshake(
   target: HostPort,
+  servername: string,
   options: { readonly clock: Clock; readonly timeoutMs: number },
 ): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const socket = connect({
       host: target.host,
       port: target.port,
-      servername: controlPlaneServerName,
+      servername,
       ALPNProtocols: ["h2"],
       minVersion: "TLSv1.3",
       rejectUnauthorized: false, // the fingerprint decides, not a chain

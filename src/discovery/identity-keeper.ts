@@ -1,5 +1,6 @@
 import { makePrivateFolder, removeLeftovers } from "../../certs/secret-file.js";
 import { formatSpiffeId, parseSpiffeId } from "../../certs/spiffe-id.js";
+import { issuedAtMs } from "../../certs/validity.js";
 import { ConfigError } from "../errors/config-error.js";
 import { messageOf } from "../errors/message-of.js";
 import { startRenewal, type RenewalEvent } from "../identity/renewal.js";
@@ -12,6 +13,8 @@ import { CertificateRefused, enrollBy, renew } from "./enroll.js";
 import { FirstContactError } from "./first-contact.js";
 import { readJoinProof, type JoinSource } from "./join-proof.js";
 
+/** Thousands of sidecars are told in the same second that another CA signs. */
+const soonMs = 60_000;
 const backoff = { baseMs: 200, maxMs: 2000 };
 
 /** How to join is needed only while there is no usable certificate in stateDir. */
@@ -37,6 +40,8 @@ export interface IdentityKeeper {
   useBundle(bundlePem: string): void;
   /** The control plane does not take the certificate any more: a new one is fetched at once, by joining anew. */
   refused(): void;
+  /** Another CA signs now: a new certificate of it soon, not all sidecars at once. */
+  renewSoon(): void;
   close(): void;
 }
 
@@ -88,6 +93,11 @@ export async function keepIdentity(options: IdentityKeeperOptions): Promise<Iden
       save(next);
     },
     refused: () => renewal.hurry(),
+    renewSoon() {
+      const svid = source.get();
+      const lifeMs = svid === undefined ? 0 : svid.notAfterMs - issuedAtMs(svid);
+      renewal.hasten(Math.min(soonMs, lifeMs / 10));
+    },
     close: () => renewal.close(),
   };
 }

@@ -53,16 +53,25 @@ export class Subscriptions {
   #clusters: DecodedResources["clusters"] = [];
   #routes: DecodedResources["routes"] = new Map();
   #endpoints: DecodedResources["endpoints"] = new Map();
+  readonly #knownTrust: string;
   /** version_info of the trust that was offered. */
   #trustVersion: string | undefined;
   /** Received, neither accepted nor refused yet. */
   #binding: { readonly resource: SnapshotResource; readonly versionInfo: string } | undefined;
 
+  /** @param knownTrust version of the trust in force, from a stream before or from the disk; "" = none. */
+  constructor(knownTrust = "") {
+    this.#knownTrust = knownTrust;
+  }
+
   /** The first requests of the stream. */
   start(): DiscoveryRequest[] {
-    return [typeUrls.trust, typeUrls.cluster, typeUrls.listener, typeUrls.snapshot].map((typeUrl) =>
-      this.#subscribe(typeUrl, []),
-    );
+    return [
+      this.#subscribe(typeUrls.trust, [], this.#knownTrust),
+      ...[typeUrls.cluster, typeUrls.listener, typeUrls.snapshot].map((typeUrl) =>
+        this.#subscribe(typeUrl, []),
+      ),
+    ];
   }
 
   receive(response: unknown): Step {
@@ -159,8 +168,8 @@ export class Subscriptions {
     return [this.#request(typeUrl)];
   }
 
-  #subscribe(typeUrl: string, names: readonly string[]): DiscoveryRequest {
-    this.#types.set(typeUrl, { versionInfo: "", nonce: "", names });
+  #subscribe(typeUrl: string, names: readonly string[], versionInfo = ""): DiscoveryRequest {
+    this.#types.set(typeUrl, { versionInfo, nonce: "", names });
     return this.#request(typeUrl);
   }
 

@@ -1,6 +1,9 @@
+import { splitPemCertificates } from "../../certs/bundle.js";
+import { parseCertificate } from "../../certs/certificate.js";
 import { parseSpiffeId } from "../../certs/spiffe-id.js";
 import { ConfigError } from "../errors/config-error.js";
 import { trustOfSvid, withBundle, type MeshTrust, type TrustSource } from "../identity/mesh-trust.js";
+import type { Svid } from "../identity/svid.js";
 import { LatestValue } from "../lifecycle/latest-value.js";
 import type { IdentityKeeper } from "./identity-keeper.js";
 import { openTrustFile } from "./trust-file.js";
@@ -20,7 +23,8 @@ export interface TrustKeeper {
 export async function keepTrust(options: {
   readonly stateDir: string;
   /** Must hold an identity by now. */
-  readonly identity: Pick<IdentityKeeper, "source" | "useBundle">;
+  readonly identity: Pick<IdentityKeeper, "source" | "useBundle"> &
+    Partial<Pick<IdentityKeeper, "renewSoon">>;
   /** Somebody else than the control plane says what the roots of our own trust domain are. */
   readonly hasOwnRoots?: boolean;
   readonly onProblem: (problem: string) => void;
@@ -32,11 +36,12 @@ export async function keepTrust(options: {
   const file = openTrustFile(stateDir, onProblem);
   const saved = await file.load();
   const trust: TrustSource = new LatestValue<MeshTrust>(
-    saved === undefined ? trustOfSvid(svid) : withBundle(saved, trustDomain, svid.bundlePem),
+    saved === undefined ? trustOfSvid(svid) : withOwn(saved, trustDomain, svid.bundlePem),
   );
   const stop = identity.source.watch((next) => {
-    if (next === undefined || isSame(trust.get().bundles.get(trustDomain), next.bundlePem)) return;
-    trust.set(withBundle(trust.get(), trustDomain, next.bundlePem));
+    if (next === undefined) return;
+    const now = withOwn(trust.get(), trustDomain, next.bundlePem);
+    if (now !== trust.get()) trust.set(now);
   });
   return {
     trust,
@@ -47,6 +52,7 @@ export async function keepTrust(options: {
       const own = pushed.bundles.get(trustDomain);
       if (own === undefined)
         throw new ConfigError(`the trust of the mesh lacks our own domain ${trustDomain}`);
+      if (isOfOther(pushed.issuer, identity.source.get())) identity.renewSoon?.();
       const before = trust.get();
       if (pushed.version === before.version && isSame(own, before.bundles.get(trustDomain))) return;
       trust.set(pushed);
@@ -58,6 +64,19 @@ export async function keepTrust(options: {
       return file.close();
     },
   };
+}
+
+/** Has another CA signed our certificate than the one that signs now? */
+function isOfOther(issuer: string | undefined, svid: Svid | undefined): boolean {
+  const [leaf] = svid === undefined ? [] : splitPemCertificates(svid.certChainPem);
+  if (issuer === undefined || leaf === undefined) return false;
+  return parseCertificate(leaf).authorityKeyId?.toString("hex") !== issuer;
+}
+
+/** What has other roots than the control plane said is of no version. */
+function withOwn(trust: MeshTrust, trustDomain: string, pem: string): MeshTrust {
+  if (isSame(trust.bundles.get(trustDomain), pem)) return trust;
+  return { ...withBundle(trust, trustDomain, pem), version: "" };
 }
 
 /** A text that was on disk may end differently. */

@@ -1,6 +1,6 @@
 import { fingerprint, splitPemCertificates } from "../../certs/bundle.js";
 import { parseSpiffeId } from "../../certs/spiffe-id.js";
-import { readRoots, type Roots } from "../../certs/verify.js";
+import { anchorOf, readRoots, type Roots } from "../../certs/verify.js";
 import type { LatestValue } from "../lifecycle/latest-value.js";
 import type { Svid } from "./svid.js";
 
@@ -61,4 +61,18 @@ export function rootsOf(trust: MeshTrust, trustDomain: string): ReadyRoots | und
     known.set(trustDomain, found);
   }
   return found;
+}
+
+const ownRoots = new WeakMap<Svid, string | undefined>();
+
+/** Fingerprint of the root that our own certificate leads to; undefined when it leads to none of these. */
+export function ownRootOf(svid: Svid | undefined, trust: MeshTrust): string | undefined {
+  if (svid === undefined) return undefined;
+  if (ownRoots.has(svid)) return ownRoots.get(svid);
+  const { trustDomain } = parseSpiffeId(svid.id);
+  const roots = rootsOf(trust, trustDomain)?.roots ?? [];
+  const anchoring = anchorOf(splitPemCertificates(svid.certChainPem), roots, trustDomain);
+  const root = anchoring.ok ? anchoring.root : undefined;
+  ownRoots.set(svid, root);
+  return root;
 }

@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import type { RefusalReason } from "../../certs/certificate-error.js";
+import type { Clock, Timer } from "../time/clock.js";
 import { rootsOf, type MeshTrust, type TrustSource } from "./mesh-trust.js";
 import type { ProvenPeer } from "./verify-peer.js";
 
@@ -10,18 +11,39 @@ export interface ClosedPeer {
   readonly connections: number;
 }
 
+/** What else is known of a connection. */
+export interface OpenConnection {
+  /** Fingerprint of the root that our own certificate led to. */
+  readonly ownRoot?: string | undefined;
+  /** Ends it when what is under way is done: it takes nothing new from now on. */
+  readonly retire?: (() => void) | undefined;
+}
+
+interface Open extends OpenConnection {
+  readonly socket: Socket;
+  readonly peer: ProvenPeer;
+  end: Timer | undefined;
+}
+
 /** Peers that are listed in one report; the rest is in their connections' own ends. */
 const maxReported = 100;
+/** For requests under way on a connection that is to go. */
+const graceMs = 30_000;
+/** The longest timer of node. */
+const maxTimerMs = 2 ** 31 - 1;
 
 /**
  * The open connections of verified peers, in both directions: node keeps a connection open whatever becomes of the certificate
- * that it was opened with, so whoever loses our trust is cut off here, at once.
+ * that it was opened with. Who is revoked, or of a trust domain that is not believed any more, is cut off at once. When only
+ * the root was replaced, requests go over to new connections and what is long-lived may stay as long as its certificate.
  */
 export class OpenPeers {
-  readonly #open = new Set<{ readonly socket: Socket; readonly peer: ProvenPeer }>();
+  readonly #open = new Set<Open>();
+  readonly #clock: Clock;
   readonly #stop: () => void;
 
-  constructor(trust: TrustSource, onClosed: (closed: readonly ClosedPeer[]) => void) {
+  constructor(trust: TrustSource, clock: Clock, onClosed: (closed: readonly ClosedPeer[]) => void) {
+    this.#clock = clock;
     this.#stop = trust.watch((now) => {
       const closed = this.#check(now);
       if (closed.length > 0) onClosed(closed);
@@ -29,10 +51,13 @@ export class OpenPeers {
   }
 
   /** Until it closes. */
-  add(socket: Socket, peer: ProvenPeer): void {
-    const entry = { socket, peer };
+  add(socket: Socket, peer: ProvenPeer, connection: OpenConnection = {}): void {
+    const entry: Open = { socket, peer, end: undefined, ...connection };
     this.#open.add(entry);
-    socket.once("close", () => this.#open.delete(entry));
+    socket.once("close", () => {
+      entry.end?.cancel();
+      this.#open.delete(entry);
+    });
   }
 
   get count(): number {
@@ -48,12 +73,18 @@ export class OpenPeers {
 
   close(): void {
     this.#stop();
+    for (const { end } of this.#open) end?.cancel();
   }
 
   #check(trust: MeshTrust): readonly ClosedPeer[] {
     const closed = new Map<string, ClosedPeer>();
-    for (const { socket, peer } of [...this.#open]) {
+    for (const entry of [...this.#open]) {
+      const { socket, peer } = entry;
       const reason = distrust(trust, peer);
+      if (reason === "unknown_issuer" || (reason === undefined && isRootGone(trust, entry))) {
+        this.#retire(entry);
+        continue;
+      }
       if (reason === undefined) continue;
       socket.destroy();
       const key = `${peer.id} ${reason}`;
@@ -61,6 +92,14 @@ export class OpenPeers {
       closed.set(key, { id: peer.id, reason, connections: (closed.get(key)?.connections ?? 0) + 1 });
     }
     return [...closed.values()];
+  }
+
+  #retire(entry: Open): void {
+    if (entry.end !== undefined) return;
+    // A connection may be older than the life of a leaf: its requests are to finish all the same.
+    const leftMs = Math.max(graceMs, entry.peer.notAfterMs - this.#clock.wallMs());
+    entry.end = this.#clock.timer(Math.min(leftMs, maxTimerMs), () => entry.socket.destroy());
+    entry.retire?.();
   }
 }
 
@@ -70,4 +109,10 @@ export function distrust(trust: MeshTrust, peer: ProvenPeer): RefusalReason | un
   const roots = rootsOf(trust, peer.trustDomain);
   if (roots === undefined) return "wrong_trust_domain";
   return roots.anchors.has(peer.root) ? undefined : "unknown_issuer";
+}
+
+/** The peer will believe our certificate of then no more. */
+function isRootGone(trust: MeshTrust, { ownRoot }: Open): boolean {
+  if (ownRoot === undefined) return false;
+  return ![...trust.bundles.keys()].some((domain) => rootsOf(trust, domain)?.anchors.has(ownRoot));
 }

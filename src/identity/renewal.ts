@@ -29,6 +29,8 @@ const lookMs = 60_000;
 const attemptMs = 60_000;
 
 export interface RenewalLoop {
+  /** Renews within this time, at a random moment, if that is earlier than what is planned. */
+  hasten(withinMs: number): void;
   /** Tries at once, unless an attempt is under way or the last one was a moment ago. */
   hurry(): void;
   close(): void;
@@ -50,7 +52,7 @@ export function startRenewal(options: RenewalOptions): RenewalLoop {
   return new Renewal(options);
 }
 
-class Renewal {
+class Renewal implements RenewalLoop {
   readonly #options: RenewalOptions;
   #state: State;
   #timer: Timer | undefined;
@@ -68,6 +70,14 @@ class Renewal {
     if (this.#state.kind === "renewing") this.#state.abort.abort(new Error("renewal was closed"));
     this.#state = { kind: "closed" };
     this.#timer?.cancel();
+  }
+
+  hasten(withinMs: number): void {
+    if (this.#state.kind !== "waiting") return;
+    const { clock } = this.#options;
+    const dueMs = Math.min(this.#state.dueMs, clock.wallMs() + withinMs * clock.random());
+    this.#state = { ...this.#state, dueMs };
+    this.#look();
   }
 
   hurry(): void {

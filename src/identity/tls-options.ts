@@ -42,7 +42,7 @@ export function serverTlsOptions(svid: Svid, trust: MeshTrust = trustOfSvid(svid
  */
 export function clientTlsOptions(svid: Svid, trust?: MeshTrust): MeshClientOptions {
   return {
-    secureContext: clientContext(svid, trust),
+    secureContext: secureContextOf(svid, trust),
     rejectUnauthorized: true,
     checkServerIdentity: () => undefined,
   };
@@ -83,7 +83,8 @@ interface ClientContext {
 /** One context per identity and trust: making one costs a millisecond, and a connection needs it at once. */
 const clientContexts = new WeakMap<Svid, ClientContext>();
 
-function clientContext(svid: Svid, trust: MeshTrust | undefined): SecureContext {
+/** Keys and roots of one identity, for either side of a connection. */
+export function secureContextOf(svid: Svid, trust?: MeshTrust): SecureContext {
   const known = clientContexts.get(svid);
   if (known !== undefined && known.trust === trust) return known.context;
   const context = createSecureContext(contextOptions(svid, trust ?? trustOfSvid(svid)));

@@ -27,6 +27,8 @@ export interface ProvenPeer {
   readonly trustDomain: string;
   /** Of its leaf, as Svid.serial. */
   readonly serial: string;
+  /** Of its leaf, Unix milliseconds. */
+  readonly notAfterMs: number;
   /** Fingerprint of the root that its chain leads to. */
   readonly root: string;
 }
@@ -53,14 +55,14 @@ export function verifyPeer(
     const identity = svidIdentity(leaf);
     if (!identity.ok) return identity;
     const { id, trustDomain } = identity;
-    const { serial } = leaf;
+    const { serial, notAfterMs } = leaf;
     if (trust.revoked.has(serial)) return { ok: false, reason: "revoked" };
     const ready = rootsOf(trust, trustDomain);
     if (ready === undefined) return { ok: false, reason: "wrong_trust_domain" };
     // Whole text, never a pattern (Istio CVE-2026-39350).
     if (allowed !== undefined && !allowed.includes(id)) return { ok: false, reason: "wrong_identity" };
     const anchoring = anchorOfPeer(socket, der, ready.roots, trustDomain);
-    return anchoring.ok ? { ok: true, id, trustDomain, serial, root: anchoring.root } : anchoring;
+    return anchoring.ok ? { ok: true, id, trustDomain, serial, notAfterMs, root: anchoring.root } : anchoring;
   } catch (error: unknown) {
     return { ok: false, reason: refusalOf(error) };
   }

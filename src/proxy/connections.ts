@@ -49,16 +49,21 @@ export class Connections {
     return this.#open.size;
   }
 
-  /** Takes over a connection whose peer was verified. */
-  add(socket: Socket, peerId: string | undefined): void {
+  /** Takes over a connection whose peer was verified. Returns how it alone is drained, once its protocol is known. */
+  add(socket: Socket, peerId: string | undefined): (() => void) | undefined {
     // A handshake that was under way: its request could not be answered any more.
-    if (this.#isDestroyed) return void socket.destroy();
+    if (this.#isDestroyed) {
+      socket.destroy();
+      return undefined;
+    }
     const { listener, isForeign } = this.#options;
     listener.connections.value++;
     listener.connectionsActive.value++;
     const { alpnProtocol } = socket as TLSSocket;
-    if (alpnProtocol === undefined || isForeign?.(socket) === true) this.#detect(socket, peerId);
-    else this.#serve(socket, choseHttp2(socket) ? "http2" : "http1", peerId, peerId !== undefined);
+    if (alpnProtocol !== undefined && isForeign?.(socket) !== true)
+      return this.#serve(socket, choseHttp2(socket) ? "http2" : "http1", peerId, peerId !== undefined);
+    this.#detect(socket, peerId);
+    return undefined;
   }
 
   /**
@@ -96,7 +101,7 @@ export class Connections {
   }
 
   /** @param isMesh a sidecar of ours, with whom more is agreed than HTTP says. */
-  #serve(socket: Socket, protocol: HttpProtocol, peerId: string | undefined, isMesh: boolean): void {
+  #serve(socket: Socket, protocol: HttpProtocol, peerId: string | undefined, isMesh: boolean): () => void {
     const { service, clock, wheel, onRefused, onLimit, listener } = this.#options;
     const common = {
       service,
@@ -117,17 +122,18 @@ export class Connections {
       listener.http1Connections.value++;
       this.#open.add(connection);
       connection.isDraining = this.#isDraining;
-    } else {
-      const connection = new Http2ServerConnection(socket, {
-        ...common,
-        limits: isMesh ? meshHttp2Limits : http2Limits,
-        isMesh,
-        onLimit,
-      });
-      listener.http2Connections.value++;
-      this.#open.add(connection);
-      if (this.#isDraining) connection.drain();
+      return () => connection.drain();
     }
+    const connection = new Http2ServerConnection(socket, {
+      ...common,
+      limits: isMesh ? meshHttp2Limits : http2Limits,
+      isMesh,
+      onLimit,
+    });
+    listener.http2Connections.value++;
+    this.#open.add(connection);
+    if (this.#isDraining) connection.drain();
+    return () => connection.drain();
   }
 
   #closed(connection: ServerConnection): void {

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import tls, { type TLSSocket } from "node:tls";
 import type { MtlsMode } from "../config/snapshot.js";
-import type { TrustSource } from "../identity/mesh-trust.js";
+import { ownRootOf, type TrustSource } from "../identity/mesh-trust.js";
 import type { OpenPeers } from "../identity/open-peers.js";
 import { servedCheckName } from "../identity/served-leaf.js";
 import { followRotation, serverTlsOptions } from "../identity/tls-options.js";
@@ -22,8 +22,11 @@ export interface MeshAcceptorOptions {
   /** Names for the protocol in the handshake, best first; default those of sidecars. */
   readonly alpn?: readonly string[];
   readonly clock: Clock;
-  /** A verified peer's connection, or one without TLS where the mode permits it. */
-  readonly onAccepted: (socket: Socket, peerId: string | undefined) => void;
+  /**
+   * A verified peer's connection, or one without TLS where the mode permits it. Returns how it is ended gently, when its root
+   * is replaced.
+   */
+  readonly onAccepted: (socket: Socket, peerId: string | undefined) => (() => void) | undefined;
   /** Why a peer was turned away; a bounded set of reasons. */
   readonly onRefused: (reason: string) => void;
 }
@@ -74,7 +77,7 @@ export class MeshAcceptor {
     socket.on("error", () => socket.destroy());
     if (this.#isClosed) return void socket.destroy();
     const mode = this.#options.mode();
-    if (mode === "DISABLE") return this.#options.onAccepted(socket, undefined);
+    if (mode === "DISABLE") return void this.#options.onAccepted(socket, undefined);
     const peer = peerAddress(socket);
     this.#unproven.set(peer, socket);
     socket.once("close", () => {
@@ -103,14 +106,14 @@ export class MeshAcceptor {
   }
 
   #secured(socket: TLSSocket): void {
-    const { trust, peers } = this.#options;
+    const { certificates, trust, peers } = this.#options;
     const peer = verifyPeer(socket, undefined, trust.get());
     // An application of raw TCP would be connected to for nothing.
     if (peer.ok && (socket as { servername?: unknown }).servername === servedCheckName)
       socket.on("error", () => {}).destroySoon();
     else if (peer.ok) {
-      peers.add(socket, peer);
-      this.#options.onAccepted(socket, peer.id);
+      const retire = this.#options.onAccepted(socket, peer.id);
+      peers.add(socket, peer, { ownRoot: ownRootOf(certificates.get(), trust.get()), retire });
     } else {
       this.#options.onRefused(peer.reason);
       socket.on("error", () => {});

@@ -74,7 +74,7 @@ async function setup(t: Test, mode: MtlsMode | undefined, limit = new Connection
   if (mode !== undefined) setMode(mode);
   const certificates = new LatestValue<Svid | undefined>(await identityOf("api"));
   const trust = new LatestValue(trustOfSvid(await identityOf("api")));
-  const peers = new OpenPeers(trust, () => undefined);
+  const peers = new OpenPeers(trust, clock, () => undefined);
   const authorization = new Authorization({
     port: 0,
     metrics: (...labels) => new PolicyMetrics(new Metrics()).authorization(...labels),

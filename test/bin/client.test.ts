@@ -235,6 +235,7 @@ t.test("check judges the mesh", async (t) => {
     lastAckAtMs: nowMs,
     certificateNotAfterMs: nowMs + 86_400_000,
     certificateSerial: "0A1B",
+    certificateIssuer: "aa",
   };
   const instance = {
     id: sidecar.id,

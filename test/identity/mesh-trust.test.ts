@@ -11,15 +11,17 @@ import { generateKeyPem, publicKeySpki, readPrivateKey } from "../../certs/keys.
 import { keepTrust } from "../../src/discovery/trust-keeper.js";
 import { decodeTrust, encodeTrust } from "../../src/discovery/trust-resource.js";
 import { assembleSvid } from "../../src/identity/assemble-svid.js";
-import { trustOfSvid, type MeshTrust } from "../../src/identity/mesh-trust.js";
+import { ownRootOf, trustOfSvid, type MeshTrust } from "../../src/identity/mesh-trust.js";
 import { OpenPeers, type ClosedPeer } from "../../src/identity/open-peers.js";
 import type { Svid } from "../../src/identity/svid.js";
 import { clientTlsOptions, followRotation, serverTlsOptions } from "../../src/identity/tls-options.js";
 import { verifyPeer, type PeerVerdict } from "../../src/identity/verify-peer.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
+import { FakeClock } from "../support/fake-clock.js";
 import { temporaryFolder } from "../support/sidecar-kit.js";
 
 const nowMs = Date.now();
+const clock = new FakeClock(nowMs);
 
 async function authority(trustDomain: string): Promise<Authority> {
   const { certPem, keyPem } = await createRootCa({ trustDomain, nowMs });
@@ -55,7 +57,8 @@ async function listen(t: Test, trust = new LatestValue(both)) {
   const own = new LatestValue<Svid | undefined>(await svid("api"));
   const verdicts: PeerVerdict[] = [];
   const closed: ClosedPeer[] = [];
-  const peers = new OpenPeers(trust, (list) => closed.push(...list));
+  const retired: string[] = [];
+  const peers = new OpenPeers(trust, clock, (list) => closed.push(...list));
   const server = createServer(serverTlsOptions(own.get() as Svid, trust.get()));
   const stop = followRotation(server, own, (error) => t.fail(String(error)), trust);
   const open: TLSSocket[] = [];
@@ -64,7 +67,8 @@ async function listen(t: Test, trust = new LatestValue(both)) {
     const verdict = verifyPeer(socket, undefined, trust.get());
     verdicts.push(verdict);
     if (!verdict.ok) return void socket.destroy();
-    peers.add(socket, verdict);
+    const ownRoot = ownRootOf(own.get(), trust.get());
+    peers.add(socket, verdict, { ownRoot, retire: () => retired.push(verdict.id) });
     socket.write("hello");
   });
   server.listen(0, "127.0.0.1");
@@ -75,7 +79,7 @@ async function listen(t: Test, trust = new LatestValue(both)) {
     for (const socket of open) socket.destroy();
     server.close();
   });
-  return { port: (server.address() as AddressInfo).port, trust, verdicts, closed, peers };
+  return { port: (server.address() as AddressInfo).port, trust, verdicts, closed, retired, peers };
 }
 
 /** What the client reads until the listener has spoken or has closed. */
@@ -137,7 +141,7 @@ t.test("who is revoked is cut off at once, in both directions, and not let in ag
   t.match(verdicts.at(-1), { ok: false, reason: "revoked" });
 
   const own = new LatestValue(both);
-  const outbound = new OpenPeers(own, (list) => closed.push(...list));
+  const outbound = new OpenPeers(own, clock, (list) => closed.push(...list));
   outbound.add(second.socket, dialled);
   own.set({ ...both, revoked: new Set([dialled.serial]) });
   t.match(closed[1], { reason: "revoked", connections: 1 });
@@ -145,23 +149,36 @@ t.test("who is revoked is cut off at once, in both directions, and not let in ag
   t.match(verifyPeer(first.socket, undefined, both), { ok: false }, "nothing is read off a closed socket");
 });
 
-t.test("a root that is taken away takes its connections along; a federated one comes and goes", async (t) => {
-  const { port, trust, closed } = await listen(t);
-  const [web, guest] = [await svid("web"), await svid("web", theirs)];
-  const one = await dial(t, port, web);
-  const two = await dial(t, port, guest);
-  const gone = once(two.socket, "close");
-  trust.set({ ...both, bundles: new Map([["ours.local", `${strangers.certPem}${ours.certPem}`]]) });
-  t.match(closed, [{ id: guest.id, reason: "wrong_trust_domain" }]);
-  await gone;
-  t.equal((await dial(t, port, guest)).answer, "closed");
-  t.equal((await dial(t, port, await svid("web", strangers))).answer, "hello", "two roots of one domain");
-  const next = once(one.socket, "close");
-  trust.set({ ...both, bundles: new Map([["ours.local", strangers.certPem]]) });
-  t.match(closed[1], { id: web.id, reason: "unknown_issuer" });
-  await next;
-  t.equal((await dial(t, port, web)).answer, "closed");
-});
+t.test(
+  "a federated root that goes cuts off its peers; a root of ours that is replaced lets them finish",
+  async (t) => {
+    const { port, trust, closed, retired } = await listen(t);
+    const [web, guest, fresh] = [
+      await svid("web"),
+      await svid("web", theirs),
+      await svid("fresh", strangers),
+    ];
+    const one = await dial(t, port, web);
+    const two = await dial(t, port, guest);
+    const gone = once(two.socket, "close");
+    trust.set({ ...both, bundles: new Map([["ours.local", `${strangers.certPem}${ours.certPem}`]]) });
+    t.match(closed, [{ id: guest.id, reason: "wrong_trust_domain" }]);
+    await gone;
+    t.equal((await dial(t, port, guest)).answer, "closed");
+    const three = await dial(t, port, fresh);
+    t.equal(three.answer, "hello", "two roots of one domain");
+    t.same(retired, []);
+    const next = once(one.socket, "close");
+    trust.set({ ...both, bundles: new Map([["ours.local", strangers.certPem]]) });
+    t.equal(closed.length, 1, "nobody was cut off");
+    t.same(retired, [web.id, fresh.id], "its root is gone; ours was, when it connected");
+    t.equal((await dial(t, port, web)).answer, "closed", "nobody new comes with it");
+    clock.advance(3_500_000);
+    t.equal(one.socket.destroyed, false);
+    clock.advance(200_000);
+    await next; // not longer than its certificate
+  },
+);
 
 t.test("travels whole, and nothing that cannot be used is taken", (t) => {
   const trust: MeshTrust = { ...both, revoked: new Set(["0A", "FF00"]), issuer: "aa00" };
@@ -185,11 +202,16 @@ t.test("travels whole, and nothing that cannot be used is taken", (t) => {
 t.test("a sidecar keeps what it was told over a restart, and its own roots as they came last", async (t) => {
   const stateDir = await temporaryFolder(t);
   const problems: string[] = [];
+  let renewals = 0;
   const start = async (own: Svid) => {
     const source = new LatestValue<Svid | undefined>(own);
     const useBundle = (bundlePem: string): void => source.set({ ...(source.get() as Svid), bundlePem });
+    const renewSoon = (): void => void (renewals += 1);
     const onProblem = (problem: string): void => void problems.push(problem);
-    return { source, keeper: await keepTrust({ stateDir, identity: { source, useBundle }, onProblem }) };
+    return {
+      source,
+      keeper: await keepTrust({ stateDir, identity: { source, useBundle, renewSoon }, onProblem }),
+    };
   };
   const own = await svid("web");
   const first = await start(own);
@@ -209,6 +231,12 @@ t.test("a sidecar keeps what it was told over a restart, and its own roots as th
     message: /lacks our own domain/,
   });
   t.equal(first.keeper.trust.get().version, "7");
+  t.equal(renewals, 0);
+  const ourKey = ours.certificate.subjectKeyId?.toString("hex");
+  first.keeper.apply({ ...pushed, issuer: ourKey });
+  t.equal(renewals, 0, "the CA that signs has signed ours");
+  first.keeper.apply({ ...pushed, issuer: "00" });
+  t.equal(renewals, 1, "another CA signs now");
   await first.keeper.close();
 
   const second = await start({ ...own, bundlePem: strangers.certPem });

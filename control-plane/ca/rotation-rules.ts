@@ -1,0 +1,55 @@
+import type { Authority } from "../../certs/authority.js";
+import type { SidecarView } from "../admin/views.js";
+import type { CaState } from "./ca-store.js";
+
+/** Where a rotation stands. distributed: every connected sidecar believes the next CA. done: nobody uses the old one. */
+export type RotationStep = "idle" | "prepared" | "distributed" | "active" | "renewed";
+
+/** A connected sidecar that the next step waits for. */
+export interface Lagging {
+  readonly id: string;
+  readonly reason: string;
+}
+
+export type RotationSidecar = Pick<SidecarView, "id" | "trustVersion" | "nackReason" | "certificateIssuer">;
+
+/** Who does not let the rotation go on. Empty: the next step may be taken. */
+export function lagging(
+  state: Pick<CaState, "step" | "active" | "other">,
+  trustVersion: string,
+  sidecars: readonly RotationSidecar[],
+): readonly Lagging[] {
+  if (state.step === "idle") return [];
+  const old = state.step === "active" && state.other !== undefined ? keyIdOf(state.other) : undefined;
+  return sidecars.flatMap((sidecar) => {
+    const reason = reasonOf(sidecar, trustVersion, old);
+    return reason === undefined ? [] : [{ id: sidecar.id, reason }];
+  });
+}
+
+export function rotationStep(step: CaState["step"], isWaiting: boolean): RotationStep {
+  if (step === "prepared") return isWaiting ? "prepared" : "distributed";
+  if (step === "active") return isWaiting ? "active" : "renewed";
+  return "idle";
+}
+
+/** Subject key id, as it stands in MeshTrust.issuer and in SidecarView.certificateIssuer. */
+export function keyIdOf({ certificate }: Pick<Authority, "certificate">): string {
+  return certificate.subjectKeyId?.toString("hex") ?? "";
+}
+
+function reasonOf(
+  { trustVersion: own, nackReason, certificateIssuer }: RotationSidecar,
+  newest: string,
+  oldKeyId: string | undefined,
+): string | undefined {
+  if (own !== newest)
+    return nackReason !== null
+      ? `has refused the trust bundle: ${nackReason}`
+      : own === null
+        ? "has no trust bundle of this control plane"
+        : `has the older trust bundle ${own.slice(0, 8)}`;
+  return oldKeyId !== undefined && certificateIssuer === oldKeyId
+    ? "uses a certificate of the old CA"
+    : undefined;
+}
