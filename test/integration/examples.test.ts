@@ -162,6 +162,18 @@ const examples = new Map<string, Example>([
       ],
     },
   ],
+  [
+    "ca-rotation",
+    {
+      skip: false,
+      shows: [
+        "distributed: both sidecars believe the next root",
+        "renewed: both have certificates of it",
+        "finished: the old root is gone",
+        "not one call failed",
+      ],
+    },
+  ],
   ["rate-limit", { skip: false, shows: ["greedy: held back, Retry-After: 1", "modest: 5 of 5 passed"] }],
   ["idempotency", { skip: false, shows: ["(replayed)", "payments made: 1", "idempotency_key_missing"] }],
   [
