@@ -2,7 +2,7 @@ import { createPublicKey, sign, verify } from "node:crypto";
 import { toPem } from "./bundle.js";
 import { CertificateError } from "./certificate-error.js";
 import { bitStringOctets, oidText, readChildren, readOnly, tag, take, writeDer } from "./der.js";
-import { publicKeySpki, readPrivateKey } from "./keys.js";
+import { publicKeySpki, readPrivateKey, type KeyType } from "./keys.js";
 import { readPublicKey } from "./public-key.js";
 
 /** An ECDSA request has 300 bytes; 16 KiB leaves room for any honest attribute. */
@@ -21,10 +21,11 @@ const digests: ReadonlyMap<string, string> = new Map([
 /** What a CA takes from a request: the key, and nothing else. */
 export interface SigningRequest {
   readonly publicKeySpki: Buffer;
+  readonly keyType: KeyType;
 }
 
 /**
- * A PKCS#10 request (RFC 2986) for a P-256 key, as PEM. It names nobody: the CA knows the caller.
+ * A PKCS#10 request (RFC 2986) for an ECDSA key, as PEM. It names nobody: the CA knows the caller.
  * @throws CertificateError("bad_key")
  */
 export function createCsr(keyPem: string): string {
@@ -50,11 +51,11 @@ export function parseCsr(pem: string): SigningRequest {
   const base64 = /-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----([A-Za-z0-9+/=\s]+)-----END /.exec(pem)?.[1];
   if (base64 === undefined) throw new CertificateError("bad_request", "no CERTIFICATE REQUEST block");
   const request = readRequest(Buffer.from(base64, "base64"));
-  checkKey(request.publicKey);
+  const keyType = keyTypeOf(request.publicKey);
   const digest = digests.get(request.signatureOid);
   if (digest === undefined) throw new CertificateError("bad_request", "signature algorithm not supported");
   if (!isSigned(request, digest)) throw new CertificateError("bad_request_signature");
-  return { publicKeySpki: Buffer.from(request.publicKey.spkiDer) };
+  return { publicKeySpki: Buffer.from(request.publicKey.spkiDer), keyType };
 }
 
 type Request = ReturnType<typeof readRequest>;
@@ -77,8 +78,9 @@ function readRequest(der: Buffer) {
 }
 
 /** Before the signature: checking one with a hostile key can cost a long time (a 16-kbit RSA key, odd curves). */
-function checkKey(key: Request["publicKey"]): void {
-  if (key.algorithm === "P-256" || key.algorithm === "P-384") return;
+function keyTypeOf(key: Request["publicKey"]): KeyType {
+  if (key.algorithm === "P-256") return "ec-p256";
+  if (key.algorithm === "P-384") return "ec-p384";
   if (key.algorithm !== "RSA") throw new CertificateError("unsupported_key");
   // The modulus is nearly all of the key, so its size follows from the key's without trusting a parser with it.
   const isWeak = key.spkiDer.length < minRsaBits / 8;

@@ -4,9 +4,15 @@ import { CertificateError } from "./certificate-error.js";
 
 const generate = promisify(generateKeyPair);
 
-/** A new ECDSA P-256 private key as PKCS#8 PEM. Made on a worker thread: the event loop goes on. */
-export async function generateKeyPem(): Promise<string> {
-  const { privateKey } = await generate("ec", { namedCurve: "P-256" });
+/** The kinds of keys that leaves may have, by the names that SPIRE gives them. */
+export const keyTypes = ["ec-p256", "ec-p384"] as const;
+export type KeyType = (typeof keyTypes)[number];
+
+const curves: Readonly<Record<KeyType, string>> = { "ec-p256": "P-256", "ec-p384": "P-384" };
+
+/** A new ECDSA private key as PKCS#8 PEM. Made on a worker thread: the event loop goes on. */
+export async function generateKeyPem(type: KeyType = "ec-p256"): Promise<string> {
+  const { privateKey } = await generate("ec", { namedCurve: curves[type] });
   return privateKey.export({ type: "pkcs8", format: "pem" }).toString();
 }
 

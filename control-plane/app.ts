@@ -308,6 +308,7 @@ async function startCa(options: {
     ...{ dataDir, jwtKeys, clock, onEvent },
     trustDomain: withDefaults(settings).trustDomain,
     leafTtlMs: settings.leafTtlMs,
+    leafKeyType: settings.leafKeyType,
     passphrase: settings.caPassphrase,
     onFailed: (error) => log.error({ err: error }, "no certificate of the previous CA"),
   });

@@ -1,3 +1,4 @@
+import type { KeyType } from "../certs/keys.js";
 import type { Clock } from "../src/time/clock.js";
 
 /** Everything that a control plane is started with. The command line merges flags, environment and file into it. */
@@ -16,6 +17,8 @@ export interface ControlPlaneSettings {
   readonly defaultAction?: "allow" | "deny" | undefined;
   /** Life of a sidecar's certificate, milliseconds, 2 s to 7 d. Default 24 h. */
   readonly leafTtlMs?: number | undefined;
+  /** Of the keys of all certificates. Default ec-p256. */
+  readonly leafKeyType?: KeyType | undefined;
   /** host:port of the endpoint that gives our bundle to other meshes; undefined: none. */
   readonly federationListen?: string | undefined;
   /** How often others shall look at it, seconds. Default 300. */

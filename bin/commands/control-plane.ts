@@ -27,6 +27,7 @@ export const controlPlane: CommandBody<typeof controlPlaneSettings> = async (
     trustDomain,
     defaultAction,
     leafTtlMs: leafTtl,
+    leafKeyType: settings.leafKeyType,
     jwtTtlMs: settings.jwtTtl,
     federationListen: settings.federationListen,
     federationRefreshHint: Math.ceil(settings.federationRefreshHint / 1000),

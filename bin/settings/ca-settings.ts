@@ -1,6 +1,7 @@
 /** Settings of the commands that work on certificates without a control plane. */
+import { keyTypes } from "../../certs/keys.js";
 import { config, output } from "./common-settings.js";
-import { duration, serviceName, text, trustDomain } from "./parsers.js";
+import { duration, oneOf, serviceName, text, trustDomain } from "./parsers.js";
 import { defaulted, optional, required } from "./setting.js";
 
 const caDir = optional(text, {
@@ -53,6 +54,7 @@ export const caEncryptKeySettings = {
 };
 
 export const certIssueSettings = {
+  keyType: defaulted(oneOf(...keyTypes), "ec-p256", { placeholder: "TYPE", help: "kind of the key" }),
   service: required(serviceName, { placeholder: "NAME", help: "service that the certificate is for" }),
   namespace: defaulted(serviceName, "default", {
     placeholder: "NAMESPACE",

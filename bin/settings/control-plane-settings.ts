@@ -1,3 +1,4 @@
+import { keyTypes } from "../../certs/keys.js";
 import { caKeyPassphraseFile } from "./ca-settings.js";
 import { config } from "./common-settings.js";
 import { duration, hostPort, oneOf, text, trustDomain, url } from "./parsers.js";
@@ -38,6 +39,10 @@ export const controlPlaneSettings = {
   leafTtl: defaulted(duration({ leastMs: 2000, mostMs: 604_800_000 }), "24h", {
     placeholder: "DURATION",
     help: "life of a sidecar's certificate",
+  }),
+  leafKeyType: defaulted(oneOf(...keyTypes), "ec-p256", {
+    placeholder: "TYPE",
+    help: "kind of the keys of certificates; a change reaches each sidecar when it renews",
   }),
   federationListen: optional(hostPort, {
     placeholder: "HOST:PORT",

@@ -1,11 +1,10 @@
 import { messageOf } from "../../src/errors/message-of.js";
-import { status } from "@grpc/grpc-js";
+import { Metadata, status } from "@grpc/grpc-js";
 import type { sendUnaryData, ServerUnaryCall } from "@grpc/grpc-js";
 import { CertificateError } from "../../certs/certificate-error.js";
-import { parseCsr } from "../../certs/csr.js";
 import { isServiceName } from "../../certs/spiffe-id.js";
 import type { IssueRequest, IssueResponse } from "../../src/discovery/proto/enrollment.js";
-import { controlPlaneName } from "../../src/discovery/proto/enrollment.js";
+import { controlPlaneName, keyTypeField } from "../../src/discovery/proto/enrollment.js";
 import type { Clock } from "../../src/time/clock.js";
 import type { Peer, PeerOf } from "../peer.js";
 import { ConfigError } from "../../src/errors/config-error.js";
@@ -89,7 +88,7 @@ export function createEnrollmentHandler(options: EnrollmentOptions): {
       const text = `more than ${joinsAtOnce} joins at once from ${address}: one a second goes on`;
       throw new Refusal(status.RESOURCE_EXHAUSTED, text);
     }
-    parseCsr(request.csrPem); // first, so that a broken request does not use the token up
+    issuer.check(request.csrPem); // first, so that a broken request does not use the token up
     if (request.token !== "") return redeem(tokens, request.token, clock);
     return askConsul(options, request);
   };
@@ -141,7 +140,7 @@ export function createEnrollmentHandler(options: EnrollmentOptions): {
         (error: unknown) => {
           const { code, details } = toStatus(error);
           onEvent({ kind: "refused", address: peer.address, reason: details });
-          callback({ code, details });
+          callback({ code, details, metadata: wishOf(issuer, error) });
         },
       );
     },
@@ -194,8 +193,17 @@ function toStatus(error: unknown): { readonly code: status; readonly details: st
   return { code: status.INTERNAL, details: `the control plane failed: ${text}` };
 }
 
+/** With which kind of key the caller may come again. */
+function wishOf({ keyType }: Issuer, error: unknown): Metadata {
+  const metadata = new Metadata();
+  if (error instanceof IssueError && error.code === "wrong_key_type" && keyType !== undefined)
+    metadata.set(keyTypeField, keyType);
+  return metadata;
+}
+
 const issueStatus: Readonly<Record<IssueError["code"], status>> = {
   bad_request: status.INVALID_ARGUMENT,
+  wrong_key_type: status.FAILED_PRECONDITION,
   rate_limited: status.RESOURCE_EXHAUSTED,
   ca_expired: status.FAILED_PRECONDITION,
 };

@@ -1,6 +1,6 @@
 import path from "node:path";
 import { createCsr } from "../../certs/csr.js";
-import { generateKeyPem } from "../../certs/keys.js";
+import { generateKeyPem, type KeyType } from "../../certs/keys.js";
 import { makeFolder, writeFileAtomic } from "../../certs/secret-file.js";
 import { ConfigError } from "../../src/errors/config-error.js";
 import type { Clock } from "../../src/time/clock.js";
@@ -21,6 +21,8 @@ export interface OfflineRequest {
   readonly namespace: string;
   /** Milliseconds, 2 s to 7 d; default 24 h. */
   readonly ttlMs?: number;
+  /** Default ec-p256. */
+  readonly keyType?: KeyType;
   /** Of the CA's key; undefined: it is not encrypted. */
   readonly passphrase?: string | undefined;
   /** Who asks, for the issuance log. */
@@ -77,6 +79,7 @@ async function issueOffline({
   service,
   namespace,
   ttlMs,
+  keyType,
   passphrase,
   user,
   clock,
@@ -84,7 +87,7 @@ async function issueOffline({
   const ca = await loadSigningCa(caDir, passphrase);
   if (ca === undefined) throw new ConfigError(`${caDir} holds no CA: make one with remora ca init`);
   const issuer = createIssuer({ root: () => ca, clock, ...(ttlMs === undefined ? {} : { ttlMs }) });
-  const keyPem = await generateKeyPem();
+  const keyPem = await generateKeyPem(keyType);
   const issued = signOrExplain(() => issuer.issue({ namespace, service }, createCsr(keyPem)));
   const proof = { by: "offline", proof: user, address: "" } as const;
   await openIssuanceLog(caDir, clock).append(entryOf(issued, proof, clock.wallMs()));

@@ -39,7 +39,7 @@ export async function startOwnIdentity(
 }
 
 async function issueOwn(issuer: Issuer, log: IssuanceLog, clock: Clock): Promise<Svid> {
-  const keyPem = await generateKeyPem();
+  const keyPem = await generateKeyPem(issuer.keyType);
   const issued = issuer.issue(controlPlaneName, createCsr(keyPem));
   const proof = { by: "control-plane", proof: "", address: "" } as const;
   await log.append(entryOf(issued, proof, clock.wallMs()));

@@ -1,4 +1,5 @@
 import path from "node:path";
+import type { KeyType } from "../../certs/keys.js";
 import type { RenewalEvent } from "../../src/identity/renewal.js";
 import type { Svid } from "../../src/identity/svid.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
@@ -36,6 +37,7 @@ export async function startRemoraCa(options: {
   readonly dataDir: string;
   readonly trustDomain: string;
   readonly leafTtlMs: number | undefined;
+  readonly leafKeyType: KeyType | undefined;
   /** Of the CA's key; undefined: it is not encrypted. */
   readonly passphrase: string | undefined;
   /** JWK sets by trust domain, to be pushed with the roots. */
@@ -45,7 +47,8 @@ export async function startRemoraCa(options: {
   /** There is no certificate of the previous CA. */
   readonly onFailed: (error: unknown) => void;
 }): Promise<MeshCa> {
-  const { dataDir, trustDomain, leafTtlMs, passphrase, jwtKeys, clock, onEvent, onFailed } = options;
+  const { dataDir, trustDomain, leafTtlMs, leafKeyType, passphrase, jwtKeys, clock, onEvent, onFailed } =
+    options;
   const caDir = path.join(dataDir, "ca");
   const store = await openCaStore({ dir: caDir, trustDomain, passphrase, clock });
   const { state } = store;
@@ -56,7 +59,7 @@ export async function startRemoraCa(options: {
   });
   const ttl = leafTtlMs === undefined ? {} : { ttlMs: leafTtlMs };
   const signing = () => ({ authority: state.get().active, bundlePem: bundleOf(state.get()) });
-  const issuer = createIssuer({ root: signing, clock, ...ttl });
+  const issuer = createIssuer({ root: signing, clock, keyType: leafKeyType, ...ttl });
   const log = openIssuanceLog(caDir, clock);
   const revocations = await openRevocations({ file: path.join(dataDir, "revoked.json"), clock });
   const own = await startOwnIdentity(issuer, log, clock, onEvent);

@@ -3,7 +3,7 @@ import { Client, Metadata, status, type ServiceError } from "@grpc/grpc-js";
 import { CertificateError } from "../../certs/certificate-error.js";
 import { createCsr } from "../../certs/csr.js";
 import { parseJoinToken, type JoinToken } from "../../certs/join-token.js";
-import { generateKeyPem } from "../../certs/keys.js";
+import { generateKeyPem, keyTypes, type KeyType } from "../../certs/keys.js";
 import { formatSpiffeId, parseSpiffeId } from "../../certs/spiffe-id.js";
 import { ConfigError } from "../errors/config-error.js";
 import { assembleSvid } from "../identity/assemble-svid.js";
@@ -13,7 +13,12 @@ import { channelOptionsFor, controlPlaneCredentials, type ClientKey } from "./co
 import { fetchPinnedRoot, FirstContactError, unreachable } from "./first-contact.js";
 import { parseHostPort, type HostPort } from "./host-port.js";
 import type { JoinProof } from "./join-proof.js";
-import { enrollmentService, type IssueRequest, type IssueResponse } from "./proto/enrollment.js";
+import {
+  enrollmentService,
+  keyTypeField,
+  type IssueRequest,
+  type IssueResponse,
+} from "./proto/enrollment.js";
 
 export interface JoinOptions {
   /** host:port of the control plane's gRPC listener. */
@@ -118,8 +123,25 @@ interface Issue {
 
 type CallOptions = Pick<RenewOptions, "clock" | "signal">;
 
+/** A first key of the usual kind; where the mesh wants another, its answer says so, and nothing was used up. */
 async function issue(request: Issue, options: CallOptions): Promise<Svid> {
-  const keyPem = await generateKeyPem();
+  try {
+    return await issueFor(await generateKeyPem(), request, options);
+  } catch (error: unknown) {
+    const wanted = wantedKeyType(error);
+    if (wanted === undefined) throw explain(error, request.target);
+    return await issueFor(await generateKeyPem(wanted), request, options).catch((again: unknown) => {
+      throw explain(again, request.target);
+    });
+  }
+}
+
+function wantedKeyType(error: unknown): KeyType | undefined {
+  const [said] = (error as Partial<ServiceError>).metadata?.get(keyTypeField) ?? [];
+  return keyTypes.find((type) => type === said);
+}
+
+async function issueFor(keyPem: string, request: Issue, options: CallOptions): Promise<Svid> {
   const credentials = controlPlaneCredentials(
     request.bundlePem,
     { trustDomain: request.trustDomain },
@@ -130,8 +152,6 @@ async function issue(request: Issue, options: CallOptions): Promise<Svid> {
   try {
     const answer = await call(client, { csrPem: createCsr(keyPem), ...request.shown }, options);
     return assembleSvid({ certChainPem: answer.certChainPem, keyPem, bundlePem: answer.bundlePem });
-  } catch (error: unknown) {
-    throw explain(error, request.target);
   } finally {
     client.close();
   }

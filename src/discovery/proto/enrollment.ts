@@ -28,6 +28,9 @@ export interface IssueResponse {
 /** Path segment of the SPIFFE id that the control plane's own certificate carries. */
 export const controlPlaneName = { namespace: "remora", service: "control-plane" } as const;
 
+/** In the metadata of a refusal: the kind of key (certs/keys.ts) with which the caller may ask again. */
+export const keyTypeField = "remora-key-type";
+
 /** The service that the control plane is to Consul's CA: its token needs service:write for it. */
 export const consulControlPlaneName = "remora-control-plane";
 
