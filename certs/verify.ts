@@ -9,7 +9,7 @@ export type Verification =
   { readonly ok: true; readonly id: string } | { readonly ok: false; readonly reason: RefusalReason };
 
 /** A root, two intermediates and a leaf are usual; each further one costs the verifier a signature check. */
-const maxChainLength = 8;
+export const maxChainLength = 8;
 
 /** The root that a chain leads to, by its fingerprint, or why it leads to none. */
 export type Anchoring =

@@ -1,7 +1,8 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import path from "node:path";
-import { readSecretFile, SecretFileError, writeFileAtomic } from "../../certs/secret-file.js";
+import { writeFileAtomic } from "../../certs/secret-file.js";
 import { ConfigError } from "../../src/errors/config-error.js";
+import { readSecretText } from "../../src/identity/secret-text.js";
 
 /** The bearer token of the admin API. */
 export interface AdminToken {
@@ -31,16 +32,12 @@ export async function loadOrCreateAdminToken(dataDir: string): Promise<AdminToke
 }
 
 async function read(file: string): Promise<string | undefined> {
-  try {
-    const token = (await readSecretFile(file))?.trim();
-    if (token !== undefined && !pattern.test(token))
-      throw new ConfigError("is no admin token: remove the file, the next start makes a new one", {
-        place: file,
-      });
-    return token;
-  } catch (error: unknown) {
-    throw error instanceof SecretFileError ? new ConfigError(error.message, { cause: error }) : error;
-  }
+  const token = (await readSecretText(file))?.trim();
+  if (token !== undefined && !pattern.test(token))
+    throw new ConfigError("is no admin token: remove the file, the next start makes a new one", {
+      place: file,
+    });
+  return token;
 }
 
 /** Equal length for any text, as timingSafeEqual needs it. */

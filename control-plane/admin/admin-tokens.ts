@@ -1,7 +1,8 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
-import { readSecretFile, SecretFileError, writeFileAtomic } from "../../certs/secret-file.js";
+import { writeFileAtomic } from "../../certs/secret-file.js";
 import { isServiceName } from "../../certs/spiffe-id.js";
 import { ConfigError } from "../../src/errors/config-error.js";
+import { readSecretText } from "../../src/identity/secret-text.js";
 import type { Clock } from "../../src/time/clock.js";
 import type { AdminToken } from "./admin-token.js";
 import { isRole, roles, type AdminCaller, type Role } from "./roles.js";
@@ -116,10 +117,9 @@ function digest(text: string): Buffer {
 
 async function readTokens(file: string): Promise<readonly StoredAdminToken[]> {
   try {
-    const text = await readSecretFile(file);
+    const text = await readSecretText(file);
     return text === undefined ? [] : parseTokens(text);
   } catch (error: unknown) {
-    if (error instanceof SecretFileError) throw new ConfigError(error.message, { cause: error });
     if (!(error instanceof SyntaxError)) throw error;
     const fix = "remove it and create the admin tokens anew";
     throw new ConfigError(`${file} is damaged: ${fix}`, { cause: error });

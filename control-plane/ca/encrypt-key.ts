@@ -1,8 +1,9 @@
 import path from "node:path";
 import { CertificateError } from "../../certs/certificate-error.js";
 import { encryptKeyPem, openKeyPem } from "../../certs/encrypted-key.js";
-import { readSecretFile, SecretFileError, writeFileAtomic } from "../../certs/secret-file.js";
+import { writeFileAtomic } from "../../certs/secret-file.js";
 import { ConfigError } from "../../src/errors/config-error.js";
+import { readSecretText } from "../../src/identity/secret-text.js";
 import { caFiles } from "./root-store.js";
 
 /**
@@ -23,7 +24,7 @@ export async function encryptCaKeys(options: {
   );
   const encrypted: (readonly [string, string])[] = [];
   for (const file of files) {
-    const keyPem = await readKey(file);
+    const keyPem = await readSecretText(file);
     if (keyPem !== undefined) encrypted.push([file, await encrypt(file, keyPem, passphrase, oldPassphrase)]);
   }
   if (encrypted.length === 0)
@@ -45,14 +46,5 @@ async function encrypt(
     if (!(error instanceof CertificateError)) throw error;
     const fix = error.reason === "key_encrypted" ? "; here: --old-passphrase-file" : "";
     throw new ConfigError(`${file}: ${error.message}${fix}`, { cause: error });
-  }
-}
-
-async function readKey(file: string): Promise<string | undefined> {
-  try {
-    return await readSecretFile(file);
-  } catch (error: unknown) {
-    if (error instanceof SecretFileError) throw new ConfigError(error.message, { cause: error });
-    throw error;
   }
 }

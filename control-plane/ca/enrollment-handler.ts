@@ -53,8 +53,14 @@ interface Proven {
   readonly giveBack?: () => Promise<void>;
 }
 
-const oldAclToken =
-  "the ACL token is older than the last time that certificates of its service were revoked: make a new one in Consul";
+/** By what was shown: it is older than the last time that certificates of its service were revoked. */
+const evictedTexts: Readonly<Record<Proven["by"], string>> = {
+  token: redemptionRefusalTexts.void,
+  certificate:
+    "the service's certificates were revoked, and what was renewed from them: a new join token is needed",
+  consul:
+    "the ACL token is older than the last time that certificates of its service were revoked: make a new one in Consul",
+};
 
 type IssueCall = ServerUnaryCall<IssueRequest, IssueResponse>;
 
@@ -111,7 +117,7 @@ export function createEnrollmentHandler(options: EnrollmentOptions): {
     if (by === "certificate" && revocations.serials.get().has(proof))
       throw new Refusal(status.UNAUTHENTICATED, revokedText(proof));
     if ((revocations.evictedAtMs(caller) ?? -Infinity) >= provenMs)
-      throw new Refusal(status.UNAUTHENTICATED, by === "consul" ? oldAclToken : redemptionRefusalTexts.void);
+      throw new Refusal(status.UNAUTHENTICATED, evictedTexts[by]);
   };
   const issue = async (call: IssueCall, peer: Peer): Promise<IssueResponse> => {
     const { address } = peer;
@@ -120,8 +126,17 @@ export function createEnrollmentHandler(options: EnrollmentOptions): {
       refuseRevoked(proven);
       const { caller, by, proof } = proven;
       const issued = issuer.issue(caller, call.request.csrPem);
-      await log.append(entryOf(issued, { by, proof, address }, clock.wallMs()));
-      refuseRevoked(proven);
+      const entry = entryOf(issued, { by, proof, address }, clock.wallMs());
+      await log.append(entry);
+      try {
+        refuseRevoked(proven);
+      } catch (refusal: unknown) {
+        // Nobody will ever have it; the log says that it was made, so it is said to be revoked, too.
+        const { serial, id } = entry;
+        const reason = "its service was revoked while it was made";
+        await revocations.add([{ serial, id, notAfterMs: issued.notAfterMs, atMs: clock.wallMs(), reason }]);
+        throw refusal;
+      }
       const { certChainPem, bundlePem, notAfterMs, serial } = issued;
       onEvent({ kind: "issued", caller, address, by, serial, notAfterMs });
       return { certChainPem, bundlePem };

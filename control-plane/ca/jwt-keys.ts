@@ -1,8 +1,9 @@
 import type { KeyObject } from "node:crypto";
 import { jwtKeyOf, type JwtKey } from "../../certs/jwk.js";
 import { generateKeyPem, readPrivateKey } from "../../certs/keys.js";
-import { readSecretFile, SecretFileError, writeFileAtomic } from "../../certs/secret-file.js";
+import { writeFileAtomic } from "../../certs/secret-file.js";
 import { ConfigError } from "../../src/errors/config-error.js";
+import { readSecretText } from "../../src/identity/secret-text.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import type { Clock, Timer } from "../../src/time/clock.js";
 import { planKeys, signingKey } from "./jwt-key-plan.js";
@@ -89,11 +90,10 @@ function ownKey(keyPem: string, activeFromMs: number): OwnKey {
 }
 
 async function readKeys(file: string): Promise<readonly OwnKey[]> {
+  const text = await readSecretText(file);
   try {
-    const text = await readSecretFile(file);
     return text === undefined ? [] : parseKeys(text);
-  } catch (error: unknown) {
-    if (error instanceof SecretFileError) throw new ConfigError(error.message, { cause: error });
+  } catch {
     // Without the cause, which could quote a key.
     throw new ConfigError(
       `${file} is damaged: restore it from a backup, or remove it; JWT-SVIDs in use are then refused until they are fetched anew`,

@@ -1,5 +1,6 @@
-import { readSecretFile, SecretFileError, writeFileAtomic } from "../../certs/secret-file.js";
+import { writeFileAtomic } from "../../certs/secret-file.js";
 import { ConfigError } from "../../src/errors/config-error.js";
+import { readSecretText } from "../../src/identity/secret-text.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import type { Clock } from "../../src/time/clock.js";
 import type { Caller } from "./issuer.js";
@@ -109,10 +110,9 @@ const nameOf = ({ service, namespace }: Caller): string => `${service}.${namespa
 
 async function readRevocations(file: string) {
   try {
-    const text = await readSecretFile(file);
+    const text = await readSecretText(file);
     return text === undefined ? { leaves: [], evictions: [] } : parseRevocations(text);
   } catch (error: unknown) {
-    if (error instanceof SecretFileError) throw new ConfigError(error.message, { cause: error });
     if (!(error instanceof SyntaxError)) throw error;
     const fix = "restore it from a backup; without it revoked certificates would be good again";
     throw new ConfigError(`${file} is damaged: ${fix}`, { cause: error });

@@ -4,15 +4,10 @@ import path from "node:path";
 import { createRootCa, loadAuthority, type Authority } from "../../certs/authority.js";
 import { CertificateError } from "../../certs/certificate-error.js";
 import { encryptKeyPem, isEncryptedKey, openKeyPem } from "../../certs/encrypted-key.js";
-import {
-  makeFolder,
-  makePrivateFolder,
-  readSecretFile,
-  SecretFileError,
-  writeFileAtomic,
-} from "../../certs/secret-file.js";
+import { makeFolder, makePrivateFolder, writeFileAtomic } from "../../certs/secret-file.js";
 import { isTrustDomain } from "../../certs/spiffe-id.js";
 import { ConfigError } from "../../src/errors/config-error.js";
+import { readSecretText } from "../../src/identity/secret-text.js";
 
 /** Names inside a CA folder. With an intermediate the root's key is elsewhere. */
 export const caFiles = {
@@ -72,9 +67,9 @@ export function assertUsable(
 export async function loadRoot(dir: string, passphrase?: string): Promise<Authority | undefined> {
   const [rootCert, rootKey, intermediateCert, intermediateKey] = await Promise.all([
     readCertificate(path.join(dir, caFiles.rootCert)),
-    readKey(path.join(dir, caFiles.rootKey)),
+    readSecretText(path.join(dir, caFiles.rootKey)),
     readCertificate(path.join(dir, caFiles.intermediateCert)),
-    readKey(path.join(dir, caFiles.intermediateKey)),
+    readSecretText(path.join(dir, caFiles.intermediateKey)),
   ]);
   if (intermediateCert !== undefined || intermediateKey !== undefined) {
     const cert = present(dir, caFiles.intermediateCert, intermediateCert);
@@ -191,14 +186,5 @@ async function readCertificate(file: string): Promise<string | undefined> {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT") return undefined;
     throw new ConfigError(`cannot read ${file} (${code})`, { cause: error });
-  }
-}
-
-async function readKey(file: string): Promise<string | undefined> {
-  try {
-    return await readSecretFile(file);
-  } catch (error: unknown) {
-    if (error instanceof SecretFileError) throw new ConfigError(error.message, { cause: error });
-    throw error;
   }
 }

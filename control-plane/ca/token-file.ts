@@ -1,6 +1,7 @@
-import { readSecretFile, SecretFileError, writeFileAtomic } from "../../certs/secret-file.js";
+import { writeFileAtomic } from "../../certs/secret-file.js";
 import { isServiceName } from "../../certs/spiffe-id.js";
 import { ConfigError } from "../../src/errors/config-error.js";
+import { readSecretText } from "../../src/identity/secret-text.js";
 
 /** A join token at rest: only its hash, so that a copy of the file lets nobody in. */
 export interface StoredToken {
@@ -19,10 +20,9 @@ export interface StoredToken {
 /** Empty when there is no file yet. @throws ConfigError when it is damaged or readable by others. */
 export async function readTokenFile(file: string): Promise<readonly StoredToken[]> {
   try {
-    const text = await readSecretFile(file);
+    const text = await readSecretText(file);
     return text === undefined ? [] : parseTokens(text);
   } catch (error: unknown) {
-    if (error instanceof SecretFileError) throw new ConfigError(error.message, { cause: error });
     if (!(error instanceof SyntaxError)) throw error;
     const fix = "remove it and create new tokens; sidecars that have joined are not affected";
     throw new ConfigError(`${file} is damaged: ${fix}`, { cause: error });

@@ -1,5 +1,6 @@
-import { readSecretFile, SecretFileError, writeFileAtomic } from "../../certs/secret-file.js";
+import { writeFileAtomic } from "../../certs/secret-file.js";
 import { ConfigError } from "../../src/errors/config-error.js";
+import { readSecretText } from "../../src/identity/secret-text.js";
 import { readRelationship, type Relationship, type RelationshipWish } from "./relationship.js";
 
 /** Each has a bundle of up to 64 KiB, and files have a bound too. */
@@ -14,13 +15,7 @@ export async function loadRelationships(
   file: string,
   ownTrustDomain: string,
 ): Promise<readonly Relationship[]> {
-  let text: string | undefined;
-  try {
-    text = await readSecretFile(file);
-  } catch (error: unknown) {
-    if (error instanceof SecretFileError) throw new ConfigError(error.message, { cause: error });
-    throw error;
-  }
+  const text = await readSecretText(file);
   if (text === undefined) return [];
   try {
     const { relationships } = JSON.parse(text) as { readonly relationships: readonly RelationshipWish[] };

@@ -1,9 +1,10 @@
-import { connect, type DetailedPeerCertificate, type TLSSocket } from "node:tls";
+import { connect, type TLSSocket } from "node:tls";
 import { fingerprint, toPem } from "../../certs/bundle.js";
 import { CertificateError } from "../../certs/certificate-error.js";
 import { parseCertificate } from "../../certs/certificate.js";
 import { splitSpiffeUri } from "../../certs/spiffe-id.js";
 import { ConfigError } from "../errors/config-error.js";
+import { presentedChain } from "../identity/presented-chain.js";
 import type { Clock } from "../time/clock.js";
 import { rootServerName } from "./control-plane-tls.js";
 import type { HostPort } from "./host-port.js";
@@ -13,9 +14,6 @@ export interface PinnedRoot {
   readonly rootPem: string;
   readonly trustDomain: string;
 }
-
-/** Roots, intermediates and a leaf; more is not a chain of ours. */
-const maxChainLength = 8;
 
 /**
  * Fetches the control plane's root certificate, which is trusted only because of its fingerprint: from the join token, or given.
@@ -35,7 +33,7 @@ export async function fetchPinnedRoot(
 ): Promise<PinnedRoot> {
   const socket = await handshake(target, rootServerName(rootFingerprint), options);
   try {
-    const root = chainOf(socket).find((der) => fingerprint(der) === rootFingerprint);
+    const root = presentedChain(socket).find((der) => fingerprint(der) === rootFingerprint);
     if (root === undefined)
       throw new ConfigError(
         `control plane ${target.text} does not belong to this ${options.pin ?? "join token"} (its root CA has another fingerprint): use one of that control plane, or correct --control-plane`,
@@ -97,19 +95,6 @@ export function unreachable(target: HostPort, cause: Error): ConfigError {
     `control plane ${target.text} is unreachable (${why}): start it with remora control-plane, or correct --control-plane`,
     { cause },
   );
-}
-
-/** DER of what the server presented, leaf first. */
-function chainOf(socket: TLSSocket): readonly Buffer[] {
-  const chain: Buffer[] = [];
-  // Empty object when there is none; a root is its own issuer.
-  let next: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
-  while (next?.raw !== undefined && chain.length < maxChainLength) {
-    chain.push(next.raw);
-    if (next.issuerCertificate === next) break;
-    next = next.issuerCertificate;
-  }
-  return chain;
 }
 
 /** X509-SVID §3.1: a CA's URI SAN is its trust domain. */

@@ -1,13 +1,9 @@
 import path from "node:path";
 import { CertificateError } from "../../certs/certificate-error.js";
-import {
-  makePrivateFolder,
-  readSecretFile,
-  SecretFileError,
-  writeFileAtomic,
-} from "../../certs/secret-file.js";
+import { makePrivateFolder, writeFileAtomic } from "../../certs/secret-file.js";
 import { ConfigError } from "../errors/config-error.js";
 import { assembleSvid } from "./assemble-svid.js";
+import { readSecretText } from "./secret-text.js";
 import type { Svid } from "./svid.js";
 
 /** One file, so that key, chain and bundle are always of the same rotation, also after a crash half way. */
@@ -24,10 +20,9 @@ const keyBlock = /-----BEGIN PRIVATE KEY-----[A-Za-z0-9+/=\s]+-----END PRIVATE K
 export async function loadSvid(stateDir: string): Promise<Svid | undefined> {
   const file = path.join(stateDir, fileName);
   try {
-    const text = await readSecretFile(file);
+    const text = await readSecretText(file);
     return text === undefined ? undefined : parseSvidFile(text);
   } catch (error: unknown) {
-    if (error instanceof SecretFileError) throw new ConfigError(error.message, { cause: error });
     if (!(error instanceof CertificateError)) throw error;
     const fix = "remove the file and start again with a new join token (remora token create)";
     throw new ConfigError(`${file} is damaged (${error.message}): ${fix}`, { cause: error });

@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
-import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import type { RefusalReason } from "../../certs/certificate-error.js";
 import { parseCertificate } from "../../certs/certificate.js";
 import { refusalOf, svidIdentity, svidIdentityOfDer, type SvidIdentity } from "../../certs/svid-rules.js";
 import { anchorOf, type Anchoring, type Roots } from "../../certs/verify.js";
 import { rootsOf, type MeshTrust } from "./mesh-trust.js";
+import { presentedChain } from "./presented-chain.js";
 
 /** Who is at the other end, or why nobody is let in. The reason labels a metric and is safe to log. */
 export type PeerIdentity =
@@ -73,7 +74,7 @@ function anchorOfPeer(socket: TLSSocket, leaf: Buffer, roots: Roots, trustDomain
   const direct = anchorOf([leaf], roots, trustDomain);
   // A root of the same name as the issuer makes it bad_signature.
   if (direct.ok || (direct.reason !== "unknown_issuer" && direct.reason !== "bad_signature")) return direct;
-  return anchorOf(peerChain(socket), roots, trustDomain);
+  return anchorOf(presentedChain(socket), roots, trustDomain);
 }
 
 /** SHA-256 of a connected peer's certificate in hexadecimal, as Envoy writes it; "" when there is none. */
@@ -122,20 +123,4 @@ function peerDer(socket: TLSSocket): Buffer | undefined {
   // node gives {} when the peer sent none and null when the socket is gone; the typings say neither.
   const certificate = socket.getPeerCertificate(false) as { readonly raw?: Buffer } | null;
   return certificate?.raw;
-}
-
-/** More is not an honest chain. */
-const maxChainLength = 8;
-
-/** Leaf first, as far as it was presented. */
-function peerChain(socket: TLSSocket): readonly Buffer[] {
-  const chain: Buffer[] = [];
-  // Empty object when there is none; a root is its own issuer.
-  let next: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
-  while (next?.raw !== undefined && chain.length < maxChainLength) {
-    chain.push(next.raw);
-    if (next.issuerCertificate === next) break;
-    next = next.issuerCertificate;
-  }
-  return chain;
 }

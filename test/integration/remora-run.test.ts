@@ -133,7 +133,7 @@ t.test("a service calls another one, to its last breath", { timeout: 60_000 }, a
   const status = await remora(["status"], { env });
   t.match(
     status.out,
-    /^web\.default-127\.0\.0\.1-\d+ +web\.default +127\.0\.0\.1\S* +\w+ +SYNCED/m,
+    /^web\.default-127\.0\.0\.1-\d+ +web\.default +127\.0\.0\.1\S* +\w+ +\S+ +SYNCED/m,
     status.out,
   );
 

@@ -1,5 +1,5 @@
 import type { MethodDefinition } from "@grpc/grpc-js";
-import { fromJSON } from "@grpc/proto-loader";
+import { remoraService } from "./remora-service.js";
 
 /**
  * `remora.v1.Enrollment`: a join token or the current certificate in, a new certificate out. Field numbers are a promise
@@ -34,38 +34,23 @@ export const keyTypeField = "remora-key-type";
 /** The service that the control plane is to Consul's CA: its token needs service:write for it. */
 export const consulControlPlaneName = "remora-control-plane";
 
-/** protobufjs' JSON form. */
-const descriptor = {
-  nested: {
-    remora: {
-      nested: {
-        v1: {
-          nested: {
-            IssueRequest: {
-              fields: {
-                csrPem: { type: "string", id: 1 },
-                token: { type: "string", id: 2 },
-                consulToken: { type: "string", id: 3 },
-                service: { type: "string", id: 4 },
-                namespace: { type: "string", id: 5 },
-              },
-            },
-            IssueResponse: {
-              fields: { certChainPem: { type: "string", id: 1 }, bundlePem: { type: "string", id: 2 } },
-            },
-            Enrollment: {
-              methods: { Issue: { requestType: "IssueRequest", responseType: "IssueResponse" } },
-            },
-          },
-        },
-      },
+/** The gRPC service definition, for both ends. */
+export const enrollmentService = remoraService<{
+  readonly Issue: MethodDefinition<IssueRequest, IssueResponse>;
+}>("Enrollment", {
+  IssueRequest: {
+    fields: {
+      csrPem: { type: "string", id: 1 },
+      token: { type: "string", id: 2 },
+      consulToken: { type: "string", id: 3 },
+      service: { type: "string", id: 4 },
+      namespace: { type: "string", id: 5 },
     },
   },
-};
-
-/** The gRPC service definition, for both ends. */
-export const enrollmentService = fromJSON(descriptor as unknown as Parameters<typeof fromJSON>[0], {
-  defaults: true,
-})["remora.v1.Enrollment"] as unknown as {
-  readonly Issue: MethodDefinition<IssueRequest, IssueResponse>;
-};
+  IssueResponse: {
+    fields: { certChainPem: { type: "string", id: 1 }, bundlePem: { type: "string", id: 2 } },
+  },
+  Enrollment: {
+    methods: { Issue: { requestType: "IssueRequest", responseType: "IssueResponse" } },
+  },
+});

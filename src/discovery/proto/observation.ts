@@ -1,6 +1,6 @@
 import type { MethodDefinition } from "@grpc/grpc-js";
-import { fromJSON } from "@grpc/proto-loader";
 import type { ObservedCall } from "../../policy/call-recorder.js";
+import { remoraService } from "./remora-service.js";
 
 /**
  * `remora.v1.Observation`: a sidecar tells what was called since it told last. Whose calls they are says the client
@@ -25,46 +25,30 @@ export interface CallReportAnswer {
   readonly lost: number;
 }
 
-/** protobufjs' JSON form. */
-const descriptor = {
-  nested: {
-    remora: {
-      nested: {
-        v1: {
-          nested: {
-            ReportedCall: {
-              fields: {
-                caller: { type: "string", id: 1 },
-                method: { type: "string", id: 2 },
-                path: { type: "string", id: 3 },
-                port: { type: "uint32", id: 4 },
-                protocol: { type: "string", id: 5 },
-                verdict: { type: "string", id: 6 },
-                rule: { type: "string", id: 7 },
-                count: { type: "uint32", id: 8 },
-              },
-            },
-            CallReport: {
-              fields: {
-                calls: { rule: "repeated", type: "ReportedCall", id: 1 },
-                lost: { type: "uint32", id: 2 },
-              },
-            },
-            CallReportAnswer: { fields: { lost: { type: "uint32", id: 1 } } },
-            Observation: {
-              methods: { Report: { requestType: "CallReport", responseType: "CallReportAnswer" } },
-            },
-          },
-        },
-      },
+/** The gRPC service definition, for both ends. */
+export const observationService = remoraService<{
+  readonly Report: MethodDefinition<CallReport, CallReportAnswer>;
+}>("Observation", {
+  ReportedCall: {
+    fields: {
+      caller: { type: "string", id: 1 },
+      method: { type: "string", id: 2 },
+      path: { type: "string", id: 3 },
+      port: { type: "uint32", id: 4 },
+      protocol: { type: "string", id: 5 },
+      verdict: { type: "string", id: 6 },
+      rule: { type: "string", id: 7 },
+      count: { type: "uint32", id: 8 },
     },
   },
-};
-
-/** The gRPC service definition, for both ends. */
-export const observationService = fromJSON(descriptor as unknown as Parameters<typeof fromJSON>[0], {
-  defaults: true,
-  arrays: true,
-})["remora.v1.Observation"] as unknown as {
-  readonly Report: MethodDefinition<CallReport, CallReportAnswer>;
-};
+  CallReport: {
+    fields: {
+      calls: { rule: "repeated", type: "ReportedCall", id: 1 },
+      lost: { type: "uint32", id: 2 },
+    },
+  },
+  CallReportAnswer: { fields: { lost: { type: "uint32", id: 1 } } },
+  Observation: {
+    methods: { Report: { requestType: "CallReport", responseType: "CallReportAnswer" } },
+  },
+});
