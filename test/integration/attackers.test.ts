@@ -1,3 +1,4 @@
+// # runs beside others
 /** Real processes under attack: every wrong certificate at the inbound port, at the control plane, and shown to a caller. */
 import { readFile, readdir } from "node:fs/promises";
 import net from "node:net";

@@ -1,3 +1,4 @@
+// # runs beside others
 /** Real processes: what AuthorizationPolicy refuses does not reach the application with one byte, however it is asked. */
 import { createHash, X509Certificate } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";

@@ -1,3 +1,4 @@
+// # runs beside others
 /** Clocks that disagree, by faketime: a minute does no harm; an hour, with leaves of half an hour, fails closed and names the clock. */
 import { spawnSync } from "node:child_process";
 import t from "tap";

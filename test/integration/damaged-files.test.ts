@@ -1,3 +1,4 @@
+// # runs beside others
 /** Damaged files, by the real commands: one line that names the file, exit code 1, and not a byte of what is there is overwritten. */
 import { cpSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";

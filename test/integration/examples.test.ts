@@ -114,7 +114,7 @@ const examples = new Map<string, Example>([
       shows: [
         "orders.default  backup.default  GET     /export  allowed -> denied  implicit-deny",
         "exit code 1",
-        'paths: [ /orders, "/orders/{*}" ]',
+        'paths: [ "/orders/{*}" ]',
         "stranger: GET /orders/17: 200",
         "stranger: GET /orders/17: 403",
         "shop: GET /orders/19: 200, POST /orders: 200\nbackup: GET /export: 200",

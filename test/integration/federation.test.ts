@@ -1,3 +1,4 @@
+// # runs beside others
 /** Two real meshes with CAs of their own: nobody of the other is believed until an operator says so, and then by name. */
 import { readFile, writeFile } from "node:fs/promises";
 import net from "node:net";

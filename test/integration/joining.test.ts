@@ -1,3 +1,4 @@
+// # runs beside others
 /** Real processes join: one token used twice at once, from standard input, with a pinned root, with an ACL token of Consul. */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// # runs beside others
 /** Real processes: what was called is known at the control plane, over its restart, and from all workers; policies are judged by it. */
 import t from "tap";
 import type { CallsView } from "../../control-plane/admin/call-views.js";

@@ -1,3 +1,4 @@
+// # runs beside others
 /**
  * What others' tools say of the inbound port of a real sidecar: `openssl s_client`, one row per property, and testssl.sh. TLS_AUDIT=whole (make
  * tls-audit) lets testssl.sh look at everything; else at protocols only, which takes seconds.

@@ -1,3 +1,4 @@
+// # runs beside others
 /** Real processes: applications that take their own identity from the sidecar, and use it. */
 import { execFile } from "node:child_process";
 import { createPublicKey, verify, X509Certificate } from "node:crypto";

@@ -1,9 +1,9 @@
 /** A mesh of real processes on free ports and in a folder of its own, started through the command line. */
 import { mkdtemp, readFile, rm } from "node:fs/promises";
-import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { CliProcess, runRemora, type Finished } from "./cli-process.js";
+import { freePort } from "./free-port.js";
 import { call, type Answer } from "./http-load.js";
 import { until } from "./until.js";
 
@@ -94,8 +94,6 @@ export class CliMesh {
   #controlPlaneProcess: CliProcess | undefined;
   #listen = 0;
   #admin = 0;
-  /** Below the ports that the system gives to clients, and apart from test files that run at the same time. Of all meshes. */
-  static #nextPort = 12_000 + (process.pid % 180) * 100;
 
   constructor(dir: string, options: MeshOptions) {
     this.dir = dir;
@@ -243,16 +241,8 @@ export class CliMesh {
   }
 
   /** A port of 127.0.0.1 that nobody uses. */
-  async freePort(): Promise<number> {
-    for (;;) {
-      const port = CliMesh.#nextPort++;
-      const server = net.createServer();
-      const isFree = await new Promise<boolean>((resolve) => {
-        server.once("error", () => resolve(false));
-        server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
-      });
-      if (isFree) return port;
-    }
+  freePort(): Promise<number> {
+    return freePort();
   }
 
   /** The end of each log, for the output of a test that failed. */

@@ -3,10 +3,10 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
-import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { freePort } from "./free-port.js";
 
 const root = path.resolve(import.meta.dirname, "../../..");
 const startTimeoutMs = 20_000;
@@ -61,7 +61,8 @@ export async function startConsulAgent(options: ConsulAgentOptions = {}): Promis
   const binary = consulBinary();
   if (binary === undefined) throw new Error("no consul found: run test/support/install-peers.sh consul");
   const folder = mkdtempSync(path.join(os.tmpdir(), "remora-consul-"));
-  const [httpPort = 0, grpcPort = 0, server = 0, serfLan = 0, serfWan = 0, https = 0] = await freePorts(6);
+  const [httpPort, grpcPort, server] = [await freePort(), await freePort(), await freePort()];
+  const [serfLan, serfWan, https] = [await freePort(), await freePort(), await freePort()];
   const hasTls = options.hasTls === true;
   const hasAcls = options.hasAcls === true;
   const config = {
@@ -168,18 +169,4 @@ function createTlsFiles(binary: string, folder: string): Readonly<Record<string,
     cert_file: path.join(folder, "dc1-server-consul-0.pem"),
     key_file: path.join(folder, "dc1-server-consul-0-key.pem"),
   };
-}
-
-/** Free now; somebody else may take one before it is used, which the start then reports. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = net.createServer().listen(0, "127.0.0.1");
-      await once(server, "listening");
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as net.AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }

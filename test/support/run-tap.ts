@@ -3,7 +3,7 @@
  * arguments are file paths to run instead.
  */
 import { spawn } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 
 const root = path.resolve(import.meta.dirname, "../../..");
@@ -73,13 +73,28 @@ function run(files: readonly string[], jobs: number): Promise<Totals> {
 }
 
 const files = testFiles();
+/** In a file of test/integration: nothing in it is timed, so its meshes may share the machine with those of another. */
+const besideMark = "// # runs beside others";
 const isIntegration = (file: string): boolean => file.startsWith(integrationFolder);
-const units = await run(
-  files.filter((file) => !isIntegration(file)),
-  2,
-);
-// One at a time: each is a mesh of many processes, which two cores can carry once.
-const meshes = mode === "unit" ? { passed: 0, failed: 0 } : await run(files.filter(isIntegration), 1);
-const failed = units.failed + meshes.failed;
-console.log(`${units.passed + meshes.passed} passed, ${failed} failed`);
+const isBeside = (file: string): boolean =>
+  isIntegration(file) && readFileSync(path.join(root, file), "utf8").includes(besideMark);
+const none: Totals = { passed: 0, failed: 0 };
+const isUnitOnly = mode === "unit";
+const totals = [
+  await run(
+    files.filter((file) => !isIntegration(file)),
+    2,
+  ),
+  isUnitOnly ? none : await run(files.filter(isBeside), 2),
+  // One at a time: each is a mesh of many processes, which two cores can carry once.
+  isUnitOnly
+    ? none
+    : await run(
+        files.filter((file) => isIntegration(file) && !isBeside(file)),
+        1,
+      ),
+];
+const count = (name: keyof Totals): number => totals.reduce((sum, each) => sum + each[name], 0);
+const failed = count("failed");
+console.log(`${count("passed")} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;
