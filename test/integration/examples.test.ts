@@ -214,8 +214,25 @@ t.test("every example has a test", async (t) => {
   t.same(folders.map(({ name }) => name).sort(), ["demo", ...examples.keys()].sort());
 });
 
-for (const [name, { skip, shows }] of examples)
-  t.test(name, { skip }, async (t) => {
+/** They show that something is quick, or comes in time: nothing runs beside them. */
+const timed: ReadonlySet<string> = new Set([
+  ...[
+    "isolation",
+    "breakers",
+    "failover",
+    "health-checks",
+    "timeouts",
+    "fault-injection",
+    "hedging",
+    "retries",
+  ],
+  ...["load-balancing", "rate-limit"],
+]);
+t.jobs = 2;
+const timedFirst = [...examples].sort(([a], [b]) => Number(timed.has(b)) - Number(timed.has(a)));
+
+for (const [name, { skip, shows }] of timedFirst)
+  t.test(name, { skip, buffered: !timed.has(name) }, async (t) => {
     const child = spawn(process.execPath, [path.join(compiled, name, `${name}.js`)], {
       stdio: ["ignore", "pipe", "pipe"],
     });
