@@ -231,7 +231,7 @@ t.test(
       tokenFile,
     ];
     const early = new Running(["run", ...args, "--", "echo", "started"], home);
-    await early.says(/waiting for the control plane/);
+    await early.says(/waiting for the first certificate/);
     const plane = await startControlPlane({ ...settings, listen: before.listenAddress });
     t.equal(await early.exit(), 0, early.output);
     t.match(early.output, /^started$/m);
