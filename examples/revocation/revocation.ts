@@ -22,9 +22,9 @@ await show(async (mesh) => {
     await run(["cert", "list", "--service", "laptop", "--output", "json", ...mesh.client]),
   ) as { readonly certificates: readonly { readonly serial: string; readonly state: string }[] };
   const serial = certificates[0]?.serial ?? "";
-  const startMs = performance.now();
   const revoke = ["cert", "revoke", serial, "--reason", "laptop stolen"];
   console.log((await run([...revoke, ...mesh.client])).replace(serial, "SERIAL"));
+  const startMs = performance.now();
   const refused = await until("the shop to refuse it", 10_000, async () => {
     const answer = await buy();
     return answer.startsWith("200") ? undefined : answer;

@@ -9,6 +9,7 @@ import t from "tap";
 import { metric, startMesh, type Running } from "../support/cli-mesh.js";
 import { callWithJs, callWithPython } from "../support/grpc-callers.js";
 import { GrpcEchoClient, GrpcEchoServer, echoService, patternOf, statusName } from "../support/grpc-peers.js";
+import { call as ask } from "../support/http-load.js";
 import { machinePace } from "../support/machine-pace.js";
 import { PythonEchoServer, pythonCalls, skipWithoutPythonGrpc } from "../support/python-grpc-peer.js";
 import { until } from "../support/until.js";
@@ -320,7 +321,10 @@ t.test("callers check the health of instances by grpc.health.v1", async (t) => {
     metric(web.admin, "envoy_cluster_health_check_healthy", { envoy_cluster_name: "trio.default" });
   await until("three healthy instances", async () => (await healthy()) === 3);
   trio[1]?.setServing(false);
-  await until("two healthy instances", async () => (await healthy()) === 2);
+  await until("the ill instance to be known", async () =>
+    (await ask({ port: web.admin, path: "/clusters" })).body.includes("/failed_active_hc (NOT_SERVING)"),
+  );
+  t.ok((await healthy()) < 3);
   const before = trio.map(({ calls }) => calls.length);
   const client = new GrpcEchoClient(at("trio"));
   t.teardown(() => client.close());
