@@ -210,9 +210,10 @@ function inboundTcpService(options: SideOptions, app: TcpTransport, mtlsMode: ()
 
 /** Composed anew when a push changes the inbound limit. */
 function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: () => MtlsMode): Service {
-  const { clock, wheel, telemetry, identity, memory } = options;
+  const { clock, wheel, telemetry, identity, bootstrap } = options;
   const { active, rejected, ...retryMeters } = telemetry.appMeters();
   const observe = telemetry.observeInbound();
+  const callsOthers = bootstrap.upstreams.length > 0 || bootstrap.outboundPort !== undefined;
   // Its counts and what it learned outlive every push.
   let shedder: LoadShedder | undefined;
   const compose = ({ maxRequests, shedding }: InboundLimit): Service => {
@@ -236,7 +237,7 @@ function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: 
       active,
       rejected,
       retryMeters,
-      memory,
+      memory: callsOthers ? options.memory : undefined,
       expired: telemetry.expired("inbound"),
     });
   };

@@ -41,7 +41,8 @@ export interface InboundOptions {
   readonly active: Gauge;
   readonly rejected: Counter;
   readonly retryMeters: RetryMeters;
-  readonly memory: RequestMemory;
+  /** Absent: the application calls nobody through the mesh. */
+  readonly memory?: RequestMemory | undefined;
   /** Requests whose caller's time was over when they came. */
   readonly expired: Counter;
 }
@@ -68,7 +69,7 @@ export function inbound(options: InboundOptions): Service {
       // Outside of what may refuse or repeat: the caller's time runs from the first byte on.
       deadline({ wheel, graceMs: calledSideGraceMs, expired }),
       // Inside of it, so that the deadline is known: what the application asks of others meanwhile is part of the request.
-      rememberRequests(memory),
+      ...(memory === undefined ? [] : [rememberRequests(memory)]),
       // Once per request: what is refused here takes no place at the application.
       rules,
       // Last before the application: what others turn away or answer is no load.

@@ -59,6 +59,11 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null;
 }
 
+const running = new Set<ChildProcess>();
+process.on("exit", () => {
+  for (const child of running) killGroup(child);
+});
+
 /** A `remora ...` that runs until it is told to stop, in a process group of its own. */
 export class CliProcess {
   readonly name: string;
@@ -85,11 +90,10 @@ export class CliProcess {
     this.#child.stdin?.on("error", () => undefined);
     this.#child.stdout?.pipe(log, { end: false });
     this.#child.stderr?.pipe(log, { end: false });
-    const onExit = (): void => killGroup(this.#child);
-    process.on("exit", onExit);
+    running.add(this.#child);
     this.exited = new Promise((resolve) => {
       this.#child.once("exit", (code, signal) => {
-        process.off("exit", onExit);
+        running.delete(this.#child);
         resolve({ code, signal });
       });
     });
