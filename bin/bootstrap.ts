@@ -51,6 +51,7 @@ export async function bootstrapOf(
     inboundAddress: registered?.bindAddress ?? bindAddress(advertiseAddress),
     ...(isConsulCa && { consulCa: await agentOf(settings) }),
     advertiseAddress,
+    ...(settings.advertiseWan !== undefined && { wanAddress: settings.advertiseWan }),
     adminPort: settings.admin,
     controlPlane,
     tokenFile: settings.tokenFile,

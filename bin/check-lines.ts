@@ -65,6 +65,17 @@ function controlPlaneLines({ url, controlPlane, roots, nowMs }: CheckSubject): r
       ),
     );
   else lines.push(ok(`the ${registry.kind} registry is readable: ${registry.services} services`));
+  for (const { name, isRead, stale } of registry.datacenters ?? []) {
+    const since = stale === null ? "" : ` since ${age(nowMs - stale.sinceMs)}: ${stale.reason}`;
+    if (stale === null && isRead) lines.push(ok(`datacenter ${name} is readable`));
+    else
+      lines.push(
+        warning(
+          `datacenter ${name} ${isRead ? "cannot be read" : "was not read yet"}${since}`,
+          isRead ? "its last known instances stay in force" : "nothing fails over to it until it is",
+        ),
+      );
+  }
   for (const { service, reason } of registry.refused)
     lines.push(warning(`service ${service} is left out: ${reason}`, "rename it in the registry"));
   return lines;

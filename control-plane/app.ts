@@ -30,6 +30,7 @@ import { openJwtKeys } from "./ca/jwt-keys.js";
 import { createRotation } from "./ca/rotate.js";
 import { bundleOf } from "./ca/ca-store.js";
 import { startRemoraCa, type MeshCa } from "./ca/remora-ca.js";
+import { watchConsulDatacenters } from "./catalog/consul-datacenters.js";
 import { watchConsulIntentions } from "./catalog/consul-intentions.js";
 import { watchConsulProtocols } from "./catalog/consul-protocols.js";
 import { openCatalog } from "./catalog/open-catalog.js";
@@ -155,11 +156,20 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
       ? watchConsulProtocols({ agent: settings.consul, clock, log: log.child({ part: "protocols" }) })
       : undefined;
   closers.push(() => protocols?.close());
+  const datacenters =
+    settings.consul === undefined
+      ? undefined
+      : watchConsulDatacenters({
+          ...{ agent: settings.consul, documents: store.documents, clock, refuse: ownPorts.refuse },
+          log: log.child({ part: "datacenters" }),
+        });
+  closers.push(() => datacenters?.close());
   const source = new MeshSource({
     mesh: { ...mesh, defaultAction: settings.defaultAction ?? "allow" },
     ...{ catalog: catalog.state, documents: store.documents, clock },
     intentions: intentions?.state,
     connectProtocols: protocols?.state,
+    datacenters: datacenters?.state,
   });
 
   const metrics = createControlPlaneMetrics();
@@ -170,6 +180,7 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     trust: ca.trust.trust,
     catalog,
     intentions: intentions?.state,
+    datacenters: datacenters?.state,
     store,
     certificates,
     sidecars: streams.views,
@@ -237,6 +248,7 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   const routes = adminRoutes({
     ...overview,
     store,
+    settled: async () => datacenters?.settled(),
     tokens: joins?.tokens,
     certificates: joins && { ...joins, ...mesh, sidecars: streams.views, clock },
     ...{ adminTokens, audit },

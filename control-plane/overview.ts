@@ -5,7 +5,8 @@ import type { Clock } from "../src/time/clock.js";
 import type { AdminSubject } from "./admin/routes.js";
 import { viewRegistry, type SidecarView } from "./admin/views.js";
 import type { LatestValue } from "../src/lifecycle/latest-value.js";
-import type { Catalog } from "./catalog/catalog.js";
+import type { Catalog, StaleSince } from "./catalog/catalog.js";
+import type { OtherDatacenters } from "./catalog/consul-datacenters.js";
 import type { Intentions } from "./catalog/intention.js";
 import { conditionsOf } from "./compiler/conditions.js";
 import type { MeshModel } from "./compiler/mesh-model.js";
@@ -17,6 +18,8 @@ export interface OverviewParts {
   readonly startedAtMs: number;
   readonly trust: TrustSource;
   readonly catalog: Catalog;
+  /** undefined: the registry has none. */
+  readonly datacenters: LatestValue<OtherDatacenters | undefined> | undefined;
   /** undefined: nobody asks for them. */
   readonly intentions: LatestValue<Intentions | undefined> | undefined;
   readonly store: PolicyStore;
@@ -36,6 +39,7 @@ export interface Overview extends Pick<
 export function createOverview(parts: OverviewParts): Overview {
   const { catalog, store, sidecars, clock } = parts;
   const state = () => catalog.state.get();
+  const datacenters = () => parts.datacenters?.get();
   const instances = () => [...(state()?.services.values() ?? [])].flatMap((service) => service.instances);
   return {
     notReady: () =>
@@ -51,7 +55,7 @@ export function createOverview(parts: OverviewParts): Overview {
       trustDomain: parts.mesh.trustDomain,
       trustVersion: parts.trust.get().version,
       startedAtMs: parts.startedAtMs,
-      registry: viewRegistry(catalog.kind, state()),
+      registry: viewRegistry(catalog.kind, state(), datacenters()),
       documents: store.documents.get().length,
       problems: store.problems.get(),
       sidecars: sidecars().length,
@@ -74,13 +78,21 @@ export function createOverview(parts: OverviewParts): Overview {
         for (const { status } of instances()) counts.set(status, (counts.get(status) ?? 0) + 1);
         return counts;
       },
-      registryStaleSeconds: () => {
-        const since = state()?.staleSince;
-        return since === undefined ? 0 : Math.max(0, clock.wallMs() - since.wallMs) / 1000;
-      },
+      registryStaleSeconds: () => staleSeconds(state()?.staleSince, clock),
+      datacenterStaleSeconds: () =>
+        new Map(
+          [...(datacenters()?.others ?? [])].map(([name, { staleSince }]) => [
+            name,
+            staleSeconds(staleSince, clock),
+          ]),
+        ),
       certificateNotAfterSeconds: () => (parts.certificates.get()?.notAfterMs ?? 0) / 1000,
     },
   };
+}
+
+function staleSeconds(since: StaleSince | undefined, clock: Clock): number {
+  return since === undefined ? 0 : Math.max(0, clock.wallMs() - since.wallMs) / 1000;
 }
 
 /**
@@ -92,10 +104,15 @@ function lastConditions(parts: OverviewParts): Overview["conditions"] {
   return (others) => {
     const catalog = parts.catalog.state.get();
     if (catalog === undefined) return new Map();
-    if (others !== undefined) return conditionsOf({ ...parts.mesh, catalog, documents: others });
+    const datacenters = parts.datacenters?.get();
+    if (others !== undefined) return conditionsOf({ ...parts.mesh, catalog, datacenters, documents: others });
     const documents = parts.store.documents.get();
-    if (known?.model.catalog !== catalog || known.model.documents !== documents) {
-      const model = { ...parts.mesh, catalog, documents };
+    const isKnown =
+      known?.model.catalog === catalog &&
+      known.model.documents === documents &&
+      known.model.datacenters === datacenters;
+    if (known === undefined || !isKnown) {
+      const model = { ...parts.mesh, catalog, datacenters, documents };
       known = { model, conditions: conditionsOf(model) };
     }
     return known.conditions;

@@ -15,6 +15,7 @@ export function clusterView(cluster: Cluster, nowMs: number): ClusterView {
       max_connections: config.maxConnections,
       mtls_mode: config.mtlsMode,
       source: config.source,
+      ...(config.datacenter !== undefined && { datacenter: config.datacenter }),
       ...(service !== undefined && { breaker: service.state }),
     },
     ...(service !== undefined && { breaker: { ...service, reason: service.reason ?? "" } }),

@@ -1,5 +1,6 @@
 import { isPanic } from "./balance/panic.js";
 import type { Bootstrap } from "./config/bootstrap.js";
+import { parseClusterName } from "./config/cluster-name.js";
 import type { ErrorCode } from "./errors/error-table.js";
 import type { LimitMeter } from "./http2/limits.js";
 import type { LoadShedder, SheddingMeters } from "./policy/load-shedding.js";
@@ -137,7 +138,8 @@ export class SidecarTelemetry {
   }
 
   cluster(name: string): ClusterMetrics {
-    return this.#clusters.of(name, name.split(".", 1)[0] ?? name);
+    const { key, datacenter } = parseClusterName(name);
+    return this.#clusters.of(name, key.split(".", 1)[0] ?? key, datacenter);
   }
 
   clusterMeters(name: string): ClusterMeters {
@@ -296,7 +298,7 @@ export class SidecarTelemetry {
 
   #partiesTo(cluster: string, protocol: RequestParties["protocol"]): RequestParties {
     const [workload = "", namespace = this.#bootstrap.namespace] =
-      cluster === "" ? ["unknown"] : cluster.replace(/\|.*/, "").split(".");
+      cluster === "" ? ["unknown"] : parseClusterName(cluster).key.split(".");
     const trustDomain = this.#trustDomain;
     const principal = cluster === "" ? "unknown" : `spiffe://${trustDomain}/ns/${namespace}/svc/${workload}`;
     return {

@@ -1,4 +1,5 @@
 import { openAdminClient } from "../admin-client.js";
+import type { DatacenterView } from "../../control-plane/admin/views.js";
 import type { CommandBody } from "../command.js";
 import { exitCodes } from "../failure.js";
 import { readMesh, type MeshReport } from "../mesh-report.js";
@@ -29,16 +30,15 @@ function controlPlaneLines(
   paint: Paint,
 ): readonly string[] {
   const { version, trustDomain, startedAtMs, registry, documents, problems } = controlPlane;
-  const since = registry.stale === null ? "" : age(nowMs - registry.stale.sinceMs);
-  const state = !registry.isRead
-    ? paint.yellow("not read yet")
-    : registry.stale === null
-      ? "current"
-      : paint.yellow(`stale for ${since}: ${printable(registry.stale.reason)}`);
+  const state = freshness(registry, nowMs, paint);
   const counts = `${registry.services} services, ${registry.instances} instances`;
   return [
     `control plane  ${url}, version ${version}, trust domain ${trustDomain}, up ${age(nowMs - startedAtMs)}`,
     `registry       ${registry.kind}, ${state}, ${counts}`,
+    ...(registry.datacenters ?? []).map(
+      (each) =>
+        `  datacenter   ${printable(each.name)}, ${freshness(each, nowMs, paint)}, ${servicesOf(each)}`,
+    ),
     ...registry.refused.map(({ service, reason }) =>
       paint.yellow(`  refused      ${printable(`${service}: ${reason}`)}`),
     ),
@@ -46,6 +46,27 @@ function controlPlaneLines(
     ...problems.map(({ message }) => paint.red(`  problem      ${printable(message)}`)),
     "",
   ];
+}
+
+function freshness(
+  { isRead, stale }: Pick<DatacenterView, "isRead" | "stale">,
+  nowMs: number,
+  paint: Paint,
+): string {
+  const why = stale === null ? "" : printable(stale.reason);
+  if (!isRead) return paint.yellow(why === "" ? "not read yet" : `not read yet: ${why}`);
+  return stale === null ? "current" : paint.yellow(`stale for ${age(nowMs - stale.sinceMs)}: ${why}`);
+}
+
+/** `api.default: 1 of 2 instances well`; warnings are routed to. */
+function servicesOf({ services }: DatacenterView): string {
+  if (services.length === 0) return "has none of the services that policies fail over to";
+  return services
+    .map(({ service, instances }) => {
+      const well = instances.filter(({ status }) => status === "passing" || status === "warning").length;
+      return `${printable(service)}: ${well} of ${instances.length} instances well`;
+    })
+    .join("; ");
 }
 
 function sidecarTable({ controlPlane, sidecars }: MeshReport, nowMs: number): string {

@@ -1,7 +1,7 @@
 /** Text -> value for every kind of setting. Each throws Error: what is wrong with the text, and what it may be. */
 import { isIP } from "node:net";
 import { isServiceName, isTrustDomain } from "../../certs/spiffe-id.js";
-import type { AppCheck, UpstreamBinding } from "../../src/config/bootstrap.js";
+import type { AppCheck, UpstreamBinding, WanAddress } from "../../src/config/bootstrap.js";
 import { didYouMean } from "../../src/config/did-you-mean.js";
 import { formatDuration, parseDuration } from "../../src/time/duration.js";
 import type { Parse } from "./setting.js";
@@ -136,6 +136,16 @@ export function noPassword(value: string): void {
 export function ipAddress(value: string): string {
   if (isIP(value) !== 0) return value;
   throw new Error(`${quote(value)} is not an IP address; write it like 10.0.0.7`);
+}
+
+/** An IP literal, with or without a port: `203.0.113.9`, `203.0.113.9:21000`, `[2001:db8::9]:21000`. */
+export function wanAddress(value: string): WanAddress {
+  if (isIP(value) !== 0) return { address: value };
+  const [, inBrackets, plain, port] = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(value) ?? [];
+  const address = inBrackets ?? plain ?? "";
+  const isPort = Number(port) >= 1 && Number(port) <= 65_535;
+  if (isPort && isIP(address) === (inBrackets === undefined ? 4 : 6)) return { address, port: Number(port) };
+  throw new Error(`${quote(value)} is not IP or IP:PORT; write it like 203.0.113.9 or 203.0.113.9:21000`);
 }
 
 /** A whole number. */

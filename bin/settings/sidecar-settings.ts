@@ -62,6 +62,11 @@ export const sidecarSettings = {
     help: "address that peers reach this machine at",
     defaultText: "the one that the control plane is reached from",
   }),
+  advertiseWan: optional(parse.wanAddress, {
+    placeholder: "IP[:PORT]",
+    help: "address that sidecars in other Consul datacenters reach the inbound port at",
+    defaultText: "that of --advertise",
+  }),
   zone: defaulted((value: string) => value, "", {
     placeholder: "ZONE",
     help: "zone of this machine; absent: what the Consul agent has",

@@ -30,6 +30,8 @@ export interface AdminSubject {
   readonly store: PolicyStore;
   /** By document id; of `documents`, or of those in the store. */
   readonly conditions: (documents?: readonly StoredDocument[]) => ReadonlyMap<string, readonly Condition[]>;
+  /** What the stored documents name outside of the registry was looked up; soon, also when it cannot be reached. */
+  readonly settled: () => Promise<void>;
   /** undefined: the CA is another's, and so is joining. */
   readonly tokens: JoinTokens | undefined;
   readonly certificates: RevokeParts | undefined;
@@ -117,6 +119,8 @@ export function adminRoutes(subject: AdminSubject): readonly AdminRoute[] {
         const preview = dryRun ? await store.preview(body, fileName) : undefined;
         const results = preview?.results ?? (await store.apply(body, fileName));
         const applied = results.map((result) => ({ ...result, version: versionOf(store, result) }));
+        // So that a name that is wrong is told to whoever wrote it.
+        if (preview === undefined) await subject.settled();
         const conditions = subject.conditions(preview?.documents);
         const told = results.map((result) => {
           const id = documentId(result.kind, result.namespace, result.name);

@@ -1,4 +1,5 @@
-import type { Catalog, CatalogState, InstanceStatus } from "../catalog/catalog.js";
+import type { Catalog, CatalogState, InstanceStatus, StaleSince } from "../catalog/catalog.js";
+import type { OtherDatacenters } from "../catalog/consul-datacenters.js";
 import type { Condition } from "../compiler/condition.js";
 import { withStatus } from "../compiler/conditions.js";
 import { refusedServices } from "../compiler/service-name.js";
@@ -21,10 +22,25 @@ export interface StatusView {
     readonly services: number;
     readonly instances: number;
     readonly refused: readonly { readonly service: string; readonly reason: string }[];
+    /** Consul's other ones that policies fail over to; absent: a control plane of an older version. */
+    readonly datacenters?: readonly DatacenterView[];
   };
   readonly documents: number;
   readonly problems: readonly StoreProblem[];
   readonly sidecars: number;
+}
+
+export interface DatacenterView {
+  readonly name: string;
+  /** False until it was read for the first time. */
+  readonly isRead: boolean;
+  /** Set while it cannot be read. */
+  readonly stale: { readonly sinceMs: number; readonly reason: string } | null;
+  /** Of the services that policies name: those that it has. */
+  readonly services: readonly {
+    readonly service: string;
+    readonly instances: readonly { readonly id: string; readonly status: InstanceStatus }[];
+  }[];
 }
 
 /** One entry of GET /v1/services. */
@@ -86,17 +102,33 @@ export interface DocumentView {
 }
 
 /** The registry's part of the status. */
-export function viewRegistry(kind: Catalog["kind"], state: CatalogState | undefined): StatusView["registry"] {
+export function viewRegistry(
+  kind: Catalog["kind"],
+  state: CatalogState | undefined,
+  datacenters: OtherDatacenters | undefined,
+): StatusView["registry"] {
   const services = [...(state?.services.values() ?? [])];
-  const stale = state?.staleSince;
   return {
     kind,
     isRead: state !== undefined,
-    stale: stale === undefined ? null : { sinceMs: stale.wallMs, reason: stale.reason },
+    stale: viewStale(state?.staleSince),
     services: services.length,
     instances: services.reduce((sum, service) => sum + service.instances.length, 0),
     refused: state === undefined ? [] : refusedServices(state),
+    datacenters: [...(datacenters?.others ?? [])].map(([name, { isRead, staleSince, services: named }]) => ({
+      name,
+      isRead,
+      stale: viewStale(staleSince),
+      services: [...named].map(([service, { instances }]) => ({
+        service,
+        instances: instances.map(({ id, status }) => ({ id, status })),
+      })),
+    })),
   };
+}
+
+function viewStale(since: StaleSince | undefined): StatusView["registry"]["stale"] {
+  return since === undefined ? null : { sinceMs: since.wallMs, reason: since.reason };
 }
 
 /** By namespace, then name. */

@@ -41,14 +41,19 @@ export interface MergedInstances {
   readonly refused: readonly string[];
 }
 
-/** undefined when the answer is not what Consul answers. */
-export function readHealthEntries(body: unknown): readonly HealthEntry[] | undefined {
+/**
+ * undefined when the answer is not what Consul answers.
+ *
+ * @param isElsewhere of another datacenter: its instances are reached at their WAN addresses, where they have any.
+ */
+export function readHealthEntries(body: unknown, isElsewhere = false): readonly HealthEntry[] | undefined {
   if (!Array.isArray(body)) return undefined;
   const entries: HealthEntry[] = [];
   for (const item of body) {
     const [node, service] = [record(record(item)?.["Node"]), record(record(item)?.["Service"])];
     if (node === undefined || service === undefined) return undefined;
-    entries.push(readEntry(node, service, record(item)?.["Checks"]));
+    const at = isElsewhere ? wanAddress(node, service) : lanAddress(node, service);
+    entries.push({ ...readEntry(node, service, record(item)?.["Checks"]), ...at });
   }
   return entries;
 }
@@ -57,7 +62,7 @@ function readEntry(
   node: Readonly<Record<string, unknown>>,
   service: Readonly<Record<string, unknown>>,
   checks: unknown,
-): HealthEntry {
+): Omit<HealthEntry, keyof EntryAddress> {
   const proxy = record(service["Proxy"]);
   const weights = record(service["Weights"]);
   const own = Array.isArray(checks) ? checks.filter((check) => !isAlias(check)) : [];
@@ -66,13 +71,10 @@ function readEntry(
   const isProxy = text(service["Kind"]) === "connect-proxy";
   return {
     node: text(node["Node"]),
-    nodeAddress: text(node["Address"]),
     zone: zoneOf(service) || zoneOf(node),
     id: text(service["ID"]),
     name: text(service["Service"]),
     kind: text(service["Kind"]),
-    address: text(service["Address"]),
-    port: integer(service["Port"]),
     meta: strings(service["Meta"]),
     tags: Array.isArray(service["Tags"]) ? service["Tags"].filter((tag) => typeof tag === "string") : [],
     weights: { passing: integer(weights?.["Passing"]), warning: integer(weights?.["Warning"]) },
@@ -87,6 +89,33 @@ function readEntry(
           port: integer(proxy?.["LocalServicePort"]),
         }
       : undefined,
+  };
+}
+
+type EntryAddress = Pick<HealthEntry, "nodeAddress" | "address" | "port">;
+
+function lanAddress(
+  node: Readonly<Record<string, unknown>>,
+  service: Readonly<Record<string, unknown>>,
+): EntryAddress {
+  return {
+    nodeAddress: text(node["Address"]),
+    address: text(service["Address"]),
+    port: integer(service["Port"]),
+  };
+}
+
+/** Consul's own translation, which its agents make with translate_wan_addrs: each part that has a WAN form is replaced by it. */
+function wanAddress(
+  node: Readonly<Record<string, unknown>>,
+  service: Readonly<Record<string, unknown>>,
+): EntryAddress {
+  const lan = lanAddress(node, service);
+  const wan = record(record(service["TaggedAddresses"])?.["wan"]);
+  return {
+    nodeAddress: text(record(node["TaggedAddresses"])?.["wan"]) || lan.nodeAddress,
+    address: text(wan?.["Address"]) || lan.address,
+    port: (wan?.["Port"] ?? 0) === 0 ? lan.port : integer(wan?.["Port"]),
   };
 }
 

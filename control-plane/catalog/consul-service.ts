@@ -16,6 +16,8 @@ export interface ServiceWatchOptions {
   readonly clock: Clock;
   readonly pollEveryMs: () => number | undefined;
   readonly refuse: RefuseAddress;
+  /** It is in another datacenter than the agent. */
+  readonly isElsewhere?: boolean;
   /** Resolves when the leader confirms that no service of these names is registered; throws when it is not so. */
   readonly confirmUnlisted: (names: ReadonlySet<string>) => Promise<void>;
   /** The instances changed. */
@@ -71,6 +73,11 @@ export function watchService(options: ServiceWatchOptions): ServiceWatch {
   const watch = (kind: Kind): { retryNow(): void } => {
     const path = `/health/${kind}/${encodeURIComponent(options.name)}`;
     let trust: Trust = freshTrust;
+    const entriesOf = ({ body }: ConsulAnswer): readonly HealthEntry[] => {
+      const entries = readHealthEntries(body, options.isElsewhere);
+      if (entries === undefined) throw new DoubtfulAnswer(`${path}: the answer is not Consul's`);
+      return entries;
+    };
     const reread = async (): Promise<ConsulAnswer> => {
       await sleep(clock, confirmAfterMs, ended.signal);
       return options.get({ path, consistency: "default", block: undefined, signal: ended.signal });
@@ -84,9 +91,9 @@ export function watchService(options: ServiceWatchOptions): ServiceWatch {
       onAnswer: async (first) => {
         let answer = first;
         const before = known[kind]?.entries ?? [];
-        const count = entriesOf(answer, path).length;
+        const count = entriesOf(answer).length;
         if (isSuspiciousDrop(before.length, count) && count > 0) answer = await reread();
-        const entries = entriesOf(answer, path);
+        const entries = entriesOf(answer);
         if (isSuspiciousDrop(before.length, entries.length) && entries.length === 0)
           await options.confirmUnlisted(new Set(before.map((entry) => entry.name)));
         if (ended.signal.aborted) return;
@@ -133,12 +140,6 @@ interface Known {
   readonly entries: readonly HealthEntry[];
   readonly bridged: Bridged;
   readonly again: Timer | undefined;
-}
-
-function entriesOf(answer: ConsulAnswer, path: string): readonly HealthEntry[] {
-  const entries = readHealthEntries(answer.body);
-  if (entries === undefined) throw new DoubtfulAnswer(`${path}: the answer is not Consul's`);
-  return entries;
 }
 
 /** Plain data on both sides, built in one place: the same content has the same text. */

@@ -12,7 +12,7 @@ import type { RefuseAddress } from "./consul-health.js";
 import { isMeshService, readServiceNames } from "./consul-health.js";
 import type { ConsulAnswer, ConsulGet, ConsulHttpOptions } from "../../src/consul/consul-http.js";
 import { createConsulHttp, plainConnections } from "../../src/consul/consul-http.js";
-import type { ServiceWatch } from "./consul-service.js";
+import type { ServiceWatch, ServiceWatchOptions } from "./consul-service.js";
 import { watchService } from "./consul-service.js";
 
 export interface ConsulCatalogOptions extends ConsulHttpOptions {
@@ -38,6 +38,8 @@ const maxServices = 5000;
 const namespace = "default";
 /** The list of services is the probe for a dead agent: once it answers, everything else tries at once. */
 const listingBackoffMs = 500;
+/** Connections to the agent that the own datacenter may hold: see ConsulCatalogOptions. */
+const defaultConnections = 160;
 const maxPollsPerSecond = 200;
 /** Polled services must be right within a second too, as long as they are few. */
 const minPollMs = 500;
@@ -50,7 +52,14 @@ const minPollMs = 500;
  */
 export function createConsulCatalog(options: ConsulCatalogOptions): Catalog {
   const http = createConsulHttp(options);
-  const catalog = new ConsulCatalog(options, http.get);
+  const { clock, log, services, refuse, maxConnections = defaultConnections } = options;
+  const catalog = new ConsulCatalog({
+    get: http.get,
+    ...{ clock, log, minPollMs, maxBackoffMs: listingBackoffMs, isElsewhere: false },
+    services: services ?? (() => true),
+    connections: () => maxConnections,
+    refuse: refuse ?? (() => undefined),
+  });
   return {
     kind: "consul",
     state: catalog.state,
@@ -61,9 +70,26 @@ export function createConsulCatalog(options: ConsulCatalogOptions): Catalog {
   };
 }
 
-class ConsulCatalog {
+/** How one datacenter is read. */
+export interface ReadingOptions extends Pick<ServiceWatchOptions, "get" | "clock" | "refuse"> {
+  readonly log: CatalogLog;
+  /** It is not the agent's own. */
+  readonly isElsewhere: boolean;
+  /** Asked anew after reselect(). */
+  readonly services: (name: string) => boolean;
+  /** Connections that may be held open; asked after each answer. */
+  readonly connections: () => number;
+  /** Services beyond them are read so often, or more seldom. */
+  readonly minPollMs: number;
+  /** Longest wait after a failure of the listing. */
+  readonly maxBackoffMs: number;
+}
+
+export class ConsulCatalog {
   readonly state = new LatestValue<CatalogState | undefined>(undefined);
-  readonly #options: ConsulCatalogOptions;
+  /** Why it cannot be read; also before it was for the first time. */
+  readonly problem = new LatestValue<StaleSince | undefined>(undefined);
+  readonly #options: ReadingOptions;
   readonly #get: ConsulGet;
   readonly #clock: Clock;
   readonly #ended = new AbortController();
@@ -72,21 +98,21 @@ class ConsulCatalog {
   /** Key: path that cannot be read. */
   readonly #problems = new Map<string, string>();
   #trust: Trust = freshTrust;
-  #stale: StaleSince | undefined;
-  #isListed = false;
+  /** What is listed; undefined: not read yet. */
+  #listed: ReadonlySet<string> | undefined;
   #isPublishing = false;
   #isOverCap = false;
 
-  constructor(options: ConsulCatalogOptions, get: ConsulGet) {
+  constructor(options: ReadingOptions) {
     this.#options = options;
-    this.#get = get;
+    this.#get = options.get;
     this.#clock = options.clock;
     startBlockingQuery({
-      get,
+      get: options.get,
       path: listingPath,
       clock: options.clock,
       signal: this.#ended.signal,
-      maxBackoffMs: listingBackoffMs,
+      maxBackoffMs: options.maxBackoffMs,
       onAnswer: (answer) => this.#takeListing(answer),
       onError: (error) => this.#report(listingPath, error),
     });
@@ -98,6 +124,17 @@ class ConsulCatalog {
     this.#watches.clear();
   }
 
+  /** Other services are selected now. */
+  reselect(): void {
+    if (this.#listed !== undefined) this.#syncWatches(this.#listed);
+  }
+
+  /** All that is selected was read, or could not be. */
+  isSettled(): boolean {
+    if (this.problem.get() !== undefined) return true;
+    return this.state.get() !== undefined && [...this.#watches.values()].every((watch) => watch.isSettled());
+  }
+
   async #takeListing(answer: ConsulAnswer): Promise<void> {
     let names = namesOf(answer);
     // A name that is missing takes a whole service away: only the leader may say so.
@@ -106,8 +143,8 @@ class ConsulCatalog {
     if (this.#ended.signal.aborted) return;
     if (isMissing) names = judgement.listed;
     const hadProblem = this.#problems.has(listingPath);
-    this.#isListed = true;
-    this.#syncWatches(new Set([...names, ...judgement.held]));
+    this.#listed = new Set([...names, ...judgement.held]);
+    this.#syncWatches(this.#listed);
     // The agent answers: reads that wait after a failure need not wait longer.
     if (hadProblem) for (const watch of this.#watches.values()) watch.retryNow();
     if (judgement.held.size > 0) throw new DoubtfulAnswer(judgement.reason);
@@ -139,7 +176,8 @@ class ConsulCatalog {
   }
 
   #syncWatches(names: ReadonlySet<string>): void {
-    const wanted = new Set([...names].filter((name) => isMeshService(name) && this.#isSelected(name)));
+    const { services } = this.#options;
+    const wanted = new Set([...names].filter((name) => isMeshService(name) && services(name)));
     for (const [name, watch] of this.#watches) {
       if (wanted.has(name)) continue;
       watch.close();
@@ -161,17 +199,14 @@ class ConsulCatalog {
     if (this.state.get() === undefined) this.#publishSoon();
   }
 
-  #isSelected(name: string): boolean {
-    return this.#options.services?.(name) ?? true;
-  }
-
   #watch(name: string): ServiceWatch {
     return watchService({
       name,
       get: this.#get,
       clock: this.#clock,
       pollEveryMs: () => this.#pollEveryMs(name),
-      refuse: this.#options.refuse ?? (() => undefined),
+      refuse: this.#options.refuse,
+      isElsewhere: this.#options.isElsewhere,
       confirmUnlisted: (names) => this.#confirmUnlisted(name, names),
       onChange: () => this.#publishSoon(),
       onProblem: (path, error) => this.#report(path, error),
@@ -187,12 +222,13 @@ class ConsulCatalog {
 
   /** undefined for the services that got connections of their own: the first ones to come. */
   #pollEveryMs(name: string): number | undefined {
-    const held = Math.floor(((this.#options.maxConnections ?? 160) - 1 - plainConnections) / 2);
+    const { connections, minPollMs: leastMs } = this.#options;
+    const held = Math.floor((connections() - 1 - plainConnections) / 2);
     let position = 0;
     for (const key of this.#watches.keys()) if (key === name || ++position >= held) break;
     if (position < held) return undefined;
     const polled = (this.#watches.size - held) * 2;
-    return Math.max(minPollMs, (polled * 1000) / maxPollsPerSecond);
+    return Math.max(leastMs, (polled * 1000) / maxPollsPerSecond);
   }
 
   #report(path: string, error: Error | undefined): void {
@@ -201,14 +237,16 @@ class ConsulCatalog {
     if (error === undefined) this.#problems.delete(path);
     else this.#problems.set(path, error.message);
     const [reason] = this.#problems.values();
+    const before = this.problem.get();
     // One line when trouble begins and one when it ends, not one for each of thousands of reads.
-    if (this.#stale === undefined && reason !== undefined)
+    if (before === undefined && reason !== undefined)
       log.warn({ path, reason }, "cannot read consul: the last known endpoints stay");
-    if (this.#stale !== undefined && reason === undefined) log.info({}, "consul can be read again");
-    const isNews = this.#stale?.reason !== reason;
-    const wallMs = this.#stale?.wallMs ?? this.#clock.wallMs();
-    this.#stale = reason === undefined ? undefined : { wallMs, reason };
-    if (isNews || this.state.get() === undefined) this.#publishSoon();
+    if (before !== undefined && reason === undefined) log.info({}, "consul can be read again");
+    if (before?.reason !== reason) {
+      const wallMs = before?.wallMs ?? this.#clock.wallMs();
+      this.problem.set(reason === undefined ? undefined : { wallMs, reason });
+    } else if (this.state.get() !== undefined) return;
+    this.#publishSoon();
   }
 
   /** Many answers arrive in one turn, after an agent's restart for example: they make one new state. */
@@ -222,7 +260,7 @@ class ConsulCatalog {
   }
 
   #publish(): void {
-    if (!this.#isListed) return;
+    if (this.#listed === undefined) return;
     // A first state that lacks services would make routes to nowhere; later ones only add or keep.
     if (this.state.get() === undefined)
       for (const watch of this.#watches.values()) if (!watch.isSettled()) return;
@@ -231,7 +269,7 @@ class ConsulCatalog {
       const instances = watch.instances();
       if (instances !== undefined) services.set(`${name}.${namespace}`, { name, namespace, instances });
     }
-    this.state.set({ services, staleSince: this.#stale });
+    this.state.set({ services, staleSince: this.problem.get() });
   }
 }
 

@@ -1,4 +1,5 @@
 import { clusterDefaults } from "../../src/config/cluster-defaults.js";
+import { parseClusterName } from "../../src/config/cluster-name.js";
 import type { RetryBudgetConfig } from "../../src/config/retry-budget-config.js";
 import type { ClusterConfig } from "../../src/config/snapshot.js";
 import type { RetryBudgetSpec } from "../../src/config/documents/retry-budget.js";
@@ -15,17 +16,17 @@ import { type MeshIndex, protocolOf } from "./mesh-index.js";
 import { milliseconds } from "./milliseconds.js";
 import { mtlsModeOf } from "./mtls-mode.js";
 import { splitServiceKey } from "./service-name.js";
-import { serviceOf, subsetOf } from "./subset.js";
+import { subsetOf } from "./subset.js";
 
 /** How callers treat a service, or a subset of it: the defaults, and over them what its TrafficPolicy says. */
 export function compileCluster(index: MeshIndex, name: string): ClusterConfig {
-  const key = serviceOf(name);
+  const { key, datacenter } = parseClusterName(name);
   const subset = subsetOf(index, name)?.text;
   const { service, namespace } = splitServiceKey(key, "default");
   const owner = index.policies.get(key);
   const spec: Partial<TrafficPolicySpec> = owner?.policy.spec ?? {};
   const pool = spec.connectionPool ?? {};
-  const failover = compileFailover(index, key);
+  const failover = compileFailover(index, name);
   const maxRequests = pool.maxRequests ?? clusterDefaults.maxRequests;
   const bulkheads = compileBulkheads(spec.bulkheads, maxRequests);
   const hedge = compileHedge(spec.hedge);
@@ -34,7 +35,8 @@ export function compileCluster(index: MeshIndex, name: string): ClusterConfig {
     service,
     namespace,
     ...(subset === undefined ? {} : { subset }),
-    identities: [identityOf(index, service, namespace)],
+    ...(datacenter === undefined ? {} : { datacenter }),
+    identities: [identityOf(index, service, namespace, datacenter)],
     protocol: protocolOf(index, key),
     mtlsMode: mtlsModeOf(index, key),
     loadBalancer: compileLoadBalancer(spec.loadBalancer ?? {}),
@@ -59,13 +61,18 @@ export function compileCluster(index: MeshIndex, name: string): ClusterConfig {
   };
 }
 
-/** The SPIFFE id that the sidecars of a service must prove. */
+/**
+ * The SPIFFE id that the sidecars of a service must prove.
+ *
+ * @param elsewhere the datacenter that they are in, when it is not the own one: Consul's CA names it, ours does not.
+ */
 export function identityOf(
   { trustDomain, datacenter }: Pick<MeshIndex, "trustDomain" | "datacenter">,
   service: string,
   namespace: string,
+  elsewhere = datacenter,
 ): string {
-  const place = datacenter === undefined ? "" : `/dc/${datacenter}`;
+  const place = datacenter === undefined ? "" : `/dc/${elsewhere}`;
   return `spiffe://${trustDomain}/ns/${namespace}${place}/svc/${service}`;
 }
 

@@ -1,27 +1,33 @@
 import { clusterDefaults } from "../../src/config/cluster-defaults.js";
+import { formatClusterName, parseClusterName } from "../../src/config/cluster-name.js";
 import type { FailoverConfig } from "../../src/config/failover-config.js";
+import { failoverTargets } from "../policy-store/failover-targets.js";
 import { type MeshIndex, takesRequests } from "./mesh-index.js";
-import { serviceKey, splitServiceKey } from "./service-name.js";
 
-/** The clusters behind that of a service. Those that speak something else than it are left out: they could not answer. */
-export function compileFailover(index: MeshIndex, key: string): { readonly failover?: FailoverConfig } {
-  const clusters = failoverKeys(index, key).filter(
-    (other) => takesRequests(index, other) === takesRequests(index, key),
-  );
+/**
+ * The clusters behind a cluster. Those that speak something else than it are left out: they could not answer. The own service in
+ * another datacenter stands in with the same subset. Instances in another datacenter have nobody behind them.
+ */
+export function compileFailover(index: MeshIndex, cluster: string): { readonly failover?: FailoverConfig } {
+  const { key, subset, datacenter } = parseClusterName(cluster);
+  const owner = index.policies.get(key);
+  if (owner === undefined || datacenter !== undefined) return {};
+  const names = failoverTargets(owner.policy, key)
+    .filter((target) => takesRequests(index, target.key) === takesRequests(index, key))
+    .map((target) =>
+      formatClusterName({
+        key: target.key,
+        subset: target.key === key ? subset : undefined,
+        datacenter: target.datacenter === index.datacenters?.own ? undefined : target.datacenter,
+      }),
+    );
+  const clusters = [...new Set(names)].filter((name) => name !== cluster);
   if (clusters.length === 0) return {};
-  const spec = index.policies.get(key)?.policy.spec;
+  const { failoverThreshold, loadBalancer } = owner.policy.spec;
   // Below its panic threshold a cluster would send to endpoints that are known to be bad, with others at hand.
   const thresholdPercent =
-    spec?.failoverThreshold ??
-    spec?.loadBalancer?.locality?.panicThreshold ??
+    failoverThreshold ??
+    loadBalancer?.locality?.panicThreshold ??
     clusterDefaults.loadBalancer.panicThresholdPercent;
   return { failover: { clusters, thresholdPercent } };
-}
-
-/** The services that a service's policy names for its failover, in their order. */
-export function failoverKeys(index: MeshIndex, key: string): readonly string[] {
-  const { namespace } = splitServiceKey(key, "default");
-  return (index.policies.get(key)?.policy.spec.failover ?? []).map((target) =>
-    serviceKey(target.service, target.namespace ?? namespace),
-  );
 }

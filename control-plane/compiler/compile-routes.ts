@@ -1,3 +1,4 @@
+import { formatClusterName } from "../../src/config/cluster-name.js";
 import type { RouteAction, RouteConfig } from "../../src/config/snapshot.js";
 import { compileFallback } from "./compile-fallback.js";
 import { compileFault } from "./compile-fault.js";
@@ -9,7 +10,7 @@ import { compileMirrors } from "./compile-mirrors.js";
 import { ownDomains } from "./hostnames.js";
 import { type MeshIndex, refKey, routesFor, type StoredRoute, takesRequests } from "./mesh-index.js";
 import { type Policies, policiesForRule, policiesForService } from "./policies-for.js";
-import { clusterName, hasSubset } from "./subset.js";
+import { hasSubset } from "./subset.js";
 import { compareRank } from "./route-order.js";
 import { matchesOf, type NamedMatch, type Rule, rulesOf } from "./route-rules.js";
 
@@ -82,7 +83,7 @@ function actionOf(
     const key = refKey(ref, entry.route);
     const isThere = index.services.has(key) && takesRequests(index, key) && hasSubset(index, key, ref.subset);
     return {
-      cluster: isThere ? clusterName(key, ref.subset) : "",
+      cluster: isThere ? formatClusterName({ key, subset: ref.subset }) : "",
       weight: ref.weight,
       ...compileFilters(ref.filters).headers,
     };

@@ -1,9 +1,11 @@
 import { createHash } from "node:crypto";
+import { parseClusterName } from "../../src/config/cluster-name.js";
 import { canonicalJson } from "../../src/config/canonical-json.js";
 import { clustersOf } from "../../src/config/clusters-of.js";
 import type { InboundConfig } from "../../src/config/inbound-config.js";
 import type { ClusterConfig, EndpointConfig, Snapshot, VirtualHost } from "../../src/config/snapshot.js";
 import { compileCluster } from "./compile-cluster.js";
+import { serviceElsewhere } from "./elsewhere.js";
 import { compileEndpoints } from "./compile-endpoints.js";
 import { compileInbound } from "./compile-inbound.js";
 import { compileRoutes } from "./compile-routes.js";
@@ -105,7 +107,10 @@ export class MeshCompiler {
 
   #endpointsOf(cluster: ClusterConfig): readonly EndpointConfig[] {
     return remember(this.#endpoints, cluster.name, () => {
-      const service = this.#index.services.get(serviceOf(cluster.name));
+      const { services, datacenters } = this.#index;
+      const { key, datacenter } = parseClusterName(cluster.name);
+      const service =
+        datacenter === undefined ? services.get(key) : serviceElsewhere(datacenters, { key, datacenter });
       return service === undefined
         ? []
         : compileEndpoints(

@@ -8,6 +8,8 @@ import {
 import { documentId, type Route } from "../../src/config/documents/document.js";
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
 import { probesOf } from "../policy-store/check-health-checks.js";
+import { failoverProblem } from "./failover-problem.js";
+import { services, speaking } from "./service-words.js";
 import { targetText } from "../policy-store/policy-target.js";
 import { idOf, type StoredDocument } from "../policy-store/stored-document.js";
 import { condition, type Condition } from "./condition.js";
@@ -217,7 +219,8 @@ function policyConditions(index: MeshIndex, policy: TrafficPolicy): readonly Con
 }
 
 /** Whether every service, route and rule that a policy is attached to or names is there. */
-function targetResolution(index: MeshIndex, { spec, metadata }: TrafficPolicy): Condition {
+function targetResolution(index: MeshIndex, policy: TrafficPolicy): Condition {
+  const { spec, metadata } = policy;
   const missingServices: string[] = [];
   const problems: string[] = [];
   for (const { kind, name, sectionName } of spec.targetRefs) {
@@ -238,11 +241,11 @@ function targetResolution(index: MeshIndex, { spec, metadata }: TrafficPolicy): 
     problems.push(`${services([stand])} not in the registry: there is no fallback until it is`);
   if (missingServices.length > 0)
     problems.unshift(`${services(missingServices)} not in the registry: the policy waits for it`);
-  if (problems.length > 0) return condition("ResolvedRefs", "False", "TargetNotFound", problems.join("; "));
-  return (
-    failoverProblem(index, spec, metadata.namespace) ??
-    condition("ResolvedRefs", "True", "ResolvedRefs", "every target is known")
-  );
+  const behind = failoverProblem(index, policy);
+  if (problems.length === 0)
+    return behind ?? condition("ResolvedRefs", "True", "ResolvedRefs", "every target is known");
+  if (behind !== undefined) problems.push(behind.message);
+  return condition("ResolvedRefs", "False", "TargetNotFound", problems.join("; "));
 }
 
 /** Health checks that are not made because a service does not speak what they ask in. */
@@ -258,33 +261,4 @@ function unansweredChecks(index: MeshIndex, { spec, metadata }: TrafficPolicy): 
       (each) => `service ${key} speaks ${protocolOf(index, key)}: its ${each} check is not made`,
     );
   });
-}
-
-/** A service behind the others that could not take a request when it had to. */
-function failoverProblem(
-  index: MeshIndex,
-  { failover = [], targetRefs }: TrafficPolicy["spec"],
-  namespace: string,
-): Condition | undefined {
-  const keys = failover.map((target) => serviceKey(target.service, target.namespace ?? namespace));
-  const missing = keys.filter((key) => !index.services.has(key));
-  if (missing.length > 0) {
-    const message = `${services(missing)} not in the registry: nothing fails over to it until it is`;
-    return condition("ResolvedRefs", "False", "BackendNotFound", message);
-  }
-  const own = targetRefs.map(({ name }) => serviceKey(name, namespace));
-  const foreign = keys.filter((key) =>
-    own.some((service) => takesRequests(index, service) !== takesRequests(index, key)),
-  );
-  if (foreign.length === 0) return undefined;
-  const message = `${speaking(foreign)} another protocol: nothing fails over to it`;
-  return condition("ResolvedRefs", "False", "UnsupportedProtocol", message);
-}
-
-function services(keys: readonly string[]): string {
-  return keys.length === 1 ? `service ${keys[0]} is` : `services ${keys.join(", ")} are`;
-}
-
-function speaking(keys: readonly string[]): string {
-  return keys.length === 1 ? `service ${keys[0]} speaks` : `services ${keys.join(", ")} speak`;
 }

@@ -1,16 +1,19 @@
 import type { AuthorizationPolicy } from "../../src/config/documents/authorization-policy.js";
 import type { PeerAuthentication } from "../../src/config/documents/peer-authentication.js";
 import type { Verdict } from "../../src/config/authorization-config.js";
+import type { OtherDatacenters } from "../catalog/consul-datacenters.js";
 import type { ConnectProtocols } from "../catalog/consul-protocols.js";
 import type { Intentions } from "../catalog/intention.js";
 import type { Route } from "../../src/config/documents/document.js";
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
 import type { Protocol } from "../../src/config/snapshot.js";
 import type { CatalogService } from "../catalog/catalog.js";
+import { failoverTargets } from "../policy-store/failover-targets.js";
 import { targetText } from "../policy-store/policy-target.js";
 import { compareAge, idOf } from "../policy-store/stored-document.js";
 import type { MeshModel } from "./mesh-model.js";
-import { isMeshName, serviceKey } from "./service-name.js";
+import { serviceElsewhere } from "./elsewhere.js";
+import { isMeshName, serviceKey, splitServiceKey } from "./service-name.js";
 
 /** A route with its age. */
 export interface StoredRoute {
@@ -31,7 +34,9 @@ export interface StoredPolicy {
 export interface MeshIndex {
   readonly trustDomain: string;
   readonly datacenter: string | undefined;
-  /** Services of the registry, by key. */
+  /** Consul's other ones; undefined: the registry has none. */
+  readonly datacenters: OtherDatacenters | undefined;
+  /** Services of the registry, by key, and those that have instances only where they fail over to. */
   readonly services: ReadonlyMap<string, CatalogService>;
   /** Every service there is: of the registry, and those that exist only as parent of a route. Sorted. */
   readonly serviceKeys: readonly string[];
@@ -105,9 +110,24 @@ export function indexMesh(model: MeshModel): MeshIndex {
       else entries.push(entry);
     }
   }
+  const { datacenters } = model;
+  // Nobody serves it here any more, but it is called by its name still.
+  for (const [key, owner] of policies) {
+    const { service: name, namespace } = splitServiceKey(key, "default");
+    const isElsewhere = failoverTargets(owner.policy, key).some(
+      (target) => target.key === key && serviceElsewhere(datacenters, target) !== undefined,
+    );
+    if (isElsewhere && !services.has(key)) services.set(key, { name, namespace, instances: [] });
+  }
   const serviceKeys = [...new Set([...services.keys(), ...attached.keys()])].sort();
+  // Instances elsewhere say what a service speaks while there are none here.
+  const speaking = new Map(services);
+  for (const { services: elsewhere } of datacenters?.others.values() ?? []) {
+    for (const [key, service] of elsewhere)
+      if ((speaking.get(key)?.instances.length ?? 0) === 0) speaking.set(key, service);
+  }
   const protocols = new Map([
-    ...[...services].map(
+    ...[...speaking].map(
       ([key, service]) => [key, declaredProtocol(service, model.connectProtocols)] as const,
     ),
     ...[...policies].flatMap(([key, { policy }]) =>
@@ -116,7 +136,7 @@ export function indexMesh(model: MeshModel): MeshIndex {
   ]);
   const { trustDomain, datacenter, intentions, defaultAction = "allow" } = model;
   return {
-    ...{ trustDomain, datacenter, services, serviceKeys, protocols, policies, targeted },
+    ...{ trustDomain, datacenter, datacenters, services, serviceKeys, protocols, policies, targeted },
     ...{ routes, attached, backing, authorization, peerAuthentication, intentions, defaultAction },
   };
 }

@@ -1,5 +1,6 @@
 import type { Verdict } from "../../src/config/authorization-config.js";
 import type { CatalogState } from "../catalog/catalog.js";
+import type { OtherDatacenters } from "../catalog/consul-datacenters.js";
 import type { ConnectProtocols } from "../catalog/consul-protocols.js";
 import type { Intentions } from "../catalog/intention.js";
 import type { StoredDocument } from "../policy-store/stored-document.js";
@@ -11,6 +12,8 @@ export interface MeshModel {
   /** Consul's, when its CA gives the identities: theirs name it. */
   readonly datacenter?: string | undefined;
   readonly catalog: CatalogState;
+  /** What policies want of Consul's other datacenters; absent: the registry has none. */
+  readonly datacenters?: OtherDatacenters | undefined;
   /** Consul's word on who may call whom; absent when it is not asked. */
   readonly intentions?: Intentions | undefined;
   /** Consul's word on what services speak; absent when it is not asked. */

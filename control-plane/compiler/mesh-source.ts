@@ -1,6 +1,7 @@
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import type { Clock, Timer } from "../../src/time/clock.js";
 import type { CatalogState } from "../catalog/catalog.js";
+import type { OtherDatacenters } from "../catalog/consul-datacenters.js";
 import type { ConnectProtocols } from "../catalog/consul-protocols.js";
 import type { Intentions } from "../catalog/intention.js";
 import type { StoredDocument } from "../policy-store/stored-document.js";
@@ -23,6 +24,7 @@ export class MeshSource {
   readonly #documents: LatestValue<readonly StoredDocument[]>;
   readonly #intentions: LatestValue<Intentions | undefined> | undefined;
   readonly #connectProtocols: LatestValue<ConnectProtocols | undefined> | undefined;
+  readonly #datacenters: LatestValue<OtherDatacenters | undefined> | undefined;
   readonly #stops: readonly (() => void)[];
   #catalogTimer: Timer | undefined;
   #documentTimer: Timer | undefined;
@@ -37,6 +39,8 @@ export class MeshSource {
     readonly intentions?: LatestValue<Intentions | undefined> | undefined;
     /** Likewise. */
     readonly connectProtocols?: LatestValue<ConnectProtocols | undefined> | undefined;
+    /** Likewise. */
+    readonly datacenters?: LatestValue<OtherDatacenters | undefined> | undefined;
     readonly clock: Clock;
   }) {
     this.mesh = options.mesh;
@@ -45,9 +49,11 @@ export class MeshSource {
     this.#documents = options.documents;
     this.#intentions = options.intentions;
     this.#connectProtocols = options.connectProtocols;
+    this.#datacenters = options.datacenters;
     const consul = [
       options.intentions?.watch(() => this.#catalogChanged()),
       options.connectProtocols?.watch(() => this.#catalogChanged()),
+      options.datacenters?.watch(() => this.#catalogChanged()),
     ];
     this.#stops = [
       ...consul.filter((stop) => stop !== undefined),
@@ -94,8 +100,10 @@ export class MeshSource {
     const catalog = this.#catalog.get();
     const intentions = this.#intentions?.get();
     const connectProtocols = this.#connectProtocols?.get();
-    if (catalog === undefined || isAwaited(this.#intentions) || isAwaited(this.#connectProtocols)) return;
-    this.model.set({ ...this.mesh, catalog, intentions, connectProtocols, documents });
+    const datacenters = this.#datacenters?.get();
+    if (catalog === undefined) return;
+    if ([this.#intentions, this.#connectProtocols, this.#datacenters].some(isAwaited)) return;
+    this.model.set({ ...this.mesh, catalog, intentions, connectProtocols, datacenters, documents });
   }
 }
 

@@ -1,3 +1,4 @@
+import { parseClusterName } from "../../src/config/cluster-name.js";
 import type { CatalogService, Instance } from "../catalog/catalog.js";
 import type { MeshIndex } from "./mesh-index.js";
 
@@ -10,17 +11,9 @@ export interface Subset {
   readonly fallsBack: boolean;
 }
 
-/** Cannot stand in the name of a service. */
-const separator = "|";
-
-/** Name of the cluster of a subset: `reviews.default|v1`. Without a subset it is that of the service. */
-export function clusterName(key: string, subset: string | undefined): string {
-  return subset === undefined ? key : key + separator + subset;
-}
-
 /** The service that a cluster belongs to. */
 export function serviceOf(cluster: string): string {
-  return cluster.split(separator, 1)[0] ?? cluster;
+  return parseClusterName(cluster).key;
 }
 
 /** Whether the service's policy names this subset; undefined is all of the service. */
@@ -31,14 +24,13 @@ export function hasSubset(index: MeshIndex, key: string, subset: string | undefi
 
 /** The subset that a cluster stands for; undefined: all instances. */
 export function subsetOf(index: MeshIndex, cluster: string): Subset | undefined {
-  const key = serviceOf(cluster);
+  const { key, subset: name } = parseClusterName(cluster);
   const spec = index.policies.get(key)?.policy.spec;
-  const name = cluster.slice(key.length + separator.length);
-  const meta = name === "" ? spec?.loadBalancer?.subset : spec?.subsets?.[name]?.meta;
+  const meta = name === undefined ? spec?.loadBalancer?.subset : spec?.subsets?.[name]?.meta;
   if (meta === undefined) return undefined;
   const list = Object.entries(meta).map(([each, value]) => `${each}=${value}`);
   return {
-    text: `subset ${name === "" ? "" : `${name} `}(${list.join(", ")})`,
+    text: `subset ${name === undefined ? "" : `${name} `}(${list.join(", ")})`,
     meta,
     fallsBack: spec?.loadBalancer?.subsetFallback === "any",
   };

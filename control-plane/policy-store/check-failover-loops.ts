@@ -1,5 +1,6 @@
 import type { TrafficPolicy } from "../../src/config/documents/traffic-policy.js";
 import type { DocumentProblem } from "./document-error.js";
+import { failoverTargets, targetedServices } from "./failover-targets.js";
 import type { ParsedDocument } from "./parse-documents.js";
 import { idOf, type StoredDocument } from "./stored-document.js";
 
@@ -17,12 +18,14 @@ export function failoverLoops(
   const next = new Map<string, readonly string[]>();
   for (const document of [...kept, ...parsed.map(({ document }) => document)]) {
     if (document.kind !== "TrafficPolicy" || document.spec.failover === undefined) continue;
-    for (const service of servicesOf(document)) next.set(service, targetsOf(document));
+    const targets = targetsOf(document).filter((target) => target !== undefined);
+    for (const service of targetedServices(document)) next.set(service, targets);
   }
   return parsed.flatMap(({ document, position }) => {
     if (document.kind !== "TrafficPolicy") return [];
     return targetsOf(document).flatMap((target, index) => {
-      const loop = servicesOf(document)
+      if (target === undefined) return [];
+      const loop = targetedServices(document)
         .map((service) => pathTo(service, [service, target], next))
         .find((path) => path !== undefined);
       if (loop === undefined) return [];
@@ -54,14 +57,9 @@ function pathTo(
   return walk(path);
 }
 
-function servicesOf({ spec, metadata }: TrafficPolicy): readonly string[] {
-  return spec.targetRefs
-    .filter(({ kind }) => kind === "Service")
-    .map(({ name }) => `${name}.${metadata.namespace}`);
-}
-
-function targetsOf({ spec, metadata }: TrafficPolicy): readonly string[] {
-  return (spec.failover ?? []).map(
-    ({ service, namespace }) => `${service}.${namespace ?? metadata.namespace}`,
+/** In the order of the document. Instances in another datacenter are the end of a way: nobody stands behind them. */
+function targetsOf(policy: TrafficPolicy): readonly (string | undefined)[] {
+  return failoverTargets(policy, "").map(({ key, datacenter }) =>
+    datacenter === undefined ? key : undefined,
   );
 }

@@ -23,6 +23,8 @@ export interface MetricSources {
   readonly instances: () => ReadonlyMap<string, number>;
   /** 0 while the registry is fresh. */
   readonly registryStaleSeconds: () => number;
+  /** By name of another datacenter that policies name; 0 while it is fresh. */
+  readonly datacenterStaleSeconds: () => ReadonlyMap<string, number>;
   readonly certificateNotAfterSeconds: () => number;
 }
 
@@ -84,6 +86,16 @@ export function readMetrics(registry: Registry, sources: MetricSources): void {
     "End of life of the control plane's own certificate, Unix time.",
     sources.certificateNotAfterSeconds,
   );
+  new Gauge({
+    name: "remora_cp_datacenter_stale_seconds",
+    help: "Time since another datacenter that policies fail over to could be read last; 0 while it can.",
+    labelNames: ["datacenter"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [datacenter, seconds] of sources.datacenterStaleSeconds()) this.set({ datacenter }, seconds);
+    },
+  });
   new Gauge({
     name: "remora_cp_instances",
     help: "Instances in the registry.",

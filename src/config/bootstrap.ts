@@ -1,6 +1,12 @@
 import type { ConsulAccess } from "./consul-access.js";
 import type { Protocol } from "./snapshot.js";
 
+/** IP literal, and a port when it is not the inbound one. */
+export interface WanAddress {
+  readonly address: string;
+  readonly port?: number;
+}
+
 /** The static settings of one sidecar, fixed for its life. Flags, environment and file are merged by the command line. */
 export interface Bootstrap {
   /** Name of the service that this sidecar stands beside. */
@@ -19,6 +25,8 @@ export interface Bootstrap {
   readonly inboundAddress: string;
   /** Address that other sidecars reach this one at. */
   readonly advertiseAddress: string;
+  /** Where sidecars in other Consul datacenters reach this one. Absent: there too. */
+  readonly wanAddress?: WanAddress;
   /** Admin API on 127.0.0.1; 0 = any free port. */
   readonly adminPort: number;
   /** host:port of the control plane's gRPC listener. */

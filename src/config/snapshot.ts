@@ -129,12 +129,14 @@ export interface HeaderModifier {
 }
 
 export interface ClusterConfig {
-  /** `<service>.<namespace>`, and `<service>.<namespace>|<subset>` for a part of its instances. */
+  /** `<service>.<namespace>`, and for a part of its instances or those of another datacenter as formatClusterName has it. */
   readonly name: string;
   readonly service: string;
   readonly namespace: string;
   /** The part of the service's instances that it stands for, for error texts: `subset v1 (version=v1)`. Absent: all of them. */
   readonly subset?: string;
+  /** The Consul datacenter that its instances are in. Absent: the control plane's own. */
+  readonly datacenter?: string;
   /** SPIFFE ids, one of which the endpoint must prove: exact compare. */
   readonly identities: readonly string[];
   readonly protocol: Protocol;

@@ -214,9 +214,11 @@ function statusError(status: number, text: string, origin: string): ConsulReadEr
       ? "the token needs service:read and node:read"
       : status === 429
         ? "it limits requests: raise limits.http_max_conns_per_client or its rate limits"
-        : status === 500
-          ? "see the agent's log, and whether the servers have a leader"
-          : "is this Consul's HTTP address?";
+        : status === 500 && text.includes("No path to datacenter")
+          ? "is its name spelt right, and is it joined? `consul members -wan` on a server lists them"
+          : status === 500
+            ? "see the agent's log, and whether the servers have a leader"
+            : "is this Consul's HTTP address?";
   return new ConsulReadError(`consul at ${origin} answered ${status} ${said}: ${fix}`, status);
 }
 

@@ -46,6 +46,7 @@ export function encodeCluster(cluster: ClusterConfig): Buffer {
     ...encodeBalancing(cluster),
     bulkheads: encodeBulkheads(cluster.bulkheads ?? {}),
     ...(cluster.hedge !== undefined && { hedge: encodeHedge(cluster.hedge) }),
+    ...(cluster.datacenter !== undefined && { datacenter: cluster.datacenter }),
   };
   return wire.cluster.encode({
     name,
@@ -74,6 +75,7 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
   const all = breakers.onlyMessage("thresholds");
   const each = breakers.onlyMessage("perHostThresholds");
   const bulkheads = decodeBulkheads(ours.messages("bulkheads"));
+  const datacenter = ours.string("datacenter");
   const http = cluster.message("typedExtensionProtocolOptions").any(httpOptionsKey, wire.httpProtocolOptions);
   return {
     name: cluster.string("name"),
@@ -83,6 +85,7 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
     protocol: decodeProtocol(ours, "protocol"),
     mtlsMode,
     ...decodeSubset(ours),
+    ...(datacenter !== "" && { datacenter }),
     loadBalancer: decodeLoadBalancer(cluster, ours),
     ...decodeLocality(ours),
     ...decodeFailover(ours),

@@ -101,6 +101,7 @@ async function announceConsul({
       port: appPort,
       address: advertiseAddress,
       appAddress,
+      wanAddress: bootstrap.wanAddress,
       meta: { ...bootstrap.meta, protocol, ...(zone === "" ? {} : { zone }) },
       tags: consul.tags,
       checks: consul.checks,

@@ -3,6 +3,7 @@
  * would register (Consul: "Sidecar service registration"), so that /v1/health/connect/<service> lists it.
  */
 import net from "node:net";
+import type { WanAddress } from "../config/bootstrap.js";
 
 export type ConsulCheck =
   | {
@@ -25,6 +26,8 @@ export interface ConsulService {
   readonly address: string;
   /** Where the agent's checks and the sidecar find the application; default 127.0.0.1. */
   readonly appAddress?: string;
+  /** Where other datacenters reach this machine; the port is the inbound one's. */
+  readonly wanAddress?: WanAddress | undefined;
   readonly meta: Readonly<Record<string, string>>;
   readonly tags: readonly string[];
   readonly checks: readonly ConsulCheck[];
@@ -54,6 +57,11 @@ export interface CheckDefinition {
   readonly deregistercriticalserviceafter?: string;
 }
 
+/** Consul: "wan" is for whoever asks from another datacenter. */
+interface TaggedAddresses {
+  readonly wan: { readonly address: string; readonly port: number };
+}
+
 /** The argument of the `consul` package's agent.service.register; Consul makes two registrations of it. */
 export interface ServiceDefinition {
   readonly name: string;
@@ -63,10 +71,12 @@ export interface ServiceDefinition {
   readonly meta: Record<string, string>;
   readonly tags: string[];
   readonly checks: CheckDefinition[];
+  readonly taggedaddresses?: TaggedAddresses;
   readonly connect: {
     readonly sidecarservice: {
       readonly port: number;
       readonly address: string;
+      readonly taggedaddresses?: TaggedAddresses;
       readonly checks: CheckDefinition[];
       readonly proxy: Readonly<Record<string, unknown>>;
     };
@@ -88,7 +98,7 @@ export function defineService(
   inboundPort: number,
   lastStatus: ReadonlyMap<string, CheckStatus>,
 ): ServiceDefinition {
-  const app = service.appAddress ?? "127.0.0.1";
+  const { wanAddress: wan, appAddress: app = "127.0.0.1" } = service;
   const sidecar = sidecarId(service.id);
   const statusOf = (id: string, initial: CheckStatus): CheckStatus => lastStatus.get(id) ?? initial;
   const checks = service.checks.map((check, index): CheckDefinition => {
@@ -114,10 +124,14 @@ export function defineService(
     meta: { ...service.meta },
     tags: [...service.tags],
     checks,
+    ...(wan !== undefined && { taggedaddresses: { wan: { address: wan.address, port: service.port } } }),
     connect: {
       sidecarservice: {
         port: inboundPort,
         address: service.address,
+        ...(wan !== undefined && {
+          taggedaddresses: { wan: { address: wan.address, port: wan.port ?? inboundPort } },
+        }),
         checks: [
           {
             checkid: `service:${sidecar}:1`,

@@ -95,8 +95,11 @@ export class ClusterMetricsByName {
     this.#datacenter = datacenter;
   }
 
-  /** `cluster` is `<service>.<namespace>`; `service` its first part. The same object for the same cluster. */
-  of(cluster: string, service: string): ClusterMetrics {
+  /**
+   * `cluster` is its name; `service` the first part of it, `datacenter` that of its instances when it is another one. The same
+   * object for the same cluster.
+   */
+  of(cluster: string, service: string, datacenter = this.#datacenter): ClusterMetrics {
     const known = this.#known.get(cluster);
     if (known !== undefined) return known.cells;
     const made = makeCells(this.#metrics, {
@@ -104,7 +107,7 @@ export class ClusterMetricsByName {
       envoy_cluster_name: cluster,
       consul_source_service: this.#localService,
       consul_destination_service: service,
-      consul_destination_datacenter: this.#datacenter,
+      consul_destination_datacenter: datacenter,
     });
     this.#known.set(cluster, made);
     return made.cells;

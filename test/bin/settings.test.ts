@@ -22,6 +22,10 @@ t.test("parsers take what is meant and name what is wrong", async (t) => {
     [parse.portOrOff("off"), "off"],
     [parse.portOrOff("9000"), 9000],
     [parse.hostPort("[::1]:15012"), "[::1]:15012"],
+    [parse.wanAddress("203.0.113.9"), { address: "203.0.113.9" }],
+    [parse.wanAddress("203.0.113.9:443"), { address: "203.0.113.9", port: 443 }],
+    [parse.wanAddress("2001:db8::9"), { address: "2001:db8::9" }],
+    [parse.wanAddress("[2001:db8::9]:443"), { address: "2001:db8::9", port: 443 }],
     [duration("1m30s"), 90_000],
     [parse.upstream("api.payments:9001"), { service: "api.payments", port: 9001 }],
     [parse.keyValue("a=b=c"), ["a", "b=c"]],
@@ -51,6 +55,9 @@ t.test("parsers take what is meant and name what is wrong", async (t) => {
     [() => parse.url("127.0.0.1:26403"), /is no address; write it like http:\/\/127\.0\.0\.1:26403$/],
     [() => parse.url("/tmp/x"), /is no address; write it like http:\/\/127\.0\.0\.1:8500$/],
     [() => parse.ipAddress("localhost"), /is not an IP address/],
+    [() => parse.wanAddress("203.0.113.9:0"), /is not IP or IP:PORT; write it like/],
+    [() => parse.wanAddress("[203.0.113.9]:1"), /is not IP or IP:PORT/],
+    [() => parse.wanAddress("far.example:1"), /is not IP or IP:PORT/],
     [() => parse.wholeNumber(1, 10)("1.5"), /whole number from 1 to 10/],
     [() => parse.trustDomain("Mesh"), /is no trust domain/],
     [() => parse.text(""), /is empty/],
@@ -59,7 +66,15 @@ t.test("parsers take what is meant and name what is wrong", async (t) => {
 });
 
 t.test("no text makes a parser fail but with a sentence", async (t) => {
-  const all = [parse.upstream, parse.appCheck, parse.hostPort, parse.url, parse.keyValue, parse.portOrOff];
+  const all = [
+    parse.wanAddress,
+    parse.upstream,
+    parse.appCheck,
+    parse.hostPort,
+    parse.url,
+    parse.keyValue,
+    parse.portOrOff,
+  ];
   fc.assert(
     fc.property(fc.string(), fc.constantFrom(...all), (text, read) => {
       try {

@@ -49,6 +49,19 @@ t.test("the sidecar stands for the service on its inbound port", async (t) => {
   });
 });
 
+t.test("another datacenter may have to use another address and port", async (t) => {
+  t.notOk("taggedaddresses" in defineService(web, 20_001, new Map()));
+  const table = [
+    [{ address: "203.0.113.9" }, 20_001],
+    [{ address: "203.0.113.9", port: 443 }, 443],
+  ] as const;
+  for (const [wanAddress, port] of table) {
+    const definition = defineService({ ...web, wanAddress }, 20_001, new Map());
+    t.same(definition.taggedaddresses, { wan: { address: "203.0.113.9", port: 8080 } });
+    t.same(definition.connect.sidecarservice.taggedaddresses, { wan: { address: "203.0.113.9", port } });
+  }
+});
+
 t.test("a registration that replaces a lost one keeps what was known", async (t) => {
   const last = new Map([["service:web-1:1", "warning"]] as const);
   const definition = defineService({ ...web, initialStatus: "passing" }, 20_001, last);

@@ -344,7 +344,13 @@ const trafficPolicy = fc.record({
         [{ http: { path: "/" } }, { http: { path: "/deep" }, initial: "unhealthy" }],
       ),
     ),
-    failover: optional(fc.constantFrom([{ service: "behind" }], [{ service: "behind", namespace: "shop" }])),
+    failover: optional(
+      fc.constantFrom<object[]>(
+        [{ service: "behind" }],
+        [{ service: "behind", namespace: "shop" }],
+        [{ datacenter: "dc2" }, { service: "behind", datacenter: "dc3" }],
+      ),
+    ),
     ...routeLevel,
     bulkheads: optional(
       fc.record({ critical: optional(bulkhead), default: optional(bulkhead), batch: optional(bulkhead) }),

@@ -459,6 +459,7 @@ const optionalOfCluster = fc.record(
     failover: fc.record({ clusters: fc.constant<readonly string[]>([]), thresholdPercent: percent }),
     bulkheads,
     subset: text.filter((value) => value !== ""),
+    datacenter: text.filter((value) => value !== ""),
     hedge,
     serviceBreaker: fc.record(
       {

@@ -14,6 +14,10 @@ const startTimeoutMs = 20_000;
 export interface ConsulAgentOptions {
   readonly nodeName?: string;
   readonly nodeMeta?: Readonly<Record<string, string>>;
+  /** dc1 */
+  readonly datacenter?: string;
+  /** Servers of other datacenters that this one joins, now and whenever it starts again. */
+  readonly joinWan?: readonly ConsulAgent[];
   /** ACLs with default policy deny; bootstrap them with PUT /v1/acl/bootstrap. */
   readonly hasAcls?: boolean;
   /** HTTPS beside HTTP, with a CA of its own. */
@@ -24,6 +28,8 @@ export interface ConsulAgent {
   /** `http://127.0.0.1:<port>` */
   readonly url: string;
   readonly grpcPort: number;
+  /** host:port that servers of other datacenters join. */
+  readonly wanAddress: string;
   /** `https://127.0.0.1:<port>` and the CA to trust there; undefined without `hasTls`. */
   readonly https: { readonly url: string; readonly caFile: string } | undefined;
   /** Ends the process (SIGKILL when `hard`) and leaves folder and ports for restart(). */
@@ -70,6 +76,9 @@ export async function startConsulAgent(options: ConsulAgentOptions = {}): Promis
       ...{ http: httpPort, https: hasTls ? https : -1, grpc: grpcPort, server },
       ...{ serf_lan: serfLan, serf_wan: serfWan, dns: -1 },
     },
+    ...(options.datacenter === undefined ? {} : { datacenter: options.datacenter }),
+    retry_join_wan: (options.joinWan ?? []).map(({ wanAddress }) => wanAddress),
+    retry_interval_wan: "1s",
     connect: { enabled: true },
     node_meta: options.nodeMeta ?? {},
     ...(hasAcls ? { acl: { enabled: true, default_policy: "deny" } } : {}),
@@ -117,6 +126,7 @@ export async function startConsulAgent(options: ConsulAgentOptions = {}): Promis
   const agent: ConsulAgent = {
     url,
     grpcPort,
+    wanAddress: `127.0.0.1:${serfWan}`,
     https: hasTls
       ? { url: `https://127.0.0.1:${https}`, caFile: path.join(folder, "consul-agent-ca.pem") }
       : undefined,

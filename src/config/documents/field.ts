@@ -82,6 +82,18 @@ export const serviceName = () =>
       quoted("a service name is up to 63 of a-z, 0-9, - and _, with a letter or digit at its beginning"),
     );
 
+/** What Consul allows, in lower case as it keeps them, and as identities of its CA have them. */
+const datacenter = /^[a-z0-9][a-z0-9_-]{0,62}$/;
+
+/** Name of a Consul datacenter. */
+export const datacenterName = () =>
+  z
+    .string()
+    .regex(
+      datacenter,
+      quoted("a datacenter's name is up to 63 of a-z, 0-9, - and _, with a letter or digit at its beginning"),
+    );
+
 /** RFC 9110 §5.6.2 token. */
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}$/;
 

@@ -32,6 +32,8 @@ import { FakeClock } from "../../support/fake-clock.js";
 
 const accept = (): undefined => undefined;
 
+type Fields = Readonly<Record<string, unknown>>;
+
 /** One item of a health answer in Consul's form. */
 function entry(
   service: Readonly<Record<string, unknown>>,
@@ -112,6 +114,38 @@ t.test("status of an instance: the worst check", async (t) => {
     ["nonsense", "passing"],
   ] as const)
     t.equal(statusOf(checks), status, JSON.stringify(checks));
+});
+
+t.test("what is in another datacenter is reached at its WAN addresses, part by part", async (t) => {
+  const node = { TaggedAddresses: { lan: "10.0.0.1", wan: "203.0.113.1" } };
+  const wan = (Address: string, Port: number): Fields => ({ TaggedAddresses: { wan: { Address, Port } } });
+  const table: [service: Fields, node: Fields, here: string, elsewhere: string][] = [
+    [{}, node, "10.0.0.1:8080", "203.0.113.1:8080"],
+    [{}, {}, "10.0.0.1:8080", "10.0.0.1:8080"],
+    [{ Address: "10.0.0.9" }, node, "10.0.0.9:8080", "10.0.0.9:8080"],
+    [{ Address: "10.0.0.9", ...wan("203.0.113.9", 443) }, node, "10.0.0.9:8080", "203.0.113.9:443"],
+    [{ Address: "10.0.0.9", ...wan("203.0.113.9", 0) }, {}, "10.0.0.9:8080", "203.0.113.9:8080"],
+    [wan("", 443), node, "10.0.0.1:8080", "203.0.113.1:443"],
+    [{ TaggedAddresses: { wan: 7 } }, { TaggedAddresses: "x" }, "10.0.0.1:8080", "10.0.0.1:8080"],
+  ];
+  for (const [service, at, ...expected] of table) {
+    const found = [false, true].map((isElsewhere) => {
+      const entries = readHealthEntries([entry(service, [], at)], isElsewhere) ?? [];
+      const [found] = mergeInstances("web", entries, [], accept).instances;
+      return `${found?.address}:${found?.port}`;
+    });
+    t.same(found, expected, JSON.stringify(service));
+  }
+  const sidecar = readHealthEntries([proxy("web-1", wan("203.0.113.9", 21_000))], true) ?? [];
+  t.match(
+    mergeInstances("web", readHealthEntries([entry({})], true) ?? [], sidecar, accept).instances,
+    [{ address: "203.0.113.9", meshPort: 21_000, port: 8080 }],
+    "of the sidecar: it is what peers dial",
+  );
+  const loopback = entry({ ...wan("127.0.0.1", 443) });
+  t.match(mergeInstances("web", readHealthEntries([loopback], true) ?? [], [], accept).refused, [
+    /is loopback, its node "10\.0\.0\.1" is not/,
+  ]);
 });
 
 t.test("services and sidecars are joined", async (t) => {

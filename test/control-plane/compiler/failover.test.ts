@@ -4,6 +4,8 @@ import { mergeInstances, readHealthEntries } from "../../../control-plane/catalo
 import { compileSnapshot } from "../../../control-plane/compiler/compile.js";
 import { warningsOf } from "../../../control-plane/compiler/condition.js";
 import { conditionsOf } from "../../../control-plane/compiler/conditions.js";
+import type { OtherDatacenters } from "../../../control-plane/catalog/consul-datacenters.js";
+import type { MeshModel } from "../../../control-plane/compiler/mesh-model.js";
 import type { MeshNode } from "../../../control-plane/compiler/node.js";
 import { planApply } from "../../../control-plane/policy-store/apply-plan.js";
 import { parseDocuments, parseYamlDocuments } from "../../../control-plane/policy-store/parse-documents.js";
@@ -41,9 +43,13 @@ const services = {
 };
 
 /** As a sidecar gets it: compiled, checked, over the wire. */
-function compile(yaml: string, registry: Parameters<typeof catalogOf>[0] = services): Snapshot {
+function compile(
+  yaml: string,
+  registry: Parameters<typeof catalogOf>[0] = services,
+  more: Partial<MeshModel> = {},
+): Snapshot {
   const snapshot = compileSnapshot(
-    { trustDomain: "mesh.local", catalog: catalogOf(registry), documents: documentsOf(yaml) },
+    { trustDomain: "mesh.local", catalog: catalogOf(registry), documents: documentsOf(yaml), ...more },
     web,
   );
   assertConsistent(snapshot);
@@ -180,6 +186,144 @@ t.test("failover: a service of bytes does not stand behind one of requests", asy
   t.match(told(backup), { status: "True" });
 });
 
+/** What dc1's control plane knows of dc2, which it can read, and of dc3, which it cannot. */
+const far = (registry: Parameters<typeof catalogOf>[0]): { readonly datacenters: OtherDatacenters } => ({
+  datacenters: {
+    own: "dc1",
+    others: new Map([
+      ["dc2", { ...catalogOf(registry), isRead: true }],
+      ["dc3", { services: new Map(), isRead: false, staleSince: { wallMs: 0, reason: "No path to dc3" } }],
+    ]),
+  },
+});
+const farApi = far({ "api.default": [instance("api-21", { meta: { version: "v2" } }), instance("api-22")] });
+
+t.test(
+  "failover: another datacenter is a cluster of its own, with the identity and policy of the service",
+  async (t) => {
+    const yaml = policy(
+      "failover: [{datacenter: dc2}, {service: backup}, {service: backup, datacenter: dc2}]\nconnectionPool: {maxRequests: 7}",
+    );
+    const { clusters, endpoints, virtualHosts } = compile(yaml, backup, farApi);
+    t.same(
+      clusters.map(({ name }) => name),
+      ["api.default", "api.default@dc2", "backup.default", "backup.default@dc2"],
+    );
+    const [api, other] = clusters;
+    t.same(api?.failover?.clusters, ["api.default@dc2", "backup.default", "backup.default@dc2"]);
+    t.match(other, {
+      ...{ service: "api", namespace: "default", datacenter: "dc2", maxRequests: 7, failover: undefined },
+      identities: ["spiffe://mesh.local/ns/default/svc/api"],
+      breaker: { maxEjectionPercent: 50 },
+    });
+    t.same(
+      endpoints.get("api.default@dc2")?.map(({ instance, port }) => `${instance} ${port}`),
+      ["api-21 15021", "api-22 15022"],
+    );
+    t.same(endpoints.get("backup.default@dc2"), [], "it has none there");
+    t.same(
+      virtualHosts.map(({ name }) => name),
+      ["api.default"],
+    );
+    const consul = compile(yaml, backup, { ...farApi, datacenter: "dc1" }).clusters;
+    t.same(
+      consul.slice(0, 2).map(({ identities }) => identities),
+      [["spiffe://mesh.local/ns/default/dc/dc1/svc/api"], ["spiffe://mesh.local/ns/default/dc/dc2/svc/api"]],
+      "Consul's CA names the datacenter",
+    );
+  },
+);
+
+t.test("failover: the own datacenter is none to fail over to, so one policy fits all", async (t) => {
+  const yaml = policy("failover: [{datacenter: dc1}, {datacenter: dc2}, {service: backup, datacenter: dc1}]");
+  const { clusters } = compile(yaml, backup, farApi);
+  t.same(clusters[0]?.failover?.clusters, ["api.default@dc2", "backup.default"]);
+  t.notOk(compile(policy("failover: [{datacenter: dc1}]"), backup, farApi).clusters[0]?.failover);
+});
+
+t.test("failover: a subset stays one in another datacenter", async (t) => {
+  const route = `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: api}
+spec: {parentRefs: [{kind: Service, name: api}], rules: [{backendRefs: [{name: api, subset: v2}]}]}
+`;
+  const yaml = policy(
+    "failover: [{datacenter: dc2}, {service: backup}]\nsubsets: {v2: {meta: {version: v2}}}",
+  );
+  const { clusters, endpoints } = compile(yaml + route, backup, farApi);
+  t.same(clusters[0]?.failover?.clusters, ["api.default|v2@dc2", "backup.default"]);
+  t.equal(clusters[1]?.subset, "subset v2 (version=v2)");
+  t.same(
+    endpoints.get("api.default|v2@dc2")?.map(({ instance }) => instance),
+    ["api-21"],
+  );
+});
+
+t.test("failover: a service that is in another datacenter only can be called here", async (t) => {
+  const yaml = policy("failover: [{datacenter: dc2}]");
+  const route = `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: api}
+spec: {parentRefs: [{kind: Service, name: api}], rules: [{backendRefs: [{name: api}]}]}
+`;
+  const here = { "web.default": [instance("web-1")] };
+  const { clusters, virtualHosts, endpoints } = compile(yaml + route, here, farApi);
+  t.match(clusters, [{ name: "api.default" }, { name: "api.default@dc2" }]);
+  t.match(virtualHosts, [{ routes: [{ action: { backends: [{ cluster: "api.default" }] } }] }]);
+  t.same(
+    [...endpoints].map(([name, { length }]) => `${name} ${length}`),
+    ["api.default 0", "api.default@dc2 2"],
+  );
+  t.match(compile(yaml + route, here).virtualHosts, [
+    { routes: [{ action: { backends: [{ cluster: "" }] } }] },
+  ]);
+  const tcp = far({ "api.default": [instance("api-21", { protocol: "tcp" })] });
+  t.match(
+    compile(yaml, here, tcp).clusters.map(({ protocol }) => protocol),
+    ["tcp", "tcp"],
+    "it speaks what its instances there do",
+  );
+});
+
+t.test("failover: why nothing fails over to a datacenter is told", async (t) => {
+  const told = (failover: string, model: Partial<MeshModel>) =>
+    warningsOf(
+      conditionsOf({
+        ...{ trustDomain: "m", catalog: catalogOf(backup), ...model },
+        documents: documentsOf(policy(`failover: [${failover}]`)),
+      }).get("TrafficPolicy/default/api") ?? [],
+    );
+  const table: [failover: string, model: Partial<MeshModel>, expected: readonly (RegExp | string)[]][] = [
+    ["{datacenter: dc2}", farApi, []],
+    ["{datacenter: dc1}, {service: backup, datacenter: dc1}", farApi, []],
+    [
+      "{datacenter: dc2}",
+      {},
+      [/^datacenter dc2: the embedded registry has no datacenters; start .* --consul/],
+    ],
+    ["{datacenter: dc3}", farApi, [/^datacenter dc3 cannot be read, and nothing fails .*: No path to dc3$/]],
+    ["{datacenter: dc4}", farApi, [/^datacenter dc4 was not read yet: nothing fails over to it/]],
+    [
+      "{service: backup, datacenter: dc2}",
+      farApi,
+      [/^service backup\.default is not in datacenter dc2: nothing/],
+    ],
+    [
+      "{datacenter: dc4}, {service: ghost}",
+      farApi,
+      [/^service ghost\.default is not .*; datacenter dc4 was not/],
+    ],
+  ];
+  for (const [failover, model, expected] of table) t.match(told(failover, model), expected, failover);
+  t.same(told("{datacenter: dc2}", farApi), []);
+  const others = new Map(
+    Array.from({ length: 8 }, (_, n) => [`far-${n}`, { ...catalogOf({}), isRead: true }] as const),
+  );
+  t.match(told("{datacenter: dc2}", { datacenters: { own: "dc1", others } }), [
+    /more than the 8 that one control/,
+  ]);
+});
+
 t.test("failover: contradictions are refused with their place", async (t) => {
   const table = [
     [
@@ -193,7 +337,15 @@ t.test("failover: contradictions are refused with their place", async (t) => {
     ["failoverThreshold: 20", /6:22: spec\.failoverThreshold: has no effect without failover/],
     ["failover: []", /spec\.failover: must name at least one/],
     ["failover: [{}]", /spec\.failover\.0/],
-    ["failover: [{datacenter: dc2}]", /"datacenter" is not supported/],
+    [
+      "failover: [{namespace: shop, datacenter: dc2}]",
+      /failover\.0: namespace is that of service, which is missing/,
+    ],
+    ["failover: [{datacenter: DC2}]", /failover\.0\.datacenter: "DC2" is not valid/],
+    [
+      "failover: [{datacenter: dc2}, {service: api, datacenter: dc2}]",
+      /spec\.failover\.1\.service: service api\.default in datacenter dc2 is named twice/,
+    ],
   ] as const;
   for (const [spec, expected] of table) t.match(refusal(policy(spec)), expected, spec);
 });
@@ -209,6 +361,8 @@ t.test("failover: a circle is refused, whether in one file or with what is store
     /p\.yaml:6:24: spec\.failover\.0\.service: a circle: a\.default fails over to b\.default fails over to c\.default fails over to a\.default/,
   );
   t.throws(() => plan(to("a", "b") + to("b", "a")), /a circle/);
+  const away = policy("failover: [{service: b, datacenter: dc2}, {datacenter: dc2}]", "a");
+  t.equal(plan(away, to("b", "a")).length, 1, "nobody is behind another datacenter");
   t.equal(plan(to("a", "c"), to("b", "c") + to("c", "d")).length, 1);
   t.equal(plan(to("b", "c"), to("a", "b") + to("b", "a")).length, 1, "what replaces the circle breaks it");
 });

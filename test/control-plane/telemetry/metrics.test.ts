@@ -15,6 +15,7 @@ function metrics() {
     services: () => 4,
     instances: () => new Map([["passing", 5]]),
     registryStaleSeconds: () => 6,
+    datacenterStaleSeconds: () => new Map([["dc2", 9]]),
     certificateNotAfterSeconds: () => 7,
   });
   return made;
@@ -46,6 +47,7 @@ void t.test("values are read at the scrape, and two control planes share none", 
     `remora_cp_instances{status="passing"} 5`,
     "remora_cp_registry_stale_seconds 6",
     "remora_cp_certificate_not_after_seconds 7",
+    `remora_cp_datacenter_stale_seconds{datacenter="dc2"} 9`,
     `pilot_xds_pushes{type="cds"} 8`,
   ])
     t.ok(text.includes(`\n${line}\n`), line);
