@@ -87,6 +87,7 @@ export class Http2ClientConnection extends Http2Connection<ClientStream> impleme
     if (!stream.isTunnel) return this.#open(stream);
     if (this.hasPeerSettings) return this.#openTunnel(stream);
     this.#undecided.push(stream);
+    this.#watch();
     return stream;
   }
 
@@ -100,6 +101,10 @@ export class Http2ClientConnection extends Http2Connection<ClientStream> impleme
   destroy(error: ProxyError): void {
     this.#destroyedWith = error;
     this.drop(null);
+  }
+
+  mistaken(): void {
+    this.options.onLimit("protocol_error");
   }
 
   streamEnded(stream: ClientStream): void {
@@ -129,12 +134,16 @@ export class Http2ClientConnection extends Http2Connection<ClientStream> impleme
     const isEnd = body === null && !stream.isTunnel;
     const place = writer.endHeaders(stream.id, blockAt, isEnd ? frameFlag.endStream : frameFlag.none);
     stream.generation = writer.generation;
-    if (!this.#isWatched) {
-      this.#isWatched = true;
-      this.timer.restart(this.limits.pingMs);
-    }
+    this.#watch();
     stream.begin(place);
     return stream;
+  }
+
+  /** From the first request on: nobody may wait for a peer that is gone, tunnels that wait for its settings neither. */
+  #watch(): void {
+    if (this.#isWatched) return;
+    this.#isWatched = true;
+    this.timer.restart(this.limits.pingMs);
   }
 
   #openTunnel(stream: ClientStream): Call {
@@ -182,6 +191,8 @@ export class Http2ClientConnection extends Http2Connection<ClientStream> impleme
       this.options.onLimit("protocol_error");
       return stream.refused(headError(error));
     }
+    const { neverIndexed } = this.decoder;
+    if (neverIndexed !== undefined) read.head.neverIndexed = neverIndexed;
     stream.isActive = true;
     stream.responded(read, endsStream);
   }
@@ -243,7 +254,7 @@ export class Http2ClientConnection extends Http2Connection<ClientStream> impleme
   }
 
   protected look(nowMs: number): number {
-    if (this.streams.size > 0) return this.lookForLife(nowMs);
+    if (this.activeStreams > 0) return this.lookForLife(nowMs);
     this.#isWatched = false;
     this.writer.shrink();
     return 0;

@@ -11,6 +11,8 @@ import { StreamOutput } from "./stream-output.js";
 export interface ClientStreamHost extends StreamConnection {
   /** For error texts: who is at the other end. */
   readonly peerName: string;
+  /** What the peer sent on a stream is wrong: counts it. */
+  mistaken(): void;
   /** The stream is over; called before its reply learns of it. */
   streamEnded(stream: ClientStream): void;
 }
@@ -60,14 +62,13 @@ export class ClientStream extends Http2Stream implements Call {
     const isTunnel = this.isTunnel && status === 101;
     if (status < 200 && !isTunnel) {
       if (isEnd || status === 101 || ++this.#informationals > maxInformational)
-        return this.violated(errorCode.protocolError, `status ${status} out of place`);
+        return this.#mistaken(`status ${status} out of place`);
       return this.#reply.informational(head);
     }
     this.hasHead = true;
     if (isEnd) this.isReceiving = false;
     const isBodiless = this.request.head.method === "HEAD" || status === 204 || status === 304;
-    if (isEnd && contentLength > 0 && !isBodiless)
-      return this.violated(errorCode.protocolError, "content-length without content");
+    if (isEnd && contentLength > 0 && !isBodiless) return this.#mistaken("content-length without content");
     if (isTunnel || (!isEnd && !isBodiless)) {
       this.input = new StreamInput(isTunnel ? -1 : contentLength, this, this.connection.credit);
       this.#isDelivered = false;
@@ -104,7 +105,7 @@ export class ClientStream extends Http2Stream implements Call {
   }
 
   inputEnded(): void {
-    if (!this.hasHead) return this.violated(errorCode.protocolError, "END_STREAM before the response");
+    if (!this.hasHead) return this.#mistaken("END_STREAM before the response");
     if (this.isReceiving || !this.#isDelivered) return;
     // The two directions of a tunnel end on their own.
     if (this.isTunnel && this.isSending && this.output !== null) return;
@@ -112,8 +113,7 @@ export class ClientStream extends Http2Stream implements Call {
   }
 
   unexpectedData(): void {
-    const text = this.hasHead ? "content in a response that has none" : "DATA before the response head";
-    this.violated(errorCode.protocolError, text);
+    this.#mistaken(this.hasHead ? "content in a response that has none" : "DATA before the response head");
   }
 
   peerReset(code: number): void {
@@ -135,6 +135,11 @@ export class ClientStream extends Http2Stream implements Call {
 
   violated(code: number, detail: string): void {
     this.#end(new ProxyError("upstream_protocol_error", `${this.#host.peerName}: ${detail}`), code);
+  }
+
+  #mistaken(detail: string): void {
+    this.#host.mistaken();
+    this.violated(errorCode.protocolError, detail);
   }
 
   protected failed(error: ProxyError): void {

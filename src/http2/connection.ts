@@ -20,7 +20,7 @@ import type { Http2Stream, StreamConnection } from "./stream.js";
 import { hasPseudoHeader, readTrailers, writeTrailers } from "./trailer-fields.js";
 
 /** Streams that we reset lately: the peer's frames for them were under way, and are not held against it. */
-const maxRememberedResets = 200;
+const maxRememberedResets = 1000;
 
 /**
  * What the two sides of an HTTP/2 connection share (RFC 9113): frames are judged, settings and pings answered, windows kept,
@@ -306,6 +306,8 @@ export abstract class Http2Connection<S extends Http2Stream>
     if (length !== 4) throw wrongSize("RST_STREAM");
     if (this.isIdle(streamId)) throw violation("RST_STREAM on an idle stream");
     const stream = this.streams.get(streamId);
+    // One that has crossed ours is free: on a shared connection, those of many clients add up.
+    if (stream === undefined && this.#resets.forget(streamId)) return;
     if (stream === undefined) return this.check(this.guard.controlFrame(this.nowMs));
     const limit = this.guard.streamReset(this.nowMs - stream.openedAtMs);
     stream.peerReset(bytes.readUInt32BE(from));
@@ -336,8 +338,9 @@ export abstract class Http2Connection<S extends Http2Stream>
       return;
     }
     const before = this.peer.initialWindowBytes;
-    this.peer.apply(bytes, from, to, this.role === "client");
+    const leastTableBytes = this.peer.apply(bytes, from, to, this.role === "client");
     this.hasPeerSettings = true;
+    this.encoder.setPeerTableBytes(leastTableBytes);
     this.encoder.setPeerTableBytes(this.peer.headerTableBytes);
     this.writer.settingsAck();
     const growth = this.peer.initialWindowBytes - before;

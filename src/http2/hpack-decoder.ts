@@ -33,6 +33,9 @@ export class HpackDecoder {
   #newest = 0;
   #count = 0;
 
+  /** Names in the last block whose value its sender wants in nobody's table (RFC 7541 §7.1.3); undefined = none. */
+  neverIndexed: Set<string> | undefined = undefined;
+
   #block: Buffer = Buffer.alloc(0);
   #at = 0;
   #end = 0;
@@ -63,6 +66,7 @@ export class HpackDecoder {
     let fields = 0;
     let isValid = true;
     let updates = 0;
+    this.neverIndexed = undefined;
     while (this.#at < to) {
       const first = block[this.#at] as number;
       let entry: Entry;
@@ -78,6 +82,7 @@ export class HpackDecoder {
         continue;
       } else {
         entry = this.#literal(this.#integer(0x0f));
+        if (first >= 0x10 && fields < maxFields) (this.neverIndexed ??= new Set()).add(entry.name);
       }
       fields++;
       bytes += entry.size;

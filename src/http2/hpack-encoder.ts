@@ -96,12 +96,12 @@ export class HpackEncoder {
   }
 
   /**
-   * Appends a field. Throws ProxyError internal for a name that is not a lower-case token and for a value that no codec lets
-   * in: then abandon() the block.
+   * Appends a field; a secret one never indexed, whatever its name. Throws ProxyError internal for a name that is not a
+   * lower-case token and for a value that no codec lets in: then abandon() the block.
    */
-  field(out: ByteWriter, lowerName: string, value: string): void {
+  field(out: ByteWriter, lowerName: string, value: string, isSecret = false): void {
     const state = this.#names.get(lowerName) ?? this.#newName(lowerName);
-    const known = state.staticValues?.get(value) ?? this.#entryOf(state, value);
+    const known = isSecret ? 0 : (state.staticValues?.get(value) ?? this.#entryOf(state, value));
     if (known > 0) {
       out.ensure(6);
       if (known < 0x7f) out.bytes[out.at++] = 0x80 | known;
@@ -111,9 +111,9 @@ export class HpackEncoder {
     // RFC 9113 §8.2.1: it must not begin or end with a blank. What a layer has added may.
     if (isBlank(value.charCodeAt(0)) || isBlank(value.charCodeAt(value.length - 1))) {
       const trimmed = value.replace(/^[\t ]+|[\t ]+$/g, "");
-      return this.field(out, lowerName, trimmed);
+      return this.field(out, lowerName, trimmed, isSecret);
     }
-    const rule = isShort(value) ? state.shortRule : state.rule;
+    const rule = isSecret ? "never" : isShort(value) ? state.shortRule : state.rule;
     const inserts = rule === "index" && this.#comesAgain(state, value);
     const nameIndex = state.staticIndex > 0 ? state.staticIndex : this.#dynamicIndex(state.newest);
     out.ensure(24 + lowerName.length + value.length);

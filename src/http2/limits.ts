@@ -76,13 +76,14 @@ export const http2Limits: Http2Limits = {
 };
 
 /**
- * Between sidecars: a head that the first one let in must not be refused by the second for what was added on the way
+ * Between sidecars: a head or trailers that the first one let in must not be refused by the second for what was added on the way
  * (pseudo-headers, ids, marks, and 32 bytes a field that HTTP/1 does not count).
  */
 export const meshHttp2Limits: Http2Limits = {
   ...http2Limits,
   maxHeadBytes: http2Limits.maxHeadBytes + 16 * 1024,
   maxHeaders: http2Limits.maxHeaders + 16,
+  maxTrailerBytes: http2Limits.maxTrailerBytes + 8 * 1024,
 };
 
 /** Which bound a peer hit; a fixed set, used as a metric label. docs/protocols.md says what each means. */
@@ -100,6 +101,7 @@ export const http2LimitNames = [
   "resets",
   "held_bytes",
   "ping_timeout",
+  "settings_timeout",
   "protocol_error",
   "compression_error",
   "flow_control_error",

@@ -81,7 +81,7 @@ export function writeRequestHead(
   head: RequestHead,
   options: HeadOptions,
 ): void {
-  const { headers } = head;
+  const { headers, neverIndexed } = head;
   encoder.begin(out);
   if (head.upgrade === "") encoder.field(out, ":method", head.method);
   else {
@@ -89,8 +89,8 @@ export function writeRequestHead(
     encoder.field(out, ":protocol", head.upgrade);
   }
   encoder.field(out, ":scheme", options.isMesh ? "https" : "http");
-  encoder.field(out, ":authority", head.authority);
-  encoder.field(out, ":path", head.target);
+  encoder.field(out, ":authority", head.authority, neverIndexed?.has(":authority"));
+  encoder.field(out, ":path", head.target, neverIndexed?.has(":path"));
   const isMarked = options.isMesh && head.version !== "2";
   marker.begin();
   for (let i = 0; i < headers.length; i += 2) {
@@ -101,7 +101,7 @@ export function writeRequestHead(
     if (isMarked) marker.add(name);
     if (lower === "host") continue;
     const value = headers[i + 1] as string;
-    if (lower !== "te") encoder.field(out, lower, value);
+    if (lower !== "te") encoder.field(out, lower, value, neverIndexed?.has(lower));
     else if (value.toLowerCase() === "trailers") encoder.field(out, lower, "trailers");
   }
   const mark = isMarked ? marker.finish() : "";

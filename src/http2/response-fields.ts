@@ -60,7 +60,7 @@ export function writeResponseHead(
   request: RequestHead,
   options: HeadOptions,
 ): void {
-  const { headers, status } = head;
+  const { headers, status, neverIndexed } = head;
   const isTunnel = status === 101;
   const isUntold = request.upgrade !== "" && status >= 200 && status < 300;
   if (isTunnel && request.upgrade === "") throw new ProxyError("internal", "101 to an ordinary request");
@@ -75,7 +75,7 @@ export function writeResponseHead(
     if (name.isConnectionField || lower === caseField || lower === plainStatusField || lower === "te")
       continue;
     if (isMarked) marker.add(name);
-    encoder.field(out, lower, headers[i + 1] as string);
+    encoder.field(out, lower, headers[i + 1] as string, neverIndexed?.has(lower));
   }
   if (isUntold && options.isMesh) encoder.field(out, plainStatusField, statusText(status));
   const mark = isMarked ? marker.finish() : "";

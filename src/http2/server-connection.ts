@@ -173,6 +173,8 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
     } catch (error) {
       return this.#refuse(stream, headError(error));
     }
+    const { neverIndexed } = this.decoder;
+    if (neverIndexed !== undefined) read.head.neverIndexed = neverIndexed;
     if (endsStream && read.contentLength > 0) return this.#refuse(stream, noContent);
     stream.announce(read);
     this.#announced.push(stream);
@@ -268,7 +270,10 @@ export class Http2ServerConnection extends Http2Connection<ServerStream> impleme
       if (nextMs <= 0) return this.#end();
     }
     if (!this.hasPeerSettings) nextMs = Math.min(nextMs, this.#openedAtMs + headMs - nowMs);
-    if (nextMs <= 0) return this.#end();
+    if (nextMs <= 0) {
+      this.options.onLimit("settings_timeout");
+      return this.#end();
+    }
     if (this.#headSinceMs >= 0) nextMs = Math.min(nextMs, this.#headSinceMs + headMs - nowMs);
     if (nextMs <= 0) {
       this.fail(errorCode.enhanceYourCalm, "continuations", `head not complete after ${headMs} ms`);

@@ -25,11 +25,19 @@ export class PeerSettings {
   /** It takes extended CONNECT (RFC 8441 §3). */
   takesConnect = false;
 
-  /** Applies the payload of a SETTINGS frame. Unknown ones are skipped. Throws Http2ConnectionError. */
-  apply(bytes: Buffer, from: number, to: number, isServer: boolean): void {
+  /**
+   * Applies the payload of a SETTINGS frame. Unknown ones are skipped. Throws Http2ConnectionError.
+   *
+   * @returns the least size of the HPACK table that it went through: each value counts (RFC 9113 §6.5.3).
+   */
+  apply(bytes: Buffer, from: number, to: number, isServer: boolean): number {
+    let leastTableBytes = Infinity;
     for (let at = from; at + settingBytes <= to; at += settingBytes) {
-      this.#set(bytes.readUInt16BE(at), bytes.readUInt32BE(at + 2), isServer);
+      const [id, value] = [bytes.readUInt16BE(at), bytes.readUInt32BE(at + 2)];
+      if (id === settingId.headerTableSize) leastTableBytes = Math.min(leastTableBytes, value);
+      this.#set(id, value, isServer);
     }
+    return Math.min(leastTableBytes, this.headerTableBytes);
   }
 
   #set(id: number, value: number, isServer: boolean): void {

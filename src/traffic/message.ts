@@ -16,6 +16,8 @@ export interface RequestHead {
   readonly version: HttpVersion;
   /** End-to-end fields, Host and Content-Length included. The codec guarantees exactly one Host that equals authority. */
   headers: Headers;
+  /** Lower-case names of fields that HPACK must not index on any hop: whoever sent them said so (RFC 7541 §6.2.3). */
+  neverIndexed?: ReadonlySet<string>;
   /**
    * "" for a request. Else the lower-case protocol that the client wants the connection, or its HTTP/2 stream, to change to
    * (RFC 9110 §7.8, RFC 8441), or "tcp" for a connection without HTTP: then the request's body is what the client sends into
@@ -32,6 +34,7 @@ export interface ResponseHead {
   reason: string;
   readonly version: HttpVersion;
   headers: Headers;
+  neverIndexed?: ReadonlySet<string>;
 }
 
 /** A response that the proxy makes itself. */

@@ -568,6 +568,21 @@ t.test("row 34: trailers", async (t) => {
   );
 });
 
+t.test("row 34: trailers that the first hop lets in pass the second", async (t) => {
+  // Just below the limit as HTTP/1 counts it, far above as HTTP/2 does.
+  const many = Array.from({ length: 195 }, (_, i) => `x-${i}: ${"a".repeat(70)}\r\n`).join("");
+  const { upstream, pair } = await open(
+    t,
+    once("x-194: ", (peer) =>
+      peer.write(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n${many}\r\n`),
+    ),
+  );
+  const client = connect(t, pair.port);
+  client.write(post("Transfer-Encoding: chunked") + `5\r\nhello\r\n0\r\n${many}\r\n`);
+  await client.gets(`${many}\r\n`);
+  t.ok(upstream.text.endsWith(`${many}\r\n`));
+});
+
 t.test("row 40: HTTP/2 and TLS are not upgraded to", async (t) => {
   const { upstream, pair } = await open(t);
   const offers = [

@@ -305,6 +305,15 @@ t.test("the beginning of a connection", async (t) => {
   t.same(await connect(Buffer.concat([clientPreface, settingsAck])).closed(), ["GOAWAY 0 PROTOCOL_ERROR"]);
 });
 
+t.test("each size of the HPACK table that a peer names is confirmed (RFC 7541 §4.2)", async (t) => {
+  const { connect } = await server(t);
+  const peer = connect(Buffer.concat([clientPreface, settings([1, 0], [1, 4096])]));
+  peer.send(headers(1, get, endStream));
+  await peer.gets("DATA 1 2 END");
+  const head = peer.frames.find(({ type }) => type === frameType.headers);
+  t.same(head?.payload.subarray(0, 4), Buffer.from([0x20, 0x3f, 0xe1, 0x1f]));
+});
+
 t.test("more streams than allowed are refused, also when the first ones are reset", async (t) => {
   const { relay, connect } = await server(t, { limits: { maxConcurrentStreams: 2 } });
   const peer = connect();
@@ -447,6 +456,29 @@ t.test("rapid reset between sidecars: most are allowed, and nobody else's stream
   await peer.closed();
 });
 
+t.test(
+  "resets that cross are no flood: an upload that is answered early is reset by both sides",
+  async (t) => {
+    const early = at("/early", "POST");
+    const { relay, connect } = await server(t, { isMesh: true });
+    const peer = connect();
+    for (let from = 1; from < 3000; from += 200) {
+      const ids = Array.from({ length: 100 }, (_, i) => from + 2 * i);
+      peer.send(...ids.map((id) => headers(id, early)));
+      await eventually("the answers", () => peer.words.includes(`RST ${ids.at(-1)} NO_ERROR`));
+      peer.send(...ids.map((id) => rst(id, 8)));
+    }
+    peer.send(headers(3001, get, endStream));
+    await eventually("a request after them", () => peer.words.includes("DATA 3001 2 END"));
+    t.same(relay.limits, []);
+    t.equal(relay.calls.total, 1501);
+    // Each is free once.
+    peer.send(...Array<Buffer>(1001).fill(rst(2999, 8)));
+    t.match((await peer.closed()).at(-1), "GOAWAY 3001 ENHANCE_YOUR_CALM");
+    t.same(relay.limits, ["control_frames"]);
+  },
+);
+
 t.test("row 38: a connection of small frames leaves the event loop to others", async (t) => {
   const { service, connect } = await server(t);
   const peer = connect().send(upload);
@@ -468,6 +500,8 @@ t.test("silence: no preface, no end of a head, no streams, idle streams, no answ
   const quick = { headMs: 60, idleMs: 10_000, streamIdleMs: 10_000, lingerMs: 50 };
   const first = await server(t, { timeouts: quick });
   t.same(await first.connect(clientPreface.subarray(0, 10)).closed(), []);
+  t.same(await first.connect(clientPreface).closed(), []);
+  t.same(first.relay.limits, ["settings_timeout", "settings_timeout"]);
   t.same(await first.connect(Buffer.concat([hello, noEnd])).closed(), ["GOAWAY 0 ENHANCE_YOUR_CALM"]);
   const half = open.subarray(0, 20);
   t.same(await first.connect(Buffer.concat([hello, half])).closed(), ["GOAWAY 0 ENHANCE_YOUR_CALM"]);
@@ -780,6 +814,11 @@ t.test("what a client makes of frames", async (t) => {
     await eventually(`${name}: over, ${reply.outcome}`, () => reply.ends === 1);
     t.equal(reply.outcome, outcome, name);
     if (sent !== "") await peer.gets(sent);
+    t.equal(
+      relay.limits.length > 0,
+      /protocol_error|too_large/.test(outcome),
+      `${name}: ${relay.limits.join()}`,
+    );
     if (body !== undefined) t.ok(body.cancelledWith, "the upload was stopped");
     t.equal(relay.clients[0]?.activeStreams, 0);
     relay.close();
@@ -833,6 +872,42 @@ t.test("a connection that breaks, and one that is silent", async (t) => {
   const unsent = send();
   relay.clients.at(-1)?.destroy(new ProxyError("upstream_closed", "scripted"));
   t.equal(unsent.reply.outcome, "upstream_closed");
+});
+
+t.test(
+  "resets that cross are no flood, as seen by the client of uploads that are answered early",
+  async (t) => {
+    const { relay, peers, send } = await client(t);
+    const replies: RecordedReply[] = [];
+    for (let from = 1; from < 3000; from += 200) {
+      const ids = Array.from({ length: 100 }, (_, i) => from + 2 * i);
+      for (const { reply } of ids.map(() =>
+        send(scriptedRequest({ method: "POST", body: new ScriptedSource() })),
+      ))
+        replies.push(reply);
+      await eventually("the requests", () => peers[0]?.words.includes(`HEADERS ${ids.at(-1)} POST`));
+      const early = ids.map((id) =>
+        Buffer.concat([headers(id, { ":status": "403" }, endStream), rst(id, 0)]),
+      );
+      peers[0]?.send(...early);
+      await eventually("the answers", () => replies.every(({ ends }) => ends === 1));
+    }
+    t.same([...new Set(replies.map(({ outcome }) => outcome))], ["403"]);
+    t.same(relay.limits, []);
+    t.equal(relay.clients.length, 1);
+  },
+);
+
+t.test("a tunnel waits for the settings of its peer, but not for a peer that is gone", async (t) => {
+  const { relay, peers, send } = await client(t, { limits: { pingMs: 60 } }, Buffer.alloc(0));
+  const request = scriptedRequest({ body: new ScriptedSource() });
+  request.head.upgrade = "websocket";
+  const { reply } = send(request);
+  await eventually("a PING", () => peers[0]?.words.includes("PING"));
+  t.notMatch(peers[0]?.words.join(), "HEADERS");
+  await eventually("over", () => reply.ends === 1);
+  t.equal(reply.outcome, "upstream_unprocessed");
+  t.same(relay.limits, ["ping_timeout"]);
 });
 
 t.test("retire and the peer's own bounds", async (t) => {

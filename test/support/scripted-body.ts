@@ -6,6 +6,8 @@ export class ScriptedSource implements BodySource {
   readonly length: number;
   cancelledWith: ProxyError | null = null;
   isPaused = false;
+  /** Taken to its end. */
+  isDone = false;
   #sink: BodySink | null = null;
   readonly #trailers: readonly string[] | null;
   readonly #waiting: (Buffer | "end")[] = [];
@@ -43,8 +45,10 @@ export class ScriptedSource implements BodySource {
     while (this.#sink !== null && this.cancelledWith === null && !this.isPaused) {
       const event = this.#waiting.shift();
       if (event === undefined) return;
-      if (event === "end") this.#sink.end(this.#trailers);
-      else this.isPaused = !this.#sink.write(event);
+      if (event === "end") {
+        this.isDone = true;
+        this.#sink.end(this.#trailers);
+      } else this.isPaused = !this.#sink.write(event);
     }
   }
 }
