@@ -29,6 +29,27 @@ const examples = new Map<string, Example>([
       ],
     },
   ],
+  [
+    "http2",
+    {
+      skip: false,
+      shows: [
+        "HTTP/1.1 12 pieces, asked over HTTP/2.0, sum-12",
+        "HTTP/2 12 pieces, asked over HTTP/2.0, sum-12",
+      ],
+    },
+  ],
+  [
+    "workers",
+    {
+      skip: false,
+      shows: [
+        /connections of web's clients: \[ [1-9]\d*, [1-9]\d* \]/,
+        "a worker of api was killed; what web's clients saw: [ 200 ]",
+        "workers replaced: 1",
+      ],
+    },
+  ],
   ["isolation", { skip: false, shows: ["critical requests did not suffer, batch went first"] }],
   [
     "breakers",
