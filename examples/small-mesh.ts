@@ -1,5 +1,5 @@
 /** What the examples share: a control plane on the embedded registry, and applications that join its mesh by `remora run`. */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { freePorts, run, start, stopAll, until } from "./demo/processes.js";
@@ -77,11 +77,12 @@ export class SmallMesh {
 
   /** Waits until so many instances are registered. */
   async untilRegistered(instances: number): Promise<void> {
+    const token = (await readFile(path.join(this.dir, "control-plane", "admin.token"), "utf8")).trim();
+    const url = `http://${this.#admin}/v1/status`;
     await until(`${instances} registered instances`, 30_000, async () => {
-      const report = JSON.parse(await run(["status", "--output", "json", ...this.client])) as {
-        readonly controlPlane: { readonly registry: { readonly instances: number } };
-      };
-      return report.controlPlane.registry.instances === instances ? true : undefined;
+      const response = await fetch(url, { headers: { authorization: `Bearer ${token}` } });
+      const { registry } = (await response.json()) as { readonly registry: { readonly instances: number } };
+      return registry.instances === instances ? true : undefined;
     });
   }
 

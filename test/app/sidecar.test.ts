@@ -6,11 +6,11 @@ import t, { type Test } from "tap";
 import type { Snapshot } from "../../src/config/snapshot.js";
 import { ConfigError } from "../../src/errors/config-error.js";
 import { clientTlsOptions } from "../../src/identity/tls-options.js";
+import { freePort } from "../support/free-port.js";
 import { call, type Answer } from "../support/http-load.js";
 import { parsePrometheusText } from "../support/prometheus-text.js";
 import { connect, RawPeer } from "../support/raw-client.js";
 import {
-  freePort,
   identityOf,
   snapshotTo,
   startFromDisk,

@@ -72,13 +72,19 @@ export class ChaosMesh {
         ...{ name, service, command: chaosApp },
         ...(next !== undefined && { upstreams: [next], env: { NEXT: next } }),
       });
-    const chain = [await join("orders", "payment"), await join("payment", "bank"), await join("bank")];
-    const prices = await join("prices");
-    const catalog: Running[] = [];
-    for (const n of [1, 2, 3, 4]) catalog.push(await join("catalog", undefined, `catalog-${n}`));
-    for (const service of bystanders) await join(service);
+    // A few at once: all of them together would take longer than each of them may.
+    const [prices, ...chain] = await Promise.all([
+      join("prices"),
+      join("orders", "payment"),
+      join("payment", "bank"),
+      join("bank"),
+    ]);
+    const catalog = await Promise.all([1, 2, 3, 4].map((n) => join("catalog", undefined, `catalog-${n}`)));
     const upstreams = ["catalog", "prices", "orders", ...bystanders];
-    const shop = await mesh.join({ name: "shop", service: "shop", upstreams, command: [] });
+    const [shop] = await Promise.all([
+      mesh.join({ name: "shop", service: "shop", upstreams, command: [] }),
+      ...bystanders.map((service) => join(service)),
+    ]);
     const made = new ChaosMesh(mesh, { shop, catalog, prices, chain });
     await made.untilWell();
     return made;

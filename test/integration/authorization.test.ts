@@ -441,8 +441,10 @@ t.test("a restart without the control plane keeps what was in force; so do sever
 
 t.test("--default-action deny: what no policy allows is refused", async (t) => {
   const strict = await startMesh(t, { controlPlane: ["--default-action", "deny"] });
-  const caller = await strict.join({ name: "web", service: "web", upstreams: ["api"] });
-  const api = await strict.join({ name: "api", service: "api" });
+  const [caller, api] = await Promise.all([
+    strict.join({ name: "web", service: "web", upstreams: ["api"] }),
+    strict.join({ name: "api", service: "api" }),
+  ]);
   await strict.untilKnown(caller, "api", [api]);
   const port = caller.upstreams.get("api") ?? 0;
   const refused = await call({ port });

@@ -1,13 +1,16 @@
+// # runs beside others
 /** Real processes with certificates of seconds: renewed without a failure, and what happens when they cannot be. */
 import t from "tap";
 import { metric, startMesh } from "../support/cli-mesh.js";
 import { call } from "../support/http-load.js";
 import { until } from "../support/until.js";
 
-const lifeMs = 20_000;
+const lifeMs = 12_000;
 const mesh = await startMesh(t, { controlPlane: ["--leaf-ttl", `${lifeMs / 1000}s`] });
-const api = await mesh.join({ name: "api", service: "api" });
-const web = await mesh.join({ name: "web", service: "web", upstreams: ["api"] });
+const [api, web] = await Promise.all([
+  mesh.join({ name: "api", service: "api" }),
+  mesh.join({ name: "web", service: "web", upstreams: ["api"] }),
+]);
 await mesh.untilKnown(web, "api", [api]);
 const port = web.upstreams.get("api") ?? 0;
 const both = [api, web];

@@ -1,3 +1,4 @@
+// # runs beside others
 /** Consul's service mesh with ACLs: whose token may be which service, and what goes on without Consul. */
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -6,6 +7,7 @@ import { metric, startMesh, type CliMesh } from "../support/cli-mesh.js";
 import { runRemora } from "../support/cli-process.js";
 import { skipWithoutConsul, startConsulAgent, type ConsulAgent } from "../support/consul-agent.js";
 import { consulCall, registerService, startApp } from "../support/consul-connect.js";
+import { freePort } from "../support/free-port.js";
 import { call, startLoad } from "../support/http-load.js";
 import { until } from "../support/until.js";
 
@@ -73,10 +75,9 @@ const portNames = [
   "apiAdmin",
 ] as const;
 type Ports = Readonly<Record<(typeof portNames)[number], number>>;
-/** Apart from those of CliMesh and of the system. */
 const ports = Object.fromEntries(
-  portNames.map((name, at) => [name, 31_000 + (process.pid % 130) * 10 + at]),
-) as unknown as Ports;
+  await Promise.all(portNames.map(async (name) => [name, await freePort()] as const)),
+) as Ports;
 
 t.test("a token's own rights decide which service it may be, and who may call whom", { skip }, async (t) => {
   const { agent, mesh, manager, tokens } = await startSecured(t, ports);

@@ -1,3 +1,4 @@
+// # runs beside others
 /** Remora as a part of Consul's service mesh: Consul's CA, its registrations and its built-in proxy, all real. */
 import tls from "node:tls";
 import t, { type Test } from "tap";

@@ -1,13 +1,13 @@
 // # runs beside others
 /** Two real meshes with CAs of their own: nobody of the other is believed until an operator says so, and then by name. */
 import { readFile, writeFile } from "node:fs/promises";
-import net from "node:net";
 import path from "node:path";
 import tls from "node:tls";
 import t from "tap";
 import { issueLeaf, loadAuthority, publicKeySpki, readPrivateKey, toPem } from "../../certs/index.js";
 import { generateKeyPem } from "../../certs/keys.js";
 import { startMesh, type Place } from "../support/cli-mesh.js";
+import { freePort } from "../support/free-port.js";
 import { until } from "../support/until.js";
 import { certificatesPem, firstOf, WorkloadClient } from "../support/workload-client.js";
 
@@ -15,14 +15,6 @@ import { certificatesPem, firstOf, WorkloadClient } from "../support/workload-cl
 const longestMs = 120_000;
 t.setTimeout(longestMs);
 t.comment(`timeout=${longestMs}`);
-
-async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 const endpoints = { a: await freePort(), b: await freePort() };
 const flags = (name: "a" | "b") => [

@@ -1,3 +1,4 @@
+// # runs beside others
 /** The gRPC peers of the other tests against each other, without a mesh: what they show through it is then the mesh's doing. */
 import { createHash } from "node:crypto";
 import t from "tap";

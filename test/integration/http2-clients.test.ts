@@ -1,3 +1,4 @@
+// # runs beside others
 /**
  * Real processes: HTTP clients that share no code with Remora (nghttp, h2load, curl, openssl, raw bytes) through two sidecars to
  * applications of HTTP/1.1 and HTTP/2 (Node's, python3-h2), and at the mTLS port of a sidecar.

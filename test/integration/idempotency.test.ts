@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import t from "tap";
 import { metric, startMesh, type CliMesh } from "../support/cli-mesh.js";
 import { skipWithout, startRedis } from "../support/brokers.js";
-import { freePort } from "../support/sidecar-kit.js";
+import { freePort } from "../support/free-port.js";
 import { until } from "../support/until.js";
 
 interface Outcome {

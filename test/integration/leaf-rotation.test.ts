@@ -7,8 +7,10 @@ import { until } from "../support/until.js";
 const seconds = Number(process.env["ROTATION_SECONDS"] ?? 20);
 const lifeSeconds = 6;
 const mesh = await startMesh(t, { controlPlane: ["--leaf-ttl", `${lifeSeconds}s`] });
-const api = await mesh.join({ name: "api", service: "api" });
-const web = await mesh.join({ name: "web", service: "web", upstreams: ["api"] });
+const [api, web] = await Promise.all([
+  mesh.join({ name: "api", service: "api" }),
+  mesh.join({ name: "web", service: "web", upstreams: ["api"] }),
+]);
 await mesh.untilKnown(web, "api", [api]);
 const port = web.upstreams.get("api") ?? 0;
 const renewals = (log: string): number => log.match(/"msg":"certificate renewed"/g)?.length ?? 0;

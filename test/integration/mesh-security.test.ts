@@ -1,3 +1,4 @@
+// # runs beside others
 /** Real processes: strangers at the inbound port, impostors at an endpoint's address, and join tokens that are not good. */
 import { readFile } from "node:fs/promises";
 import net from "node:net";
@@ -123,7 +124,7 @@ t.test("a join token is good once, in time, and for its service alone", async (t
     /^remora: the join token is for .*svc\/web, not for .*svc\/shop/,
   );
   const createdMs = Date.now();
-  const brief = await mesh.token("shop", ["--ttl", "1s"]);
+  const brief = await mesh.token("shop", { ttl: "1s" });
   await until("the token's end", () => Date.now() > createdMs + 3000);
   await refused("shop-4", brief, /^remora: .*token.*expired/);
 });

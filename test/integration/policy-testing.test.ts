@@ -18,9 +18,11 @@ const countOf = (calls: readonly SeenCall[]): number => calls.reduce((sum, { cou
 t.test("observed calls", async (t) => {
   const mesh = await startMesh(t);
   const flags = ["--observe-calls", "1s"];
-  const caller = await mesh.join({ name: "web", service: "web", upstreams: ["api", "quiet"], flags });
-  const api = await mesh.join({ name: "api", service: "api", flags: [...flags, "--workers", "2"] });
-  const quiet = await mesh.join({ name: "quiet", service: "quiet", flags: ["--observe-calls", "off"] });
+  const [caller, api, quiet] = await Promise.all([
+    mesh.join({ name: "web", service: "web", upstreams: ["api", "quiet"], flags }),
+    mesh.join({ name: "api", service: "api", flags: [...flags, "--workers", "2"] }),
+    mesh.join({ name: "quiet", service: "quiet", flags: ["--observe-calls", "off"] }),
+  ]);
   await mesh.untilKnown(caller, "api", [api]);
   await mesh.untilKnown(caller, "quiet", [quiet]);
   const send = async (service: string, path: string, method = "GET"): Promise<void> => {

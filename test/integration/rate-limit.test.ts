@@ -5,7 +5,7 @@ import { metric, startMesh } from "../support/cli-mesh.js";
 import { callWithJs } from "../support/grpc-callers.js";
 import { echoService, GrpcEchoServer } from "../support/grpc-peers.js";
 import { until } from "../support/until.js";
-import { freePort } from "../support/sidecar-kit.js";
+import { freePort } from "../support/free-port.js";
 
 const policy = `
 apiVersion: remora.mesh/v1
@@ -23,12 +23,12 @@ t.test("two instances share a limit", { skip: skipWithout("redis-server") }, asy
   const redisPort = await freePort();
   const redis = await startRedis(t, redisPort);
   const mesh = await startMesh(t);
-  const web = await mesh.join({ name: "web", service: "web", upstreams: ["api"] });
   const flags = ["--redis-url", `redis://127.0.0.1:${redisPort}`];
-  const apis = [
-    await mesh.join({ name: "api-1", service: "api", flags }),
-    await mesh.join({ name: "api-2", service: "api", flags }),
-  ];
+  const [web, ...apis] = await Promise.all([
+    mesh.join({ name: "web", service: "web", upstreams: ["api"] }),
+    mesh.join({ name: "api-1", service: "api", flags }),
+    mesh.join({ name: "api-2", service: "api", flags }),
+  ]);
   await mesh.untilKnown(web, "api", apis);
   const port = web.upstreams.get("api") ?? 0;
   const send = async (key: string, own = `${Math.random()}`) => {
@@ -116,8 +116,10 @@ spec:
 
 t.test("calls of one rule of a GRPCRoute are limited, the others are not", async (t) => {
   const mesh = await startMesh(t);
-  const web = await mesh.join({ name: "web", service: "web", upstreams: ["echo"] });
-  const shop = await mesh.join({ name: "shop", service: "shop", upstreams: ["echo"] });
+  const [web, shop] = await Promise.all([
+    mesh.join({ name: "web", service: "web", upstreams: ["echo"] }),
+    mesh.join({ name: "shop", service: "shop", upstreams: ["echo"] }),
+  ]);
   const place = await mesh.place({
     name: "echo",
     service: "echo",

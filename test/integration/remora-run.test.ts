@@ -1,21 +1,14 @@
+// # runs beside others
 /** `remora run` as processes of their own: two services, a control plane with the embedded registry, real traffic. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import net, { type AddressInfo } from "node:net";
 import path from "node:path";
 import t from "tap";
 import { startControlPlane } from "../../control-plane/app.js";
+import { freePort } from "../support/free-port.js";
 import { remora } from "../support/scripted-terminal.js";
 
 const program = path.resolve(import.meta.dirname, "../../bin/remora.js");
-
-async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** A child whose output is collected and can be waited for. */
 class Running {
@@ -160,7 +153,7 @@ t.test("a service calls another one, to its last breath", { timeout: 60_000 }, a
 
 t.test(
   "without a control plane: known instances start, new ones say why not",
-  { timeout: 30_000 },
+  { timeout: 60_000 },
   async (t) => {
     const home = t.testdir({});
     const plane = await startControlPlane({
@@ -210,7 +203,7 @@ t.test(
 
 t.test(
   "machines boot in any order: a new instance waits for its control plane",
-  { timeout: 30_000 },
+  { timeout: 60_000 },
   async (t) => {
     const home = t.testdir({});
     const dataDir = path.join(home, "data");

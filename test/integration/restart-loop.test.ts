@@ -1,3 +1,4 @@
+// # runs beside others
 /** Row 76, real processes: killed again and again, and two copies at one place. */
 import { randomUUID } from "node:crypto";
 import { readdirSync, utimesSync, writeFileSync } from "node:fs";
@@ -9,8 +10,10 @@ import { call } from "../support/http-load.js";
 import { until } from "../support/until.js";
 
 const mesh = await startMesh(t);
-const api = await mesh.join({ name: "api", service: "api" });
-const web = await mesh.join({ name: "web", service: "web", upstreams: ["api"] });
+const [api, web] = await Promise.all([
+  mesh.join({ name: "api", service: "api" }),
+  mesh.join({ name: "web", service: "web", upstreams: ["api"] }),
+]);
 await mesh.untilKnown(web, "api", [api]);
 const port = web.upstreams.get("api") ?? 0;
 

@@ -1,3 +1,4 @@
+// # runs beside others
 /** Real processes: brokers behind a sidecar with `--protocol tcp`, and their own clients behind another. */
 import { connect, type ConsumeMessage } from "amqplib";
 import t, { type Test } from "tap";

@@ -13,7 +13,7 @@ import { systemClock, type Clock } from "../../src/time/clock.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
 import { run, skipWithout, startRedis } from "../support/brokers.js";
 import { FakeClock } from "../support/fake-clock.js";
-import { freePort } from "../support/sidecar-kit.js";
+import { freePort } from "../support/free-port.js";
 import { until } from "../support/until.js";
 
 function storeOf(

@@ -11,7 +11,7 @@ import { TimerWheel } from "../../src/time/timer-wheel.js";
 import { getHeader } from "../../src/traffic/headers.js";
 import { run, skipWithout, startRedis } from "../support/brokers.js";
 import { FakeClock } from "../support/fake-clock.js";
-import { freePort } from "../support/sidecar-kit.js";
+import { freePort } from "../support/free-port.js";
 import { RecordedReply, ScriptedService, scriptedRequest } from "../support/scripted-service.js";
 import { until } from "../support/until.js";
 

@@ -6,7 +6,7 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { Test } from "tap";
-import { freePort } from "./sidecar-kit.js";
+import { freePort } from "./free-port.js";
 import { until } from "./until.js";
 
 const unpacked = path.resolve(import.meta.dirname, "../../../.cache/peers/bin");

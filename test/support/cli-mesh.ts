@@ -1,5 +1,5 @@
 /** A mesh of real processes on free ports and in a folder of its own, started through the command line. */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { CliProcess, runRemora, type Finished } from "./cli-process.js";
@@ -143,28 +143,33 @@ export class CliMesh {
     return runRemora({ args: [...args, ...this.client], ...(input === undefined ? {} : { input }) });
   }
 
-  /** `remora apply -f -`; rejects when it is refused. */
+  /** What `remora apply -f -` does, without a process of its own; rejects when it is refused. */
   async apply(documents: string): Promise<void> {
-    const { code, err } = await this.remora(["apply", "-f", "-"], documents);
-    if (code !== 0) throw new Error(`remora apply: exit ${code}: ${err}`);
+    await this.#ask("POST", "/v1/documents", documents);
   }
 
   /** GET of the control plane's admin API. */
-  async read(target: string): Promise<unknown> {
-    const token = (await readFile(path.join(this.dataDir, "admin.token"), "utf8")).trim();
-    const headers = { authorization: `Bearer ${token}` };
-    return JSON.parse((await call({ port: this.#admin, path: target, headers })).body);
+  read(target: string): Promise<unknown> {
+    return this.#ask("GET", target);
   }
 
-  /** A join token in a file. */
-  async token(service: string, flags: readonly string[] = []): Promise<string> {
+  /** What `remora token create` does, without a process of its own: a join token in a file. */
+  async token(
+    service: string,
+    wish: { readonly uses?: number; readonly ttl?: string } = {},
+  ): Promise<string> {
+    const reply = await this.#ask("POST", "/v1/tokens", JSON.stringify({ service, ...wish }));
     const file = path.join(this.dir, `token-${Math.random().toString(36).slice(2)}`);
-    const { code, err } = await this.remora([
-      ...["token", "create", "--service", service, "--out", file],
-      ...flags,
-    ]);
-    if (code !== 0) throw new Error(`remora token create: exit ${code}: ${err}`);
+    await writeFile(file, `${(reply as { readonly token: string }).token}\n`, { mode: 0o600 });
     return file;
+  }
+
+  async #ask(method: string, target: string, body = ""): Promise<unknown> {
+    const token = (await readFile(path.join(this.dataDir, "admin.token"), "utf8")).trim();
+    const headers = { authorization: `Bearer ${token}` };
+    const answer = await call({ port: this.#admin, method, path: target, headers, body });
+    if (answer.status >= 300) throw new Error(`${method} ${target}: ${answer.status} ${answer.body}`);
+    return JSON.parse(answer.body);
   }
 
   /** A certificate of the mesh for somebody without a sidecar, as files in the folder `out`. */
@@ -193,13 +198,8 @@ export class CliMesh {
       ...["--inbound", `${inbound}`, "--admin", `${admin}`, "--state-dir", stateDir],
       ...[...local].flatMap(([upstream, port]) => ["--upstream", `${upstream}:${port}`]),
       ...["--control-plane", options.controlPlane ?? this.controlPlane],
-      ...[
-        "--token-file",
-        await this.token(service, ["--uses", "100", "--ttl", "2h"]),
-        "--drain-delay",
-        drainDelay,
-        ...flags,
-      ],
+      ...["--token-file", await this.token(service, { uses: 100, ttl: "2h" })],
+      ...["--drain-delay", drainDelay, ...flags],
       ...(command.length > 0 ? ["--", ...command] : []),
     ];
     const own = { PORT: `${app}`, NAME: name, LEDGER: this.ledger, ...env };

@@ -137,7 +137,8 @@ export async function startConsulAgent(options: ConsulAgentOptions = {}): Promis
       await start();
     },
     stop: async () => {
-      await halt();
+      // Nothing of it is kept: nobody has to hear that it leaves.
+      await halt(true);
       process.off("exit", onExit);
       rmSync(folder, { recursive: true, force: true });
     },

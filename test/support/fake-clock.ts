@@ -4,14 +4,19 @@ interface Entry extends Timer {
   readonly atMs: number;
   readonly order: number;
   readonly fn: () => void;
+  isPending: boolean;
 }
+
+const isBefore = (a: Entry, b: Entry): boolean => a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
 
 /** A clock that stands still until advance(); timers run in order of their time, then of their creation. */
 export class FakeClock implements Clock {
   #nowMs = 0;
   #order = 0;
   readonly #wallAtStartMs: number;
-  readonly #timers = new Set<Entry>();
+  /** A heap, the next one first, since thousands of them may run millions of times; cancelled ones leave when it is their turn. */
+  readonly #timers: Entry[] = [];
+  #pending = 0;
   /** Values that random() returns next; then it repeats the last one. */
   randoms: number[] = [0.5];
 
@@ -36,35 +41,66 @@ export class FakeClock implements Clock {
       atMs: this.#nowMs + delayMs,
       order: this.#order++,
       fn,
-      cancel: () => this.#timers.delete(entry),
+      isPending: true,
+      cancel: () => this.#end(entry),
     };
-    this.#timers.add(entry);
+    this.#pending++;
+    this.#push(entry);
     return entry;
   }
 
   get pendingTimers(): number {
-    return this.#timers.size;
+    return this.#pending;
   }
 
   /** Moves time on and runs what falls due, nested timers included. */
   advance(ms: number): void {
     const untilMs = this.#nowMs + ms;
     for (;;) {
-      let next: Entry | undefined;
-      for (const entry of this.#timers) {
-        if (entry.atMs > untilMs) continue;
-        if (
-          next === undefined ||
-          entry.atMs < next.atMs ||
-          (entry.atMs === next.atMs && entry.order < next.order)
-        )
-          next = entry;
-      }
-      if (next === undefined) break;
-      this.#timers.delete(next);
+      const [next] = this.#timers;
+      if (next === undefined || next.atMs > untilMs) break;
+      this.#pop();
+      if (!next.isPending) continue;
+      this.#end(next);
       this.#nowMs = Math.max(this.#nowMs, next.atMs);
       next.fn();
     }
     this.#nowMs = untilMs;
+  }
+
+  #end(entry: Entry): void {
+    if (entry.isPending) this.#pending--;
+    entry.isPending = false;
+  }
+
+  #push(entry: Entry): void {
+    const timers = this.#timers;
+    let at = timers.push(entry) - 1;
+    while (at > 0) {
+      const above = (at - 1) >>> 1;
+      const parent = timers[above] as Entry;
+      if (!isBefore(entry, parent)) break;
+      timers[at] = parent;
+      at = above;
+    }
+    timers[at] = entry;
+  }
+
+  #pop(): void {
+    const timers = this.#timers;
+    const last = timers.pop() as Entry;
+    if (timers.length === 0) return;
+    let at = 0;
+    for (;;) {
+      let below = 2 * at + 1;
+      const [left, right] = [timers[below], timers[below + 1]];
+      if (left === undefined) break;
+      if (right !== undefined && isBefore(right, left)) below++;
+      const child = timers[below] as Entry;
+      if (!isBefore(child, last)) break;
+      timers[at] = child;
+      at = below;
+    }
+    timers[at] = last;
   }
 }

@@ -1,13 +1,21 @@
 /**
- * Runs the compiled tests with tap and ends with one line `N passed, N failed`. `unit` leaves out test/integration; further
- * arguments are file paths to run instead.
+ * Runs the compiled tests, each file as a program of its own, and ends with one line `N passed, N failed`. `unit` leaves out
+ * test/integration; further arguments are file paths to run instead.
+ *
+ * tap's own runner would load itself into every process that a test starts, through NODE_OPTIONS: sidecars and commands would
+ * be others than a user has, and take several times as long to start.
  */
-import { spawn } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
+import { createInterface } from "node:readline";
 
 const root = path.resolve(import.meta.dirname, "../../..");
 const integrationFolder = "dist/test/integration/";
+const usualTimeoutMs = 240_000;
+/** From tap's signal, at which a file says what it waits for, to the end. */
+const lastWordMs = 2000;
 const [mode = "all", ...named] = process.argv.slice(2);
 
 interface Totals {
@@ -23,76 +31,89 @@ function testFiles(): string[] {
     .sort();
 }
 
-/** Shows each file's verdict, each skip with its reason, and everything around a failure; the rest would be noise. */
+/** What a file has said: its last totals, each skip with its reason, and everything around a failure; the rest would be noise. */
 class Output {
-  totals = "";
+  readonly shown: string[] = [];
+  #totals = "";
   #isFailing = false;
 
-  show(line: string): void {
-    if (line.startsWith("# { total:")) this.totals = line;
+  add(line: string): void {
+    if (line.startsWith("# { total:")) this.#totals = line;
     const text = line.trimStart();
     if (text.startsWith("not ok")) this.#isFailing = true;
     else if (text.startsWith("ok ")) this.#isFailing = false;
-    if (line.length === text.length || this.#isFailing || / # (SKIP|TODO)/.test(text)) console.log(line);
+    if (this.#isFailing || / # (SKIP|TODO)/.test(text)) this.shown.push(`    ${line}`);
   }
 
   count(name: string): number {
-    return Number(new RegExp(`${name}: (\\d+)`).exec(this.totals)?.[1] ?? 0);
+    return Number(new RegExp(`${name}: (\\d+)`).exec(this.#totals)?.[1] ?? 0);
   }
 }
 
-function run(files: readonly string[], jobs: number): Promise<Totals> {
-  if (files.length === 0) return Promise.resolve({ passed: 0, failed: 0 });
-  const options = [
-    "--disable-coverage",
-    "--allow-empty-coverage",
-    "--reporter=tap",
-    `--jobs=${jobs}`,
-    "--timeout=240",
-  ];
-  const tap = spawn(path.join(root, "node_modules/.bin/tap"), ["run", ...options, ...files], {
+const running = new Set<ChildProcess>();
+for (const signal of ["SIGINT", "SIGTERM"] as const)
+  process.once(signal, () => {
+    for (const child of running) child.kill("SIGKILL");
+    process.exit(1);
+  });
+
+let fileCount = 0;
+
+async function runFile(file: string): Promise<Totals> {
+  const startMs = performance.now();
+  const child = spawn(process.execPath, ["--enable-source-maps", file], {
     cwd: root,
     stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, TAP_TIMEOUT: `${usualTimeoutMs / 1000}` },
   });
+  running.add(child);
   const output = new Output();
-  let rest = "";
-  tap.stdout.setEncoding("utf8");
-  tap.stdout.on("data", (chunk: string) => {
-    const lines = (rest + chunk).split("\n");
-    rest = lines.pop() ?? "";
-    for (const line of lines) output.show(line);
+  const endings: NodeJS.Timeout[] = [];
+  const endAfter = (ms: number): void => {
+    for (const timer of endings.splice(0)) clearTimeout(timer);
+    endings.push(
+      setTimeout(() => child.kill("SIGALRM"), ms),
+      setTimeout(() => child.kill("SIGKILL"), ms + lastWordMs),
+    );
+  };
+  endAfter(usualTimeoutMs);
+  createInterface({ input: child.stdout }).on("line", (line) => {
+    output.add(line);
+    const wish = /^# timeout=(\d+)$/.exec(line)?.[1];
+    if (wish !== undefined) endAfter(Number(wish));
   });
-  return new Promise((resolve) => {
-    tap.on("close", (code) => {
-      if (rest !== "") output.show(rest);
-      const failed = output.count("fail");
-      // A runner that failed without counting a failure (a crash, a timeout) has failed all the same.
-      resolve({ passed: output.count("pass"), failed: code === 0 ? failed : Math.max(1, failed) });
-    });
-  });
+  const [code] = (await once(child, "close")) as [number | null];
+  for (const timer of endings) clearTimeout(timer);
+  running.delete(child);
+  // A file that failed without counting a failure (a crash, a timeout) has failed all the same.
+  const failed = code === 0 ? output.count("fail") : Math.max(1, output.count("fail"));
+  const took = `time=${(performance.now() - startMs).toFixed(0)}ms`;
+  const verdict = `${failed === 0 ? "ok" : "not ok"} ${++fileCount} - ${file} # ${took}`;
+  console.log([`# Subtest: ${file}`, ...output.shown, verdict, ""].join("\n"));
+  return { passed: output.count("pass"), failed };
 }
 
-const files = testFiles();
+async function run(files: readonly string[], jobs: number): Promise<readonly Totals[]> {
+  const left = [...files];
+  const totals: Totals[] = [];
+  const job = async (): Promise<void> => {
+    for (let file = left.shift(); file !== undefined; file = left.shift()) totals.push(await runFile(file));
+  };
+  await Promise.all(Array.from({ length: jobs }, job));
+  return totals;
+}
+
 /** In a file of test/integration: nothing in it is timed, so its meshes may share the machine with those of another. */
 const besideMark = "// # runs beside others";
-const isIntegration = (file: string): boolean => file.startsWith(integrationFolder);
-const isBeside = (file: string): boolean =>
-  isIntegration(file) && readFileSync(path.join(root, file), "utf8").includes(besideMark);
-const none: Totals = { passed: 0, failed: 0 };
-const isUnitOnly = mode === "unit";
+const isUnit = (file: string): boolean => !file.startsWith(integrationFolder);
+const isBeside = (file: string): boolean => readFileSync(path.join(root, file), "utf8").includes(besideMark);
+const files = testFiles();
+const integration = mode === "unit" ? [] : files.filter((file) => !isUnit(file));
+const alone = integration.filter((file) => !isBeside(file));
 const totals = [
-  await run(
-    files.filter((file) => !isIntegration(file)),
-    2,
-  ),
-  isUnitOnly ? none : await run(files.filter(isBeside), 2),
+  ...(await run([...files.filter(isUnit), ...integration.filter(isBeside)], 2)),
   // One at a time: each is a mesh of many processes, which two cores can carry once.
-  isUnitOnly
-    ? none
-    : await run(
-        files.filter((file) => isIntegration(file) && !isBeside(file)),
-        1,
-      ),
+  ...(await run(alone, 1)),
 ];
 const count = (name: keyof Totals): number => totals.reduce((sum, each) => sum + each[name], 0);
 const failed = count("failed");

@@ -1,6 +1,5 @@
 /** Sidecars in this process, started from what they find on their disk, without a control plane. */
 import { mkdtemp, readFile, rm } from "node:fs/promises";
-import net, { type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { Test } from "tap";
@@ -64,15 +63,6 @@ export async function temporaryFolder(t: Test): Promise<string> {
   const folder = await mkdtemp(path.join(tmpdir(), "remora-sidecar-"));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   return folder;
-}
-
-/** A port that nobody listens at. */
-export async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 export function bootstrapOf(service: string, stateDir: string, change: Partial<Bootstrap> = {}): Bootstrap {

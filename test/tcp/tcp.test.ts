@@ -11,7 +11,8 @@ import { pattern, patternSha256 } from "../support/byte-pattern.js";
 import { eventually } from "../support/eventually.js";
 import { call } from "../support/http-load.js";
 import { connect, type RawPeer } from "../support/raw-client.js";
-import { freePort, identityOf } from "../support/sidecar-kit.js";
+import { freePort } from "../support/free-port.js";
+import { identityOf } from "../support/sidecar-kit.js";
 import { listen, openTcpPair } from "../support/tcp-pair.js";
 
 const mib = 1024 * 1024;

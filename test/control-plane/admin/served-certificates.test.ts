@@ -12,7 +12,8 @@ import { serverTlsOptions } from "../../../src/identity/tls-options.js";
 import type { Svid } from "../../../src/identity/svid.js";
 import { LatestValue } from "../../../src/lifecycle/latest-value.js";
 import { systemClock } from "../../../src/time/clock.js";
-import { freePort, identityOf, trustDomain } from "../../support/sidecar-kit.js";
+import { freePort } from "../../support/free-port.js";
+import { identityOf, trustDomain } from "../../support/sidecar-kit.js";
 
 async function listen(t: Test, own: Svid): Promise<number> {
   const server = createServer(serverTlsOptions(own), (socket) =>
