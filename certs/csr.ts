@@ -3,7 +3,7 @@ import { toPem } from "./bundle.js";
 import { CertificateError } from "./certificate-error.js";
 import { bitStringOctets, oidText, readChildren, readOnly, tag, take, writeDer } from "./der.js";
 import { publicKeySpki, readPrivateKey, type KeyType } from "./keys.js";
-import { readPublicKey } from "./public-key.js";
+import { readPublicKey, type PublicKey } from "./public-key.js";
 
 /** An ECDSA request has 300 bytes; 16 KiB leaves room for any honest attribute. */
 const maxRequestBytes = 16 * 1024;
@@ -78,12 +78,11 @@ function readRequest(der: Buffer) {
 }
 
 /** Before the signature: checking one with a hostile key can cost a long time (a 16-kbit RSA key, odd curves). */
-function keyTypeOf(key: Request["publicKey"]): KeyType {
-  if (key.algorithm === "P-256") return "ec-p256";
-  if (key.algorithm === "P-384") return "ec-p384";
-  if (key.algorithm !== "RSA") throw new CertificateError("unsupported_key");
+function keyTypeOf({ type, spkiDer }: PublicKey): KeyType {
+  if (type === "other") throw new CertificateError("unsupported_key");
+  if (type !== "rsa") return type;
   // The modulus is nearly all of the key, so its size follows from the key's without trusting a parser with it.
-  const isWeak = key.spkiDer.length < minRsaBits / 8;
+  const isWeak = spkiDer.length < minRsaBits / 8;
   throw isWeak
     ? new CertificateError("weak_key", `RSA under ${minRsaBits} bits; use ECDSA P-256`)
     : new CertificateError("unsupported_key", "RSA; use ECDSA P-256");

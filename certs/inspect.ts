@@ -54,7 +54,7 @@ function summarize(der: Buffer, nowMs: number): CertificateSummary {
     ),
     keyUsage: [...(certificate.keyUsage ?? [])],
     extendedKeyUsage: (certificate.extendedKeyUsage ?? []).map((oid) => usageNames.get(oid) ?? oid),
-    publicKey: certificate.publicKey.algorithm,
+    publicKey: certificate.publicKey.type,
     fingerprintSha256: fingerprint(der),
   };
 }

@@ -8,11 +8,20 @@ const generate = promisify(generateKeyPair);
 export const keyTypes = ["ec-p256", "ec-p384"] as const;
 export type KeyType = (typeof keyTypes)[number];
 
-const curves: Readonly<Record<KeyType, string>> = { "ec-p256": "P-256", "ec-p384": "P-384" };
+/** Names for node:crypto, and named curves in certificates (RFC 5480 §2.1.1.1). */
+const curves: Readonly<Record<KeyType, { readonly name: string; readonly oid: string }>> = {
+  "ec-p256": { name: "P-256", oid: "1.2.840.10045.3.1.7" },
+  "ec-p384": { name: "P-384", oid: "1.3.132.0.34" },
+};
+
+/** The kind of an elliptic-curve key by the object identifier of its curve; undefined: leaves cannot have it. */
+export function keyTypeOfCurve(oid: string): KeyType | undefined {
+  return keyTypes.find((type) => curves[type].oid === oid);
+}
 
 /** A new ECDSA private key as PKCS#8 PEM. Made on a worker thread: the event loop goes on. */
 export async function generateKeyPem(type: KeyType = "ec-p256"): Promise<string> {
-  const { privateKey } = await generate("ec", { namedCurve: curves[type] });
+  const { privateKey } = await generate("ec", { namedCurve: curves[type].name });
   return privateKey.export({ type: "pkcs8", format: "pem" }).toString();
 }
 

@@ -1,18 +1,15 @@
 import { bitStringOctets, oidText, readChildren, readDer, tag, take, type DerValue } from "./der.js";
+import { keyTypeOfCurve, type KeyType } from "./keys.js";
 
 export interface PublicKey {
-  /** "other" is a key that Remora neither makes nor accepts in a request. */
-  readonly algorithm: "P-256" | "P-384" | "RSA" | "other";
+  /** Remora neither makes "rsa" and "other" nor accepts them in a request. */
+  readonly type: KeyType | "rsa" | "other";
   /** SubjectPublicKeyInfo, RFC 5280 §4.1.2.7. */
   readonly spkiDer: Buffer;
 }
 
 const rsaEncryption = "1.2.840.113549.1.1.1";
 const ecPublicKey = "1.2.840.10045.2.1";
-const curves: ReadonlyMap<string, "P-256" | "P-384"> = new Map([
-  ["1.2.840.10045.3.1.7", "P-256"],
-  ["1.3.132.0.34", "P-384"],
-]);
 
 /**
  * Which kind of key it is. Only named curves count: explicit curve parameters were the way of CVE-2022-0778.
@@ -24,10 +21,10 @@ export function readPublicKey(spki: DerValue): PublicKey {
   bitStringOctets(take(parts, tag.bitString));
   const oid = oidText(take(algorithm, tag.oid));
   const spkiDer = spki.whole;
-  if (oid === rsaEncryption) return { algorithm: "RSA", spkiDer };
+  if (oid === rsaEncryption) return { type: "rsa", spkiDer };
   const curve = algorithm[0];
-  if (oid !== ecPublicKey || curve?.tag !== tag.oid) return { algorithm: "other", spkiDer };
-  return { algorithm: curves.get(oidText(curve)) ?? "other", spkiDer };
+  if (oid !== ecPublicKey || curve?.tag !== tag.oid) return { type: "other", spkiDer };
+  return { type: keyTypeOfCurve(oidText(curve)) ?? "other", spkiDer };
 }
 
 /** Octets of the key itself, without algorithm: what a key identifier is the hash of (RFC 5280 §4.2.1.2). */

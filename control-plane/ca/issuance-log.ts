@@ -1,6 +1,7 @@
 import { parseCertificate } from "../../certs/certificate.js";
 import { CertificateError } from "../../certs/certificate-error.js";
 import { splitPemCertificates } from "../../certs/bundle.js";
+import type { KeyType } from "../../certs/keys.js";
 import type { Clock } from "../../src/time/clock.js";
 import { openJsonLines, type JsonLines } from "../json-lines.js";
 import type { Issued } from "./issuer.js";
@@ -27,7 +28,7 @@ export interface IssuedEntry extends IssueProof {
   readonly serial: string;
   /** ISO 8601. */
   readonly notAfter: string;
-  /** Of the public key: P-256, P-384, RSA. */
+  /** ec-p256 or ec-p384. */
   readonly keyType: string;
 }
 
@@ -60,15 +61,23 @@ export function entryOf(issued: Pick<Issued, "certChainPem">, proof: IssueProof,
     serial,
     notAfter: new Date(notAfterMs).toISOString(),
     ...{ by: proof.by, proof: proof.proof, address: proof.address },
-    keyType: publicKey.algorithm,
+    keyType: publicKey.type,
   };
 }
 
 const fields = ["at", "id", "serial", "notAfter", "by", "proof", "address", "keyType"] as const;
 
+/** How older lines name the kinds of keys: the log is only ever appended to. */
+const formerNames: ReadonlyMap<string, KeyType> = new Map([
+  ["P-256", "ec-p256"],
+  ["P-384", "ec-p384"],
+]);
+
 function parseEntry(value: unknown): IssuedEntry | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const entry = value as Readonly<Record<string, unknown>>;
   const isEntry = fields.every((field) => typeof entry[field] === "string");
-  return isEntry && !Number.isNaN(Date.parse(String(entry["notAfter"]))) ? (value as IssuedEntry) : undefined;
+  if (!isEntry || Number.isNaN(Date.parse(String(entry["notAfter"])))) return undefined;
+  const { keyType, ...rest } = value as IssuedEntry;
+  return { ...rest, keyType: formerNames.get(keyType) ?? keyType };
 }

@@ -57,7 +57,7 @@ t.test("every certificate is in the log before its owner has it", async (t) => {
         by: "token",
         proof: /^[0-9a-f]{12}$/,
         address: "127.0.0.1",
-        keyType: "P-256",
+        keyType: "ec-p256",
       },
       { serial: second.serial, by: "certificate", proof: first.serial, address: "127.0.0.1" },
       { id: "spiffe://mesh.local/ns/jobs/svc/batch", by: "offline", proof: "ada", address: "" },
