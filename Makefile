@@ -28,7 +28,7 @@ test-unit: build ## Tests that need nothing but Node
 	@node dist/test/support/run-tap.js unit
 
 test: build ## Install what the tests need (a real Consul included) and run every test
-	@for peers in consul brokers clients security; do test/support/install-peers.sh $$peers || true; done # without them the tests concerned skip, or fail when CI=true
+	@for peers in consul brokers clients security java; do test/support/install-peers.sh $$peers || true; done # without them the tests concerned skip, or fail when CI=true
 	@node dist/test/support/run-tap.js all
 
 check: build lint fmt-check test ## What CI runs

@@ -8,6 +8,7 @@
 #   install-peers.sh clients  nghttp, h2load, openssl, a curl that speaks HTTP/2, and a python3 that has grpc, websockets and h2
 #                             (likewise)
 #   install-peers.sh security testssl.sh and faketime (likewise)
+#   install-peers.sh java     keytool (likewise: 45 MB)
 #
 # Prints where each program is. Works as root and as an ordinary user. Exit code 1 with one line on stderr when a
 # program can be neither found nor fetched; in CI that fails the run, elsewhere the tests concerned skip themselves.
@@ -325,6 +326,30 @@ STARTER
   chmod +x "$peers/bin/faketime"
 }
 
+# Of a Java runtime the one package that keytool is in: it needs none of those for screens and sound.
+install_java() {
+  local release package
+  if ! locate keytool >/dev/null; then
+    release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    prepare_apt "$release"
+    package=$(own_apt "$release" apt-cache depends default-jre-headless 2>>"$log" |
+      awk '$2 ~ /^openjdk-[0-9]+-jre-headless$/ { package = $2 } END { print package }') || true
+    [ -n "$package" ] || die "this machine's mirror has no default-jre-headless, see $log"
+    fetch "$release" "$package"
+    relink_etc
+    link_program keytool
+  fi
+  echo "keytool: $(locate keytool)"
+}
+
+# Java's settings are links to /etc, where nothing was installed.
+relink_etc() {
+  local link
+  find "$peers/root/usr/lib/jvm" -type l -lname '/etc/*' | while IFS= read -r link; do
+    ln --symbolic --relative --force --no-dereference "$peers/root$(readlink "$link")" "$link"
+  done
+}
+
 mkdir --parents "$peers"
 # Two runs at once would unpack into each other's files.
 exec 9>"$peers/lock"
@@ -336,5 +361,6 @@ case "${1:-}" in
   brokers) install_brokers ;;
   clients) install_clients ;;
   security) install_security ;;
-  *) die "say what to install: consul, bench, brokers, clients or security" ;;
+  java) install_java ;;
+  *) die "say what to install: consul, bench, brokers, clients, security or java" ;;
 esac

@@ -4,13 +4,11 @@ import { program } from "./brokers.js";
 
 export type SecurityTool = "faketime" | "testssl" | "keytool";
 
-/** tap's `skip` option: false when all are there, else the reason. With CI=true it never skips but for keytool. */
+/** tap's `skip` option: false when all are there, else the reason. With CI=true it never skips. */
 export function skipWithout(...tools: readonly SecurityTool[]): string | false {
   const missing = tools.filter((tool) => !works(tool));
-  if (missing.length === 0) return false;
-  // A JRE is too much to fetch for one test.
-  if (process.env["CI"] === "true" && !missing.includes("keytool")) return false;
-  return `no ${missing.join(", ")}: run test/support/install-peers.sh security, or put them on PATH`;
+  if (missing.length === 0 || process.env["CI"] === "true") return false;
+  return `no ${missing.join(", ")}: run test/support/install-peers.sh security and java, or put them on PATH`;
 }
 
 /** Its path; its name when it is not there, so that a test which must not skip fails with the system's words. */
