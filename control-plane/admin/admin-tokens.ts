@@ -1,11 +1,10 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
-import { writeFileAtomic } from "../../certs/secret-file.js";
 import { isServiceName } from "../../certs/spiffe-id.js";
 import { ConfigError } from "../../src/errors/config-error.js";
-import { readSecretText } from "../../src/identity/secret-text.js";
 import type { Clock } from "../../src/time/clock.js";
+import { readStateFile, writeStateFile, type StateFields } from "../state-file.js";
 import type { AdminToken } from "./admin-token.js";
-import { isRole, roles, type AdminCaller, type Role } from "./roles.js";
+import { isRole, type AdminCaller, type Role } from "./roles.js";
 
 /** A token of the admin API at rest: only its hash, so that a copy of the file opens nothing. */
 interface StoredAdminToken {
@@ -116,43 +115,31 @@ function digest(text: string): Buffer {
 }
 
 async function readTokens(file: string): Promise<readonly StoredAdminToken[]> {
-  try {
-    const text = await readSecretText(file);
-    return text === undefined ? [] : parseTokens(text);
-  } catch (error: unknown) {
-    if (!(error instanceof SyntaxError)) throw error;
-    const fix = "remove it and create the admin tokens anew";
-    throw new ConfigError(`${file} is damaged: ${fix}`, { cause: error });
-  }
+  const fix = "remove it and create the admin tokens anew";
+  return (await readStateFile(file, { parse: parseTokens, fix })) ?? [];
 }
 
 async function writeTokens(file: string, tokens: readonly StoredAdminToken[]): Promise<void> {
   try {
-    await writeFileAtomic(file, `${JSON.stringify({ version: 1, tokens }, undefined, 1)}\n`);
+    await writeStateFile(file, { tokens });
   } catch (error: unknown) {
     const code = (error as NodeJS.ErrnoException).code ?? String(error);
     throw new ConfigError(`${file} cannot be written (${code}): nothing was changed`, { cause: error });
   }
 }
 
-function parseTokens(text: string): readonly StoredAdminToken[] {
-  const content = JSON.parse(text) as { readonly version?: unknown; readonly tokens?: unknown } | null;
-  if (content?.version !== 1 || !Array.isArray(content.tokens)) throw new SyntaxError("no token file");
-  return content.tokens.map((entry: Partial<StoredAdminToken> | null) => {
-    const { name, role, hash, createdAtMs, expiresAtMs } = entry ?? {};
-    const isToken =
-      typeof name === "string" &&
-      isRole(role) &&
-      /^[0-9a-f]{64}$/.test(hash ?? "") &&
-      Number.isSafeInteger(createdAtMs) &&
-      Number.isSafeInteger(expiresAtMs);
-    if (!isToken) throw new SyntaxError(`no token; a role is one of ${roles.join(", ")}`);
-    return {
-      name,
-      role,
-      hash: hash ?? "",
-      createdAtMs: Number(createdAtMs),
-      expiresAtMs: Number(expiresAtMs),
-    };
-  });
+function parseTokens({ tokens }: StateFields): readonly StoredAdminToken[] | undefined {
+  return Array.isArray(tokens) && tokens.every(isToken) ? tokens : undefined;
+}
+
+function isToken(value: unknown): value is StoredAdminToken {
+  const { name, role, hash, createdAtMs, expiresAtMs }: Partial<StoredAdminToken> = value ?? {};
+  return (
+    typeof name === "string" &&
+    isRole(role) &&
+    typeof hash === "string" &&
+    /^[0-9a-f]{64}$/.test(hash) &&
+    Number.isSafeInteger(createdAtMs) &&
+    Number.isSafeInteger(expiresAtMs)
+  );
 }

@@ -1,8 +1,7 @@
-import { writeFileAtomic } from "../../certs/secret-file.js";
 import { ConfigError } from "../../src/errors/config-error.js";
-import { readSecretText } from "../../src/identity/secret-text.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import type { Clock } from "../../src/time/clock.js";
+import { readStateFile, writeStateFile, type StateFields } from "../state-file.js";
 import type { Caller } from "./issuer.js";
 
 /** A leaf that nobody may use any more. */
@@ -67,7 +66,9 @@ export async function openRevocations(options: {
   const publish = (): void => serials.set(new Set(leaves.keys()));
   // Each writes what is true when its turn comes.
   const save = (): Promise<void> => {
-    const written = writes.then(() => writeRevocations(file, leaves.values(), evictions.values()));
+    const written = writes.then(() =>
+      writeStateFile(file, { leaves: [...leaves.values()], evictions: [...evictions.values()] }),
+    );
     writes = written.catch(() => undefined);
     return written;
   };
@@ -108,43 +109,37 @@ export async function openRevocations(options: {
 
 const nameOf = ({ service, namespace }: Caller): string => `${service}.${namespace}`;
 
-async function readRevocations(file: string) {
-  try {
-    const text = await readSecretText(file);
-    return text === undefined ? { leaves: [], evictions: [] } : parseRevocations(text);
-  } catch (error: unknown) {
-    if (!(error instanceof SyntaxError)) throw error;
-    const fix = "restore it from a backup; without it revoked certificates would be good again";
-    throw new ConfigError(`${file} is damaged: ${fix}`, { cause: error });
-  }
+interface Stored {
+  readonly leaves: readonly RevokedLeaf[];
+  readonly evictions: readonly Eviction[];
 }
 
-async function writeRevocations(
-  file: string,
-  leaves: Iterable<RevokedLeaf>,
-  evictions: Iterable<Eviction>,
-): Promise<void> {
-  const content = { version: 1, leaves: [...leaves], evictions: [...evictions] };
-  await writeFileAtomic(file, `${JSON.stringify(content, undefined, 1)}\n`);
+async function readRevocations(file: string): Promise<Stored> {
+  const fix = "restore it from a backup; without it revoked certificates would be good again";
+  return (await readStateFile(file, { parse: parseRevocations, fix })) ?? { leaves: [], evictions: [] };
 }
 
-function parseRevocations(text: string): { leaves: readonly RevokedLeaf[]; evictions: readonly Eviction[] } {
-  const content = JSON.parse(text) as Readonly<Record<string, unknown>> | null;
-  const { version, leaves, evictions } = content ?? {};
-  if (version !== 1 || !Array.isArray(leaves) || !Array.isArray(evictions)) throw new SyntaxError("version");
-  const isLeaf = (leaf: Partial<RevokedLeaf> | null): boolean =>
-    /^[0-9A-F]{1,42}$/.test(leaf?.serial ?? "") &&
-    hasTexts(leaf, ["id", "reason"]) &&
-    Number.isSafeInteger(leaf?.notAfterMs) &&
-    Number.isSafeInteger(leaf?.atMs);
-  const isEviction = (one: Partial<Eviction> | null): boolean =>
-    hasTexts(one, ["service", "namespace", "reason"]) && Number.isSafeInteger(one?.atMs);
-  if (!leaves.every(isLeaf) || !evictions.every(isEviction)) throw new SyntaxError("entry");
-  return { leaves, evictions };
+function parseRevocations({ leaves, evictions }: StateFields): Stored | undefined {
+  const isWhole =
+    Array.isArray(leaves) && leaves.every(isLeaf) && Array.isArray(evictions) && evictions.every(isEviction);
+  return isWhole ? { leaves, evictions } : undefined;
 }
 
-function hasTexts(value: object | null, names: readonly string[]): boolean {
-  return names.every(
-    (name) => typeof (value as Readonly<Record<string, unknown>> | null)?.[name] === "string",
+function isLeaf(value: unknown): value is RevokedLeaf {
+  const { serial, notAfterMs, atMs }: Partial<RevokedLeaf> = value ?? {};
+  return (
+    /^[0-9A-F]{1,42}$/.test(serial ?? "") &&
+    hasTexts(value, ["id", "reason"]) &&
+    Number.isSafeInteger(notAfterMs) &&
+    Number.isSafeInteger(atMs)
   );
+}
+
+function isEviction(value: unknown): value is Eviction {
+  const { atMs }: Partial<Eviction> = value ?? {};
+  return hasTexts(value, ["service", "namespace", "reason"]) && Number.isSafeInteger(atMs);
+}
+
+function hasTexts(value: unknown, names: readonly string[]): boolean {
+  return names.every((name) => typeof (value as StateFields | null)?.[name] === "string");
 }

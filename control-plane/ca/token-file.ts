@@ -1,7 +1,5 @@
-import { writeFileAtomic } from "../../certs/secret-file.js";
 import { isServiceName } from "../../certs/spiffe-id.js";
-import { ConfigError } from "../../src/errors/config-error.js";
-import { readSecretText } from "../../src/identity/secret-text.js";
+import { readStateFile, writeStateFile, type StateFields } from "../state-file.js";
 
 /** A join token at rest: only its hash, so that a copy of the file lets nobody in. */
 export interface StoredToken {
@@ -19,36 +17,29 @@ export interface StoredToken {
 
 /** Empty when there is no file yet. @throws ConfigError when it is damaged or readable by others. */
 export async function readTokenFile(file: string): Promise<readonly StoredToken[]> {
-  try {
-    const text = await readSecretText(file);
-    return text === undefined ? [] : parseTokens(text);
-  } catch (error: unknown) {
-    if (!(error instanceof SyntaxError)) throw error;
-    const fix = "remove it and create new tokens; sidecars that have joined are not affected";
-    throw new ConfigError(`${file} is damaged: ${fix}`, { cause: error });
-  }
+  const fix = "remove it and create new tokens; sidecars that have joined are not affected";
+  return (await readStateFile(file, { parse: parseTokens, fix })) ?? [];
 }
 
 export async function writeTokenFile(file: string, tokens: Iterable<StoredToken>): Promise<void> {
-  await writeFileAtomic(file, `${JSON.stringify({ version: 1, tokens: [...tokens] }, undefined, 1)}\n`);
+  await writeStateFile(file, { tokens: [...tokens] });
 }
 
-function parseTokens(text: string): readonly StoredToken[] {
-  const content = JSON.parse(text) as { readonly version?: unknown; readonly tokens?: unknown } | null;
-  if (content?.version !== 1 || !Array.isArray(content.tokens)) throw new SyntaxError("no token file");
-  return content.tokens.map((entry: Partial<StoredToken> | null) => {
-    const { hash, namespace, service, expiresAtMs, usesLeft, isVoid } = entry ?? {};
-    const isToken =
-      typeof hash === "string" &&
-      /^[0-9a-f]{64}$/.test(hash) &&
-      typeof namespace === "string" &&
-      isServiceName(namespace) &&
-      typeof service === "string" &&
-      isServiceName(service) &&
-      Number.isSafeInteger(expiresAtMs) &&
-      Number.isSafeInteger(usesLeft);
-    if (!isToken) throw new SyntaxError("no token");
-    const numbers = { expiresAtMs: Number(expiresAtMs), usesLeft: Number(usesLeft) };
-    return { hash, namespace, service, ...numbers, ...(isVoid === true ? { isVoid } : {}) };
-  });
+function parseTokens({ tokens }: StateFields): readonly StoredToken[] | undefined {
+  return Array.isArray(tokens) && tokens.every(isToken) ? tokens : undefined;
+}
+
+function isToken(value: unknown): value is StoredToken {
+  const { hash, namespace, service, expiresAtMs, usesLeft, isVoid }: Partial<StoredToken> = value ?? {};
+  return (
+    typeof hash === "string" &&
+    /^[0-9a-f]{64}$/.test(hash) &&
+    typeof namespace === "string" &&
+    isServiceName(namespace) &&
+    typeof service === "string" &&
+    isServiceName(service) &&
+    Number.isSafeInteger(expiresAtMs) &&
+    Number.isSafeInteger(usesLeft) &&
+    [undefined, true].includes(isVoid)
+  );
 }

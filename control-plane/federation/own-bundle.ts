@@ -1,9 +1,8 @@
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import { jwkSetText, readJwkSet } from "../../certs/jwk.js";
-import { writeFileAtomic } from "../../certs/secret-file.js";
 import { formatSpiffeBundle } from "../../certs/spiffe-bundle.js";
 import type { TrustSource } from "../../src/identity/mesh-trust.js";
+import { readStateFile, writeStateFile, type StateFields } from "../state-file.js";
 
 /** The bundle of our own trust domain, as others get it. */
 export interface OwnBundle {
@@ -32,7 +31,7 @@ export function ownBundle(options: {
     const known = await (before?.catch(() => undefined) ?? readNumber(file));
     if (known?.digest === digest) return known;
     const next = { digest, sequence: (known?.sequence ?? 0) + 1 };
-    await writeFileAtomic(file, `${JSON.stringify(next)}\n`);
+    await writeStateFile(file, { ...next });
     return next;
   };
   return {
@@ -52,18 +51,12 @@ export function ownBundle(options: {
 }
 
 /** A damaged file is not taken for none: the number would begin anew, and others would go on with what they have. */
-async function readNumber(file: string): Promise<Numbered | undefined> {
-  let text: string;
-  try {
-    text = await readFile(file, "utf8");
-  } catch (error: unknown) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  }
-  const { digest, sequence } = JSON.parse(text) as Partial<Numbered>;
-  if (typeof digest !== "string" || !Number.isSafeInteger(sequence))
-    throw new Error(
-      `${file} is damaged: restore it from a backup, or other meshes refuse our bundle as older`,
-    );
-  return { digest, sequence: sequence as number };
+function readNumber(file: string): Promise<Numbered | undefined> {
+  const fix = "restore it from a backup, or other meshes refuse our bundle as older";
+  return readStateFile(file, { parse: parseNumber, fix });
+}
+
+function parseNumber({ digest, sequence }: StateFields): Numbered | undefined {
+  const isWhole = typeof digest === "string" && Number.isSafeInteger(sequence);
+  return isWhole ? { digest, sequence: sequence as number } : undefined;
 }

@@ -1,10 +1,10 @@
-import { writeFileAtomic } from "../../certs/secret-file.js";
 import { ConfigError } from "../../src/errors/config-error.js";
-import { readSecretText } from "../../src/identity/secret-text.js";
+import { damagedState, readStateFile, writeStateFile, type StateFields } from "../state-file.js";
 import { readRelationship, type Relationship, type RelationshipWish } from "./relationship.js";
 
 /** Each has a bundle of up to 64 KiB, and files have a bound too. */
 export const maxRelationships = 48;
+const fix = "restore it from a backup, or remove it and add the other trust domains again";
 
 /**
  * The relationships in `file`; none when there is no file. They are checked like an operator's wish: the file decides whom
@@ -15,16 +15,18 @@ export async function loadRelationships(
   file: string,
   ownTrustDomain: string,
 ): Promise<readonly Relationship[]> {
-  const text = await readSecretText(file);
-  if (text === undefined) return [];
+  const wishes = (await readStateFile(file, { parse: parseWishes, fix })) ?? [];
   try {
-    const { relationships } = JSON.parse(text) as { readonly relationships: readonly RelationshipWish[] };
-    return relationships.map((wish) => readRelationship(wish, ownTrustDomain));
+    return wishes.map((wish) => readRelationship(wish, ownTrustDomain));
   } catch (error: unknown) {
-    const reason = error instanceof ConfigError ? error.message : "it is not what was written there";
-    const fix = "restore it from a backup, or remove it and add the other trust domains again";
-    throw new ConfigError(`${file} is damaged (${reason}): ${fix}`, { cause: error });
+    throw error instanceof ConfigError ? damagedState(file, fix, error.message) : error;
   }
+}
+
+function parseWishes({ relationships }: StateFields): readonly RelationshipWish[] | undefined {
+  const isWhole =
+    Array.isArray(relationships) && relationships.every((one) => typeof one === "object" && one !== null);
+  return isWhole ? (relationships as readonly RelationshipWish[]) : undefined;
 }
 
 export async function saveRelationships(file: string, relationships: readonly Relationship[]): Promise<void> {
@@ -34,5 +36,5 @@ export async function saveRelationships(file: string, relationships: readonly Re
     ...(profile.kind === "https_spiffe" && { endpointSpiffeId: profile.endpointSpiffeId }),
     ...(bundle !== undefined && { bundle }),
   }));
-  await writeFileAtomic(file, `${JSON.stringify({ relationships: wishes }, null, 1)}\n`);
+  await writeStateFile(file, { relationships: wishes });
 }
