@@ -5,6 +5,8 @@ import type {
   ServedCertificatesView,
   ServedCertificateView,
 } from "../control-plane/admin/served-certificates.js";
+import { caFailedLeft, caWarningLeft } from "../control-plane/ca/ca-life.js";
+import type { ExportedCertificateView } from "../control-plane/ca/exported-certificates.js";
 import { lifeLeft } from "../src/identity/renewal-schedule.js";
 import { failed, ok, warning, type CheckLine } from "./check-line.js";
 import { age } from "./output/age.js";
@@ -12,14 +14,11 @@ import { age } from "./output/age.js";
 /** Leaves are renewed at 50-75 % of their life: what has less left than this was not. */
 const leafWarningLeft = 0.25;
 const leafFailedLeft = 0.15;
-/** Replacing a CA is work on every machine: it is planned, not done in a hurry. Of ten years: a year, and 110 days. */
-const caWarningLeft = 0.1;
-const caFailedLeft = 0.03;
 
 /** A root or an intermediate of the trust bundle. */
 export function caLine(summary: CertificateSummary, nowMs: number): CheckLine {
   const { state, notBefore, notAfter } = summary;
-  const fix = "replace it before that (docs/operations.md, Certificates)";
+  const fix = "replace it before that: remora ca rotate (docs/ca.md, Replace the CA)";
   if (state !== "valid") return failed(`the root CA is ${state} (until ${notAfter})`, fix);
   const life = { notBeforeMs: Date.parse(notBefore), notAfterMs: Date.parse(notAfter) };
   return caLifeLine("the root CA", life, fix, nowMs);
@@ -27,7 +26,7 @@ export function caLine(summary: CertificateSummary, nowMs: number): CheckLine {
 
 function intermediateLines({ notBeforeMs, notAfterMs }: LifeView, nowMs: number): readonly CheckLine[] {
   if (notBeforeMs === null || notAfterMs === null) return [];
-  const fix = "make a new one with the root before that (docs/operations.md, Certificates)";
+  const fix = "make a new one where the root is before that: remora ca intermediate (docs/ca.md)";
   const line = caLifeLine("the intermediate CA", { notBeforeMs, notAfterMs }, fix, nowMs);
   return line.state === "ok" ? [] : [line];
 }
@@ -45,9 +44,9 @@ interface Life {
   readonly notAfterMs: number;
 }
 
-/** The control plane's own certificate and what every inbound port shows to those who connect. */
+/** The control plane's own certificate, what every inbound port shows to those who connect, and what was exported. */
 export function certificateLines(
-  { controlPlane, intermediates, sidecars, leftOut }: ServedCertificatesView,
+  { controlPlane, intermediates, sidecars, leftOut, exported = [] }: ServedCertificatesView,
   nowMs: number,
 ): readonly CheckLine[] {
   const seen = sidecars.filter(({ isSeen }) => isSeen);
@@ -55,6 +54,7 @@ export function certificateLines(
     ...intermediates.flatMap((one) => intermediateLines(one, nowMs)),
     ...leafLines("the control plane", controlPlane, "see its log for why it was not renewed", nowMs),
     ...sidecars.flatMap((sidecar) => servedLines(sidecar, nowMs)),
+    ...exported.flatMap((one) => exportedLines(one, nowMs)),
   ];
   const rest =
     leftOut === 0
@@ -81,6 +81,19 @@ function servedLines(sidecar: ServedCertificateView, nowMs: number): readonly Ch
       "restart that sidecar; if it stays, correct the instance's address in the registry",
     ),
   ];
+}
+
+/** Once it has ended, its service is down or gone: only its owner knows. */
+function exportedLines(
+  { id, serial, notBeforeMs, notAfterMs }: ExportedCertificateView,
+  nowMs: number,
+): readonly CheckLine[] {
+  const who = `${id} (remora cert issue)`;
+  const next = "issue the next one with remora cert issue";
+  if (notAfterMs <= nowMs)
+    return [warning(`the certificate of ${who} has expired ${age(nowMs - notAfterMs)} ago`, next)];
+  const fix = `${next}; when nobody uses it: remora cert revoke ${serial}`;
+  return leafLines(who, { id, serial, notBeforeMs, notAfterMs }, fix, nowMs);
 }
 
 function leafLines(

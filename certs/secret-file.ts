@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { chmod, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { chmod, lstat, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 
 /** A secret file that is unfit to use: the text names the file and the fix. */
@@ -11,45 +11,64 @@ export class SecretFileError extends Error {
 /** Keys, tokens and identities are small; a wrong path may name anything. */
 const maxBytes = 4 * 1024 * 1024;
 
+/** A file as it shall be. */
+export interface NewFile {
+  readonly file: string;
+  readonly content: string | Uint8Array;
+  /** Default 0600: nobody but the owner can read it at any moment. */
+  readonly mode?: number;
+}
+
 /**
- * Replaces `file` with `text` so that a reader, or a crash, sees the old content or the new one and never a part. Nobody
- * but the owner can read it at any moment when `mode` is 0600, the default.
+ * Replaces `file` so that a reader, or a crash, sees the old content or the new one and never a part. Nobody but the owner
+ * can read it at any moment when `mode` is 0600, the default.
  */
-export async function writeFileAtomic(
-  file: string,
-  content: string | Uint8Array,
-  mode = 0o600,
-): Promise<void> {
-  const temporary = `${file}.${randomUUID()}.tmp`;
+export function writeFileAtomic(file: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
+  return replaceFiles([{ file, content, mode }]);
+}
+
+/**
+ * Replaces several files, each as a whole. All are on the disk before the first takes its place: a full disk changes none of
+ * them, and a crash between two leaves those at the front of the list new and the others old.
+ */
+export async function replaceFiles(files: readonly NewFile[]): Promise<void> {
+  const written = files.map((each) => ({ ...each, temporary: `${each.file}.${randomUUID()}.tmp` }));
   try {
-    const handle = await open(temporary, "wx", mode);
-    try {
-      await handle.chmod(mode); // the process' umask may have taken bits away
-      await handle.writeFile(content);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, file);
+    for (const { temporary, content, mode = 0o600 } of written) await writeNew(temporary, content, mode);
+    for (const { temporary, file } of written) await rename(temporary, file);
   } catch (error: unknown) {
-    await rm(temporary, { force: true });
+    for (const { temporary } of written) await rm(temporary, { force: true });
     throw error;
   }
-  await syncFolder(path.dirname(file));
+  for (const folder of new Set(files.map(({ file }) => path.dirname(file)))) await syncFolder(folder);
+}
+
+async function writeNew(file: string, content: string | Uint8Array, mode: number): Promise<void> {
+  const handle = await open(file, "wx", mode);
+  try {
+    await handle.chmod(mode); // the process' umask may have taken bits away
+    await handle.writeFile(content);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
 }
 
 const leftover = /\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/;
 /** No write takes so long. */
 const leftoverAgeMs = 60_000;
 
-/** Removes what writeFileAtomic left in `folder` when its process was killed: it may hold a key. Never rejects. */
+/**
+ * Removes what replaceFiles left in `folder` when its process was killed, and folders that were to be renamed likewise: they
+ * may hold a key. Nothing but these names is touched. Never rejects.
+ */
 export async function removeLeftovers(folder: string, nowMs: number): Promise<void> {
   const names = await readdir(folder).catch(() => []);
   for (const name of names.filter((each) => leftover.test(each))) {
     const file = path.join(folder, name);
-    const found = await stat(file).catch(() => undefined);
+    const found = await lstat(file).catch(() => undefined);
     if (found !== undefined && nowMs - found.mtimeMs > leftoverAgeMs)
-      await rm(file, { force: true }).catch(() => undefined);
+      await rm(file, { force: true, recursive: true }).catch(() => undefined);
   }
 }
 

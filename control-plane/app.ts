@@ -21,11 +21,14 @@ import { AdminServer } from "./admin/admin-server.js";
 import { loadOrCreateAdminToken } from "./admin/admin-token.js";
 import { openAdminTokens } from "./admin/admin-tokens.js";
 import { openAuditLog } from "./admin/audit-log.js";
+import { watchCaLife } from "./ca/ca-life.js";
 import { createEnrollmentHandler, type EnrollmentEvent } from "./ca/enrollment-handler.js";
 import { consulEnrollment, startConsulCa } from "./ca/consul-ca.js";
 import { createConsulProof } from "./ca/consul-proof.js";
+import { exportedCertificates } from "./ca/exported-certificates.js";
 import { createJwtHandler } from "./ca/jwt-handler.js";
 import { feedJwtKeySets } from "./ca/jwt-key-sets.js";
+import { jwtKeyFile } from "./ca/jwt-key-file.js";
 import { openJwtKeys } from "./ca/jwt-keys.js";
 import { createRotation } from "./ca/rotate.js";
 import { bundleOf } from "./ca/ca-store.js";
@@ -38,6 +41,7 @@ import { MeshSource } from "./compiler/mesh-source.js";
 import { lockDataDir } from "./data-dir.js";
 import { startFederation } from "./federation/start-federation.js";
 import { createGrpcListener } from "./grpc-listener.js";
+import { sweepLeftovers } from "./leftovers.js";
 import { openCallFiles } from "./observation/call-files.js";
 import { createObservationHandler } from "./observation/observation-handler.js";
 import { createOverview } from "./overview.js";
@@ -106,13 +110,17 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
 
   const dataDir = await lockDataDir(settings.dataDir);
   closers.push(() => dataDir.release());
+  closers.push(await sweepLeftovers(dataDir.path, clock));
   const jwtSets = new LatestValue<ReadonlyMap<string, string>>(new Map());
   const ca = await startCa({ settings, dataDir: dataDir.path, jwtKeys: jwtSets, clock, log });
   closers.push(() => ca.close());
+  if (ca.store !== undefined)
+    closers.push(watchCaLife(ca.store.state, clock, (level, text) => log[level](text)));
   const { certificates, mesh, revoked, joins } = ca;
   const { trustDomain } = mesh;
   const jwtKeys = await openJwtKeys({
-    file: path.join(dataDir.path, settings.ca === "consul" ? "consul-ca" : "ca", "jwt-keys.json"),
+    file: path.join(dataDir.path, settings.ca === "consul" ? "consul-ca" : "ca", jwtKeyFile),
+    passphrase: settings.caPassphrase,
     clock,
     onError: (err) => log.error({ err }, "a new key for JWT-SVIDs could not be written"),
   });
@@ -186,7 +194,16 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     sidecars: streams.views,
     clock,
   });
-  readMetrics(metrics.registry, overview.metricSources);
+  const rotation =
+    ca.store &&
+    createRotation({
+      store: ca.store,
+      trustVersion: () => ca.trust.trust.get().version,
+      sidecars: streams.views,
+      onStep: (done, { step, active, lagging }) =>
+        log.info({ done, step, root: active.rootFingerprint, lagging: lagging.length }, "rotation of the CA"),
+    });
+  readMetrics(metrics.registry, { ...overview.metricSources, ca: rotation && (() => rotation.view()) });
 
   const logRefusal = createRefusalLog(log, clock);
   const consul = settings.consul && createConsulProof(settings.consul, clock);
@@ -254,20 +271,13 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     ...{ adminTokens, audit },
     bundlePem: () =>
       ca.store === undefined ? (certificates.get()?.bundlePem ?? "") : bundleOf(ca.store.state.get()),
-    rotation:
-      ca.store &&
-      createRotation({
-        store: ca.store,
-        trustVersion: () => ca.trust.trust.get().version,
-        sidecars: streams.views,
-        onStep: (done, { step, active, lagging }) =>
-          log.info(
-            { done, step, root: active.rootFingerprint, lagging: lagging.length },
-            "rotation of the CA",
-          ),
-      }),
+    rotation,
     servedCertificates: () =>
-      readServedCertificates({ certificates, trustDomain, catalog: () => catalog.state.get(), clock }),
+      readServedCertificates({
+        ...{ certificates, trustDomain, clock },
+        catalog: () => catalog.state.get(),
+        exported: joins && (() => exportedCertificates(joins, clock.wallMs())),
+      }),
     spiffeBundle: () => federated.own.text(),
     metrics: metrics.registry,
   });

@@ -49,6 +49,12 @@ export async function lockDataDir(folder: string): Promise<DataDir> {
   };
 }
 
+/** The process whose control plane uses `folder` now; undefined when none does. */
+export async function holderOf(folder: string): Promise<string | undefined> {
+  const lock = await readLock(path.join(folder, "lock")).catch(() => undefined);
+  return lock !== undefined && (await isAlive(lock)) ? lock.split(" ")[0] : undefined;
+}
+
 async function take(file: string, draft: string, directory: string): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {

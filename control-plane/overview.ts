@@ -33,7 +33,7 @@ export interface Overview extends Pick<
   AdminSubject,
   "notReady" | "status" | "catalog" | "sidecars" | "conditions"
 > {
-  readonly metricSources: MetricSources;
+  readonly metricSources: Omit<MetricSources, "ca">;
 }
 
 export function createOverview(parts: OverviewParts): Overview {

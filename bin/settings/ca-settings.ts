@@ -75,7 +75,7 @@ export const certIssueSettings = {
   passphraseFile: optional(text, {
     placeholder: "FILE",
     help: "file whose first line is the passphrase of --out; mode 0600",
-    defaultText: "a new passphrase, written beside --out as FILE.passphrase",
+    defaultText: "FILE.passphrase beside --out, made with a new passphrase when it is not there",
   }),
   caKeyPassphraseFile,
   ttl: defaulted(duration({ leastMs: 2000, mostMs: 604_800_000 }), "24h", {

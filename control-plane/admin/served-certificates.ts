@@ -5,6 +5,7 @@ import { refusalOf, svidIdentity } from "../../certs/svid-rules.js";
 import { readServedLeaf } from "../../src/identity/served-leaf.js";
 import type { CertificateSource, Svid } from "../../src/identity/svid.js";
 import type { Clock } from "../../src/time/clock.js";
+import type { ExportedCertificateView } from "../ca/exported-certificates.js";
 import type { CatalogState, Instance } from "../catalog/catalog.js";
 
 /** A certificate and what is wrong with it, if anything. */
@@ -38,6 +39,8 @@ export interface ServedCertificatesView {
   readonly sidecars: readonly ServedCertificateView[];
   /** Instances that there was no time for. */
   readonly leftOut: number;
+  /** Of services without a sidecar; absent when the CA is Consul's. */
+  readonly exported?: readonly ExportedCertificateView[];
 }
 
 export interface ServedCertificatesOptions {
@@ -45,6 +48,7 @@ export interface ServedCertificatesOptions {
   readonly certificates: CertificateSource;
   readonly trustDomain: string;
   readonly catalog: () => CatalogState | undefined;
+  readonly exported?: (() => Promise<readonly ExportedCertificateView[]>) | undefined;
   readonly clock: Clock;
 }
 
@@ -71,7 +75,7 @@ export function readServedCertificates(options: ServedCertificatesOptions): Prom
 }
 
 async function lookAtAll(options: ServedCertificatesOptions): Promise<ServedCertificatesView> {
-  const { certificates, catalog, clock } = options;
+  const { certificates, catalog, exported, clock } = options;
   const svid = certificates.get();
   const services = [...(catalog()?.services.values() ?? [])];
   const meshed = services.flatMap(({ name, namespace, instances }) =>
@@ -95,6 +99,7 @@ async function lookAtAll(options: ServedCertificatesOptions): Promise<ServedCert
     intermediates: svid === undefined ? [] : intermediatesOf(svid),
     sidecars: sidecars.sort((a, b) => (a.instance < b.instance ? -1 : 1)),
     leftOut: meshed.length - sidecars.length,
+    ...(exported !== undefined && { exported: await exported() }),
   };
 }
 

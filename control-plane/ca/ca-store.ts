@@ -1,8 +1,9 @@
 import { readFile, rm } from "node:fs/promises";
 import path from "node:path";
 import type { Authority } from "../../certs/authority.js";
-import { readSecretFile, writeFileAtomic } from "../../certs/secret-file.js";
+import { writeFileAtomic } from "../../certs/secret-file.js";
 import { ConfigError } from "../../src/errors/config-error.js";
+import { readSecretText } from "../../src/identity/secret-text.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import type { Clock } from "../../src/time/clock.js";
 import type { SigningCa } from "./issuer.js";
@@ -175,7 +176,7 @@ async function readFolder(dir: string): Promise<Readonly<Record<string, string>>
   const files: Record<string, string> = {};
   for (const name of Object.values(caFiles)) {
     const file = path.join(dir, name);
-    const text = name.endsWith(".key") ? await readSecretFile(file) : await readIfThere(file);
+    const text = name.endsWith(".key") ? await readSecretText(file) : await readIfThere(file);
     if (text !== undefined) files[name] = text;
   }
   return files;

@@ -1,12 +1,16 @@
 import type { KeyObject } from "node:crypto";
+import { CertificateError } from "../../certs/certificate-error.js";
+import { encryptKeyPem, isEncryptedKey, openKeyPem } from "../../certs/encrypted-key.js";
 import { jwtKeyOf, type JwtKey } from "../../certs/jwk.js";
 import { generateKeyPem, readPrivateKey } from "../../certs/keys.js";
 import { writeFileAtomic } from "../../certs/secret-file.js";
 import { ConfigError } from "../../src/errors/config-error.js";
-import { readSecretText } from "../../src/identity/secret-text.js";
 import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import type { Clock, Timer } from "../../src/time/clock.js";
+import { damagedState } from "../state-file.js";
+import { jwtKeyFileText, jwtKeyFix, readJwtKeyFile, type StoredJwtKey } from "./jwt-key-file.js";
 import { planKeys, signingKey } from "./jwt-key-plan.js";
+import { passphraseMistake } from "./root-store.js";
 
 /** The keys that sign JWT-SVIDs, in the CA's folder, replaced in good time. */
 export interface JwtKeys {
@@ -17,9 +21,7 @@ export interface JwtKeys {
   close(): void;
 }
 
-interface OwnKey {
-  readonly keyPem: string;
-  readonly activeFromMs: number;
+interface OwnKey extends StoredJwtKey {
   readonly key: KeyObject;
   readonly public: JwtKey;
 }
@@ -27,24 +29,28 @@ interface OwnKey {
 /** Keys change every few days. */
 const lookMs = 600_000;
 
+export interface JwtKeyOptions {
+  readonly file: string;
+  /** Of the CA's key, and so of these; undefined: they are not encrypted. */
+  readonly passphrase: string | undefined;
+  readonly clock: Clock;
+  /** A new key could not be written: the present one goes on, and it is tried again. */
+  readonly onError: (error: unknown) => void;
+}
+
 /**
  * Opens the file of the keys, making it (0600) with a first key if needed.
- * @param onError a new key could not be written: the present one goes on, and it is tried again.
- * @throws ConfigError when the file is damaged or others can read it.
+ * @throws ConfigError when the file is damaged, others can read it, or the passphrase is wrong.
  */
-export async function openJwtKeys(options: {
-  readonly file: string;
-  readonly clock: Clock;
-  readonly onError: (error: unknown) => void;
-}): Promise<JwtKeys> {
-  const { file, clock, onError } = options;
-  let keys = await advance(file, await readKeys(file), clock.wallMs());
+export async function openJwtKeys(options: JwtKeyOptions): Promise<JwtKeys> {
+  const { file, passphrase, clock, onError } = options;
+  let keys = await advance(options, await readKeys(file, passphrase));
   const published = new LatestValue<readonly JwtKey[]>(keys.map((key) => key.public));
   let isClosed = false;
   let timer: Timer | undefined;
   const look = async (): Promise<void> => {
     try {
-      const next = await advance(file, keys, clock.wallMs());
+      const next = await advance(options, keys);
       if (next !== keys) {
         keys = next;
         published.set(keys.map((key) => key.public));
@@ -73,40 +79,40 @@ export async function openJwtKeys(options: {
 }
 
 /** The same array when nothing is to be done. On disk before it is in use: a restart must know what was published. */
-async function advance(file: string, keys: readonly OwnKey[], nowMs: number): Promise<readonly OwnKey[]> {
-  const { keep, createActiveFromMs } = planKeys(keys, nowMs);
-  if (keep.length === keys.length && createActiveFromMs === undefined) return keys;
-  const created =
-    createActiveFromMs === undefined ? [] : [ownKey(await generateKeyPem(), createActiveFromMs)];
-  const next = [...keep, ...created];
-  const stored = next.map(({ keyPem, activeFromMs }) => ({ keyPem, activeFromMs }));
-  await writeFileAtomic(file, `${JSON.stringify({ keys: stored }, null, 1)}\n`);
+async function advance(
+  { file, passphrase, clock }: JwtKeyOptions,
+  keys: readonly OwnKey[],
+): Promise<readonly OwnKey[]> {
+  const { keep, createActiveFromMs } = planKeys(keys, clock.wallMs());
+  const created = createActiveFromMs === undefined ? [] : [await createKey(createActiveFromMs)];
+  const planned = [...keep, ...created];
+  const next =
+    passphrase === undefined ? planned : await Promise.all(planned.map((key) => encrypted(key, passphrase)));
+  if (next.length === keys.length && next.every((key, index) => key === keys[index])) return keys;
+  await writeFileAtomic(file, jwtKeyFileText(next));
   return next;
 }
 
-function ownKey(keyPem: string, activeFromMs: number): OwnKey {
-  const key = readPrivateKey(keyPem);
-  return { keyPem, activeFromMs, key, public: jwtKeyOf(key) };
+async function createKey(activeFromMs: number): Promise<OwnKey> {
+  const keyPem = await generateKeyPem();
+  return ownKey({ keyPem, activeFromMs }, readPrivateKey(keyPem));
 }
 
-async function readKeys(file: string): Promise<readonly OwnKey[]> {
-  const text = await readSecretText(file);
+/** Keys from before the CA's key was encrypted are plain. */
+async function encrypted(key: OwnKey, passphrase: string): Promise<OwnKey> {
+  return isEncryptedKey(key.keyPem) ? key : { ...key, keyPem: await encryptKeyPem(key.keyPem, passphrase) };
+}
+
+function ownKey(stored: StoredJwtKey, key: KeyObject): OwnKey {
+  return { ...stored, key, public: jwtKeyOf(key) };
+}
+
+async function readKeys(file: string, passphrase: string | undefined): Promise<readonly OwnKey[]> {
+  const stored = await readJwtKeyFile(file);
   try {
-    return text === undefined ? [] : parseKeys(text);
-  } catch {
-    // Without the cause, which could quote a key.
-    throw new ConfigError(
-      `${file} is damaged: restore it from a backup, or remove it; JWT-SVIDs in use are then refused until they are fetched anew`,
-    );
+    return stored.map((one) => ownKey(one, openKeyPem(one.keyPem, passphrase)));
+  } catch (error: unknown) {
+    const mistake = error instanceof CertificateError ? passphraseMistake(file, error) : undefined;
+    throw mistake === undefined ? damagedState(file, jwtKeyFix) : new ConfigError(mistake);
   }
-}
-
-function parseKeys(text: string): readonly OwnKey[] {
-  const { keys } = JSON.parse(text) as { readonly keys: readonly Partial<OwnKey>[] };
-  return keys
-    .map(({ keyPem, activeFromMs }) => {
-      if (typeof keyPem !== "string" || typeof activeFromMs !== "number") throw new Error("not a key");
-      return ownKey(keyPem, activeFromMs);
-    })
-    .sort((a, b) => a.activeFromMs - b.activeFromMs);
 }

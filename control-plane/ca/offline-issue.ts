@@ -1,7 +1,7 @@
 import path from "node:path";
 import { createCsr } from "../../certs/csr.js";
 import { generateKeyPem, type KeyType } from "../../certs/keys.js";
-import { makeFolder, writeFileAtomic } from "../../certs/secret-file.js";
+import { makeFolder, replaceFiles } from "../../certs/secret-file.js";
 import { ConfigError } from "../../src/errors/config-error.js";
 import type { Clock } from "../../src/time/clock.js";
 import { entryOf, openIssuanceLog } from "./issuance-log.js";
@@ -48,9 +48,11 @@ export async function issueFiles(
   const bundleFile = path.join(outDir, "bundle.pem");
   try {
     await makeFolder(outDir, 0o700);
-    await writeFileAtomic(keyFile, keyPem);
-    await writeFileAtomic(certFile, issued.certChainPem, 0o644);
-    await writeFileAtomic(bundleFile, issued.bundlePem, 0o644);
+    await replaceFiles([
+      { file: keyFile, content: keyPem },
+      { file: certFile, content: issued.certChainPem, mode: 0o644 },
+      { file: bundleFile, content: issued.bundlePem, mode: 0o644 },
+    ]);
   } catch (error: unknown) {
     const { code } = error as NodeJS.ErrnoException;
     throw new ConfigError(

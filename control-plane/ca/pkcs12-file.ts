@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { writePkcs12 } from "../../certs/pkcs12.js";
-import { readSecretFile, SecretFileError, writeFileAtomic } from "../../certs/secret-file.js";
+import { readSecretFile, replaceFiles, SecretFileError } from "../../certs/secret-file.js";
 import { ConfigError } from "../../src/errors/config-error.js";
 import type { Issued } from "./issuer.js";
 
@@ -14,27 +14,28 @@ export interface Pkcs12Files {
 const maxPassphraseLength = 1000;
 
 /**
- * The passphrase for a key store: the first line of `passphraseFile`, which must be nobody else's to read; without one, a new
- * passphrase to be stored beside `file`. Never an argument, which every user of the machine could read.
+ * The passphrase for a key store: the first line of a file that must be nobody else's to read. Without `named` it is
+ * `FILE.passphrase`, which keeps its passphrase when the key store is made anew, and gets one when it is not there. Never an
+ * argument, which every user of the machine could read.
  * @throws ConfigError
  */
-export async function pkcs12Passphrase(file: string, passphraseFile: string | undefined) {
-  if (passphraseFile === undefined)
-    return {
-      passphrase: randomBytes(24).toString("base64url"),
-      passphraseFile: `${file}.passphrase`,
-      isNew: true,
-    };
+export async function pkcs12Passphrase(file: string, named: string | undefined) {
+  const passphraseFile = named ?? `${file}.passphrase`;
   try {
     const text = await readSecretFile(passphraseFile);
-    const passphrase = text?.split(/\r?\n/, 1)[0] ?? "";
+    if (text === undefined && named === undefined)
+      return { passphrase: randomBytes(24).toString("base64url"), passphraseFile, isNew: true };
     if (text === undefined) throw new SecretFileError(`${passphraseFile} does not exist`);
+    const passphrase = text.split(/\r?\n/, 1)[0] ?? "";
     if (passphrase.length === 0 || passphrase.length > maxPassphraseLength)
       throw new SecretFileError(`${passphraseFile} must begin with a line that is the passphrase`);
     return { passphrase, passphraseFile, isNew: false };
   } catch (error: unknown) {
     if (!(error instanceof SecretFileError)) throw error;
-    throw new ConfigError(error.message, { cause: error, place: "--passphrase-file" });
+    throw new ConfigError(error.message, {
+      cause: error,
+      place: named === undefined ? "--out" : "--passphrase-file",
+    });
   }
 }
 
@@ -51,9 +52,9 @@ export async function writePkcs12File(
 ): Promise<Pkcs12Files> {
   const store = writePkcs12({ name, certChainPem, keyPem, bundlePem, passphrase });
   try {
-    // First: a key store that nobody can open is of no use.
-    if (isNew) await writeFileAtomic(passphraseFile, `${passphrase}\n`);
-    await writeFileAtomic(file, store);
+    // The passphrase first: a key store that nobody can open is of no use.
+    const kept = isNew ? [{ file: passphraseFile, content: `${passphrase}\n` }] : [];
+    await replaceFiles([...kept, { file, content: store }]);
   } catch (error: unknown) {
     const { code } = error as NodeJS.ErrnoException;
     const fix = "name a file in a folder that this user may write to";

@@ -90,6 +90,13 @@ export async function loadRoot(dir: string, passphrase?: string): Promise<Author
   return load({ dir, certPem: cert, keyPem: key, rootPem: undefined, passphrase, keyName: caFiles.rootKey });
 }
 
+/** What an operator is told of a key that no or a wrong passphrase was given for; undefined when something else is wrong. */
+export function passphraseMistake(file: string, { reason, message }: CertificateError): string | undefined {
+  if (reason === "key_encrypted") return `${file}: ${message}`;
+  if (reason !== "wrong_passphrase") return undefined;
+  return `${file}: ${message}; if remora ca encrypt-key was cut short, run it again`;
+}
+
 /**
  * Makes a CA in `dir`, which must not hold one. @throws ConfigError
  */
@@ -124,11 +131,8 @@ function load({ dir, certPem, keyPem, rootPem, passphrase, keyName }: Parts): Au
     return ca;
   } catch (error: unknown) {
     if (!(error instanceof CertificateError)) throw error;
-    const isPassphrase = error.reason === "key_encrypted" || error.reason === "wrong_passphrase";
-    const text = isPassphrase
-      ? `${keyFile}: ${error.message}`
-      : `the CA in ${dir} cannot be used: ${error.message}; restore it from a backup`;
-    throw new ConfigError(text, { cause: error });
+    const damage = `the CA in ${dir} cannot be used: ${error.message}; restore it from a backup`;
+    throw new ConfigError(passphraseMistake(keyFile, error) ?? damage, { cause: error });
   }
 }
 

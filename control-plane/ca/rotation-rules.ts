@@ -2,8 +2,9 @@ import type { Authority } from "../../certs/authority.js";
 import type { SidecarView } from "../admin/views.js";
 import type { CaState } from "./ca-store.js";
 
-/** Where a rotation stands. distributed: every connected sidecar believes the next CA. done: nobody uses the old one. */
-export type RotationStep = "idle" | "prepared" | "distributed" | "active" | "renewed";
+/** Where a rotation stands. distributed: every connected sidecar believes the next CA. renewed: none uses the old one. */
+export const rotationSteps = ["idle", "prepared", "distributed", "active", "renewed"] as const;
+export type RotationStep = (typeof rotationSteps)[number];
 
 /** A connected sidecar that the next step waits for. */
 export interface Lagging {

@@ -1,4 +1,6 @@
 import { Counter, Gauge, Registry, collectDefaultMetrics } from "prom-client";
+import type { RotationView } from "../ca/rotate.js";
+import { rotationSteps } from "../ca/rotation-rules.js";
 
 /** What the control plane counts itself; everything else is read at the scrape. */
 export interface ControlPlaneMetrics {
@@ -26,6 +28,8 @@ export interface MetricSources {
   /** By name of another datacenter that policies name; 0 while it is fresh. */
   readonly datacenterStaleSeconds: () => ReadonlyMap<string, number>;
   readonly certificateNotAfterSeconds: () => number;
+  /** undefined when the CA is Consul's. */
+  readonly ca: (() => Pick<RotationView, "step" | "lagging" | "active">) | undefined;
 }
 
 /**
@@ -62,7 +66,7 @@ export function createControlPlaneMetrics(): ControlPlaneMetrics {
 
 /** Adds the metrics that are read at the scrape. */
 export function readMetrics(registry: Registry, sources: MetricSources): void {
-  const gauge = (name: string, help: string, read: () => number): void => {
+  const gauge: AddGauge = (name, help, read) => {
     new Gauge({
       name,
       help,
@@ -86,6 +90,7 @@ export function readMetrics(registry: Registry, sources: MetricSources): void {
     "End of life of the control plane's own certificate, Unix time.",
     sources.certificateNotAfterSeconds,
   );
+  if (sources.ca !== undefined) readCaMetrics(registry, gauge, sources.ca);
   new Gauge({
     name: "remora_cp_datacenter_stale_seconds",
     help: "Time since another datacenter that policies fail over to could be read last; 0 while it can.",
@@ -104,6 +109,29 @@ export function readMetrics(registry: Registry, sources: MetricSources): void {
     collect() {
       this.reset();
       for (const [status, count] of sources.instances()) this.set({ status }, count);
+    },
+  });
+}
+
+type AddGauge = (name: string, help: string, read: () => number) => void;
+
+function readCaMetrics(registry: Registry, gauge: AddGauge, ca: NonNullable<MetricSources["ca"]>): void {
+  gauge("remora_cp_ca_not_after_seconds", "End of life of the CA that signs, Unix time.", () =>
+    Math.floor(Date.parse(ca().active.notAfter) / 1000),
+  );
+  gauge(
+    "remora_cp_ca_rotation_waiting",
+    "Connected sidecars that the next step of the CA's rotation waits for.",
+    () => ca().lagging.length,
+  );
+  new Gauge({
+    name: "remora_cp_ca_rotation_step",
+    help: "Where the CA's rotation stands: 1 for that step, 0 for the others.",
+    labelNames: ["step"],
+    registers: [registry],
+    collect() {
+      const now = ca().step;
+      for (const step of rotationSteps) this.set({ step }, step === now ? 1 : 0);
     },
   });
 }

@@ -77,6 +77,22 @@ t.test("what peers would refuse fails, what cannot be seen is told", async (t) =
   t.match(linesOf([]), [{ state: "ok" }]);
 });
 
+t.test("exported certificates, which nobody renews by itself", async (t) => {
+  const linesOfExported = (left: number): readonly CheckLine[] => {
+    const exported = [{ id: "spiffe://m/ns/default/svc/batch", serial: "5E", ...life(dayMs, left) }];
+    const controlPlane = { id: "cp", serial: "1", ...life(dayMs, 0.9) };
+    return certificateLines({ controlPlane, intermediates: [], sidecars: [], leftOut: 0, exported }, nowMs);
+  };
+  t.same(
+    [0.9, 0.26, 0.24, 0.15, 0.01, -0.1].map((left) => linesOfExported(left)[0]?.state),
+    ["ok", "ok", "warning", "failed", "failed", "warning"],
+  );
+  t.match(linesOfExported(0.1), [
+    { text: /svc\/batch \(remora cert issue\) is valid for 2h only/, fix: /remora cert revoke 5E$/ },
+  ]);
+  t.match(linesOfExported(-0.1), [{ text: /has expired 2h ago/, fix: /^issue the next one/ }]);
+});
+
 t.test("CAs: long before, since replacing one is work", async (t) => {
   const ca = (lifeDays: number, left: number): CheckLine => {
     const { notBeforeMs, notAfterMs } = life(lifeDays * dayMs, left);

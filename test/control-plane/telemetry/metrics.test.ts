@@ -17,6 +17,11 @@ function metrics() {
     registryStaleSeconds: () => 6,
     datacenterStaleSeconds: () => new Map([["dc2", 9]]),
     certificateNotAfterSeconds: () => 7,
+    ca: () => ({
+      step: "prepared",
+      lagging: [{ id: "web-1", reason: "has the older trust bundle 1" }],
+      active: { kind: "root", rootFingerprint: "", serial: "", notAfter: "1970-01-01T00:00:09.500Z" },
+    }),
   });
   return made;
 }
@@ -48,6 +53,10 @@ void t.test("values are read at the scrape, and two control planes share none", 
     "remora_cp_registry_stale_seconds 6",
     "remora_cp_certificate_not_after_seconds 7",
     `remora_cp_datacenter_stale_seconds{datacenter="dc2"} 9`,
+    "remora_cp_ca_not_after_seconds 9",
+    "remora_cp_ca_rotation_waiting 1",
+    `remora_cp_ca_rotation_step{step="prepared"} 1`,
+    `remora_cp_ca_rotation_step{step="idle"} 0`,
     `pilot_xds_pushes{type="cds"} 8`,
   ])
     t.ok(text.includes(`\n${line}\n`), line);
