@@ -93,7 +93,9 @@ function policyLines({ controlPlane, documents }: CheckSubject): readonly CheckL
   );
   const notes = documents.flatMap(({ kind, namespace, name, conditions }) =>
     conditions
-      .filter(({ type, status }) => (type === "PartiallyInvalid") === (status === "True"))
+      .filter(
+        ({ type, status }) => (type === "PartiallyInvalid" || type === "Surprising") === (status === "True"),
+      )
       .map(({ message }) =>
         warning(
           `${kind}/${namespace}/${name}: ${message}`,

@@ -97,23 +97,35 @@ function staleSeconds(since: StaleSince | undefined, clock: Clock): number {
 
 /**
  * Conditions of the documents as they are stored now, which may be a moment before sidecars get them; worked out again
- * only when registry or documents have changed.
+ * only when registry, documents, or what is known of the sidecars have changed.
  */
 function lastConditions(parts: OverviewParts): Overview["conditions"] {
-  let known: { readonly model: MeshModel; readonly conditions: ReturnType<typeof conditionsOf> } | undefined;
+  let known:
+    | {
+        readonly model: MeshModel;
+        readonly stores: string;
+        readonly conditions: ReturnType<typeof conditionsOf>;
+      }
+    | undefined;
   return (others) => {
     const catalog = parts.catalog.state.get();
     if (catalog === undefined) return new Map();
     const datacenters = parts.datacenters?.get();
-    if (others !== undefined) return conditionsOf({ ...parts.mesh, catalog, datacenters, documents: others });
+    const sidecars = parts.sidecars();
+    if (others !== undefined)
+      return conditionsOf({ ...parts.mesh, catalog, datacenters, documents: others }, sidecars);
     const documents = parts.store.documents.get();
+    const stores = JSON.stringify(
+      sidecars.map(({ service, namespace, hasRedis }) => [service, namespace, hasRedis]),
+    );
     const isKnown =
       known?.model.catalog === catalog &&
       known.model.documents === documents &&
-      known.model.datacenters === datacenters;
+      known.model.datacenters === datacenters &&
+      known.stores === stores;
     if (known === undefined || !isKnown) {
       const model = { ...parts.mesh, catalog, datacenters, documents };
-      known = { model, conditions: conditionsOf(model) };
+      known = { model, stores, conditions: conditionsOf(model, sidecars) };
     }
     return known.conditions;
   };

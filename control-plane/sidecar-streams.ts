@@ -123,6 +123,7 @@ function viewSession(
     certificateNotAfterMs: certificates.get(peer)?.notAfterMs ?? null,
     certificateSerial: certificates.get(peer)?.serial ?? null,
     certificateIssuer: certificates.get(peer)?.issuer ?? null,
+    hasRedis: node.hasRedis ?? null,
   };
 }
 

@@ -76,7 +76,7 @@ export class ControlPlaneLink {
   async start(): Promise<void> {
     await this.#loadSaved();
     const { bootstrap, nodeId, channel, clock, trust } = this.#options;
-    const { service, namespace, protocol, upstreams, zone } = bootstrap;
+    const { service, namespace, protocol, upstreams, zone, redisUrl } = bootstrap;
     this.#ads = createAdsClient({
       client: channel.client,
       clock,
@@ -86,6 +86,7 @@ export class ControlPlaneLink {
         namespace,
         protocol,
         zone,
+        hasRedis: redisUrl !== undefined,
         upstreams: upstreams.map((each) => qualifiedService(each.service, namespace)),
       },
       onSnapshot: (snapshot) => this.#apply(snapshot),

@@ -85,6 +85,8 @@ export interface SidecarView {
   readonly certificateSerial: string | null;
   /** Key id of the CA that signed it, hexadecimal. */
   readonly certificateIssuer: string | null;
+  /** Whether it was started with --redis-url; null: it does not say. */
+  readonly hasRedis: boolean | null;
 }
 
 /** One entry of GET /v1/documents. */

@@ -14,31 +14,42 @@ import { targetText } from "../policy-store/policy-target.js";
 import { idOf, type StoredDocument } from "../policy-store/stored-document.js";
 import { condition, type Condition } from "./condition.js";
 import { mirrorsOf } from "./compile-mirrors.js";
+import { crossedLimits } from "./crossed-limits.js";
 import { indexMesh, type MeshIndex, parentsOf, protocolOf, refKey, takesRequests } from "./mesh-index.js";
 import type { MeshModel } from "./mesh-model.js";
+import { missingRedis, type StoreUser } from "./missing-redis.js";
 import { rulesOf } from "./route-rules.js";
 import { serviceKey } from "./service-name.js";
 import { hasSubset } from "./subset.js";
 import { policySurprises, routeSurprises } from "./surprises.js";
 
-/** The conditions of every document of the model, by id (`HTTPRoute/default/reviews`). */
-export function conditionsOf(model: MeshModel): ReadonlyMap<string, readonly Condition[]> {
+/**
+ * The conditions of every document of the model, by id (`HTTPRoute/default/reviews`).
+ *
+ * @param sidecars that are connected.
+ */
+export function conditionsOf(
+  model: MeshModel,
+  sidecars: readonly StoreUser[] = [],
+): ReadonlyMap<string, readonly Condition[]> {
   const index = indexMesh(model);
+  const crossed = crossedLimits(index);
   const claims = new Map<string, ReadonlyMap<string, HostnameClaim>>();
+  const conditionsOfOne = (document: StoredDocument["document"]): readonly Condition[] => {
+    if (document.kind === "TrafficPolicy")
+      return [...policyConditions(index, document), ...missingRedis(index, document, sidecars)];
+    if (document.kind === "AuthorizationPolicy") return authorizationConditions(index, document);
+    if (document.kind === "PeerAuthentication")
+      return [condition("Accepted", "True", "Accepted", "the document is in force")];
+    const { namespace } = document.metadata;
+    const known = claims.get(namespace) ?? claimHostnames(index, namespace);
+    claims.set(namespace, known);
+    return routeConditions(index, document, known);
+  };
   return new Map(
     model.documents.map(({ document }) => {
-      if (document.kind === "TrafficPolicy")
-        return [idOf(document), policyConditions(index, document)] as const;
-      if (document.kind === "AuthorizationPolicy")
-        return [idOf(document), authorizationConditions(index, document)] as const;
-      if (document.kind === "PeerAuthentication") {
-        const accepted = condition("Accepted", "True", "Accepted", "the document is in force");
-        return [idOf(document), [accepted]] as const;
-      }
-      const { namespace } = document.metadata;
-      const known = claims.get(namespace) ?? claimHostnames(index, namespace);
-      claims.set(namespace, known);
-      return [idOf(document), routeConditions(index, document, known)] as const;
+      const id = idOf(document);
+      return [id, [...conditionsOfOne(document), ...(crossed.get(id) ?? [])]];
     }),
   );
 }

@@ -4,6 +4,7 @@ import type { TrafficPolicy, TrafficPolicySpec } from "../../src/config/document
 import { parseDuration } from "../../src/time/duration.js";
 import { condition, type Condition } from "./condition.js";
 import { takesRequests, type MeshIndex } from "./mesh-index.js";
+import { neverReached } from "./never-reached.js";
 import { rulesOf } from "./route-rules.js";
 import { serviceKey } from "./service-name.js";
 
@@ -37,6 +38,7 @@ export function policySurprises(index: MeshIndex, policy: TrafficPolicy): readon
     ...unreadSections(index, policy),
     ...(late === undefined ? [] : [condition("Surprising", "True", "AttemptsCutShort", late)]),
     ...unsharedKeys(index, policy),
+    ...neverReached(spec),
   ];
 }
 

@@ -1,5 +1,6 @@
 import type { Route } from "../../src/config/documents/document.js";
 import { checkUnique, type Report } from "./field-checks.js";
+import type { FieldPath } from "./yaml-position.js";
 
 /** What every kind of route has: host names, services and rules, each named once. */
 export function checkAttachment(route: Route, report: Report): void {
@@ -15,5 +16,21 @@ export function checkAttachment(route: Route, report: Report): void {
     (index) => ["spec", "rules", index, "name"],
     "rule",
     report,
+  );
+}
+
+/**
+ * The Gateway API answers what falls to such a rule with 500. Whoever means that leaves backendRefs out; whoever wrote zeroes had a
+ * split in mind.
+ */
+export function checkWeights(
+  backends: readonly { readonly weight: number }[] | undefined,
+  path: FieldPath,
+  report: Report,
+): void {
+  if (backends === undefined || backends.length === 0 || backends.some(({ weight }) => weight > 0)) return;
+  report(
+    [...path, "backendRefs"],
+    "every weight is 0, so nobody would get the requests: give one backend a weight, or leave backendRefs out to answer with an error",
   );
 }

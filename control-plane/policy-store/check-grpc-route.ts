@@ -1,6 +1,6 @@
 import { grpcPathMatch } from "../../src/config/documents/grpc-path.js";
 import type { GrpcMethodMatch, GrpcRoute } from "../../src/config/documents/grpc-route.js";
-import { checkAttachment } from "./check-attachment.js";
+import { checkAttachment, checkWeights } from "./check-attachment.js";
 import { checkBackendFilters, checkFilters } from "./check-filters.js";
 import { checkHeaderMatches, checkRegex, type Report } from "./field-checks.js";
 import type { FieldProblem } from "./schema-problems.js";
@@ -19,6 +19,7 @@ export function checkGrpcRoute(route: GrpcRoute): readonly FieldProblem[] {
       checkHeaderMatches(headers, [...at, "headers"], report);
     });
     checkFilters(rule.filters ?? [], [...path, "filters"], report);
+    checkWeights(rule.backendRefs, path, report);
     rule.backendRefs?.forEach((ref, index) =>
       checkBackendFilters(ref.filters ?? [], [...path, "backendRefs", index, "filters"], report),
     );

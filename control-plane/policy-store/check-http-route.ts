@@ -1,5 +1,5 @@
 import type { HttpRoute, MatchSpec, RuleSpec } from "../../src/config/documents/http-route.js";
-import { checkAttachment } from "./check-attachment.js";
+import { checkAttachment, checkWeights } from "./check-attachment.js";
 import { checkFilters } from "./check-filters.js";
 import { checkTimeouts } from "./check-timeouts.js";
 import { checkHeaderMatches, checkRegex, checkUnique, type Report } from "./field-checks.js";
@@ -27,6 +27,7 @@ function checkRule(rule: RuleSpec, path: FieldPath, report: Report): void {
   (rule.backendRefs ?? []).forEach((ref, index) =>
     checkFilters(ref.filters ?? [], [...path, "backendRefs", index, "filters"], report),
   );
+  checkWeights(rule.backendRefs, path, report);
   const isRedirect = filters.some((filter) => filter.type === "RequestRedirect");
   if (isRedirect && (rule.backendRefs ?? []).length > 0) {
     report([...path, "backendRefs"], "a rule with RequestRedirect has no backendRefs: it answers itself");

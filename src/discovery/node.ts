@@ -11,6 +11,8 @@ export interface SidecarNode {
   /** `<service>.<namespace>`; empty = every service of the mesh. */
   readonly upstreams: readonly string[];
   readonly zone: string;
+  /** Whether it was given a Redis to share counts in; absent: it does not say. */
+  readonly hasRedis?: boolean;
 }
 
 const maxTextLength = 255;
@@ -18,7 +20,7 @@ const maxUpstreams = 1000;
 
 /** As envoy.config.core.v3.Node: cluster is the service, what Envoy does not know is metadata. */
 export function encodeNode(node: SidecarNode): object {
-  const { id, service, namespace, protocol, upstreams, zone } = node;
+  const { id, service, namespace, protocol, upstreams, zone, hasRedis } = node;
   const values = upstreams.map((stringValue) => ({ stringValue }));
   return {
     id,
@@ -29,6 +31,7 @@ export function encodeNode(node: SidecarNode): object {
         namespace: { stringValue: namespace },
         protocol: { stringValue: protocol },
         upstreams: { listValue: { values } },
+        ...(hasRedis !== undefined && { redis: { boolValue: hasRedis } }),
       },
     },
     userAgentName: "remora",
@@ -45,6 +48,7 @@ export function decodeNode(node: Fields): SidecarNode {
   const upstreams = metadata?.optionalMessage("upstreams")?.message("listValue").messages("values") ?? [];
   if (upstreams.length > maxUpstreams) throw node.error("metadata.upstreams", `more than ${maxUpstreams}`);
   const protocol = (["http", "http2", "grpc", "tcp"] as const).find((each) => each === text("protocol"));
+  const redis = metadata?.optionalMessage("redis");
   const read: SidecarNode = {
     id: node.requiredString("id"),
     service: node.requiredString("cluster"),
@@ -52,6 +56,7 @@ export function decodeNode(node: Fields): SidecarNode {
     protocol: protocol ?? "http",
     upstreams: upstreams.map((value) => value.requiredString("stringValue")),
     zone: node.optionalMessage("locality")?.string("zone") ?? "",
+    ...(redis?.has("boolValue") === true && { hasRedis: redis.boolean("boolValue") }),
   };
   const { id, service, namespace, zone } = read;
   if ([id, service, namespace, zone, ...read.upstreams].some((each) => each.length > maxTextLength)) {

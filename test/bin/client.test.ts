@@ -236,6 +236,7 @@ t.test("check judges the mesh", async (t) => {
     certificateNotAfterMs: nowMs + 86_400_000,
     certificateSerial: "0A1B",
     certificateIssuer: "aa",
+    hasRedis: null,
   };
   const instance = {
     id: sidecar.id,

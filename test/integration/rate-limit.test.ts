@@ -67,7 +67,13 @@ t.test("two instances share a limit", { skip: skipWithout("redis-server") }, asy
   };
 
   t.equal(await isUp(0), true, "nothing needs Redis yet");
-  await mesh.apply(policy);
+  const warned = await mesh.remora(["apply", "-f", "-"], policy.replaceAll(/\bapi\b/g, "web"));
+  t.match(
+    warned.err,
+    "service web.default: 1 of 1 connected sidecars without --redis-url, where onUnavailable holds for good: rateLimit #1 of scope global: each instance counts for itself",
+  );
+  t.match((await mesh.remora(["check"])).out, "TrafficPolicy/default/web: service web.default: 1 of 1");
+  t.notMatch((await mesh.remora(["apply", "-f", "-"], policy)).err, "redis-url", "api's have one");
   await until("both instances at Redis", () => isUp(1));
   t.ok(await isShared("a"), "ten of both together");
   const refused = await send("a");

@@ -59,15 +59,18 @@ const rule = fc.record({
   matches: optional(fc.array(match, { maxLength: 3 })),
   filters: optional(filters),
   backendRefs: optional(
-    fc.array(
-      fc.record({
-        name: service,
-        namespace: optional(namespace),
-        subset: optional(fc.constantFrom("v1", "v2")),
-        weight: optional(fc.integer({ min: 0, max: 9 })),
-      }),
-      { maxLength: 3 },
-    ),
+    fc
+      .array(
+        fc.record({
+          name: service,
+          namespace: optional(namespace),
+          subset: optional(fc.constantFrom("v1", "v2")),
+          weight: optional(fc.integer({ min: 0, max: 9 })),
+        }),
+        { maxLength: 3 },
+      )
+      // A split of nothing is refused.
+      .filter((backends) => backends.length === 0 || backends.some(({ weight }) => weight !== 0)),
   ),
   timeouts: optional(fc.record({ request: optional(duration) })),
   retry: optional(retry),
@@ -169,6 +172,7 @@ const routeLevel = {
           base: optional(fc.constantFrom("0s", "1s")),
           factor: optional(fc.constantFrom(1, 1.5, 10)),
           jitter: optional(fc.constantFrom("full", "none", "equal")),
+          maxRetryAfter: optional(fc.constantFrom("0s", "1s")),
         }),
       ),
       on: optional(

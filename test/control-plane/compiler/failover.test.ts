@@ -453,6 +453,29 @@ spec: {parentRefs: [{kind: Service, name: api}], rules: [{backendRefs: [{name: a
       "UnsupportedProtocol: service api.default speaks tcp: timeouts, fallback have no effect on it",
       { protocol: "tcp" },
     ],
+    [
+      policy("hedge: {delay: 2s}\ntimeouts: {request: 1s}"),
+      "NeverReached: hedge.delay (2s) is not shorter than timeouts.request (1s): no second attempt is made",
+    ],
+    [policy("hedge: {delay: 2s}\ntimeouts: {request: 3s, backendRequest: 1s}")],
+    [
+      policy("outlierDetection: {slowCalls: {threshold: 1s}}\nretry: {perTryTimeout: 1s}"),
+      "NeverReached: outlierDetection.slowCalls.threshold (1s) is not shorter than retry.perTryTimeout (1s): no attempt lasts long enough to be slow",
+    ],
+    [
+      policy("circuitBreaker: {slowCalls: {threshold: 9s}}\ntimeouts: {request: 2s}"),
+      "NeverReached: circuitBreaker.slowCalls.threshold (9s) is not shorter than timeouts.request (2s): no request lasts long enough to be slow",
+    ],
+    [policy("circuitBreaker: {slowCalls: {threshold: 1s}}\ntimeouts: {request: 2s}")],
+    [
+      policy("bulkheads: {batch: {maxWait: 2s}}\ntimeouts: {request: 2s}"),
+      "NeverReached: bulkheads.batch.maxWait (2s) is not shorter than timeouts.request (2s): whoever waits so long has no time left",
+    ],
+    [
+      policy("retry: {codes: [503]}\nretryBudget: {percent: 0, minRetriesPerSecond: 0}"),
+      "NeverReached: retryBudget pays for no retry at all: percent and minRetriesPerSecond are 0",
+    ],
+    [policy("retryBudget: {percent: 0, minRetriesPerSecond: 0}")],
     [policy("idempotency: {}")],
     [policy("idempotency: {store: redis}"), undefined, { count: 2 }],
     [

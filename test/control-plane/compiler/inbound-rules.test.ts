@@ -197,3 +197,11 @@ t.test("idempotency: the defaults, and a route's own in place of the service's",
     "one space of keys for all matches",
   );
 });
+
+t.test("silence of tunnels: the service's own policy, at its own sidecars", async (t) => {
+  const ofDb = policy("p", "{kind: Service, name: db}", "connectionPool: {tcp: {idleTimeout: 90s}}");
+  t.same(inboundOf("db", ofDb).tunnelIdle, { idleMs: 90_000, source: "TrafficPolicy/default/p" });
+  t.equal(inboundOf("api", ofDb).tunnelIdle, undefined, "else the sidecar's default");
+  const unlimited = inboundOf("db", ofDb.replace("90s", "0s")).tunnelIdle;
+  t.match(unlimited, { idleMs: 0 });
+});

@@ -97,6 +97,14 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     "f.yaml:7:39: spec.rules.0.backendRefs.0.weight: must be at least 0",
   ],
   [
+    route("backendRefs: [{name: a, weight: 0}, {name: b, weight: 0}]"),
+    "f.yaml:7:18: spec.rules.0.backendRefs: every weight is 0, so nobody would get the requests: give one backend a weight, or leave backendRefs out to answer with an error",
+  ],
+  [
+    call("backendRefs: [{name: a, weight: 0}]"),
+    "f.yaml:7:18: spec.rules.0.backendRefs: every weight is 0, so nobody would get the requests: give one backend a weight, or leave backendRefs out to answer with an error",
+  ],
+  [
     route("backendRefs: [{name: api, port: 70000}]"),
     "f.yaml:7:37: spec.rules.0.backendRefs.0.port: must be at most 65535",
   ],
