@@ -186,7 +186,7 @@ function appEndpoint({ bootstrap }: SideOptions): EndpointConfig {
   return { address, port, meshed: false, weight: 1, zone: "", instance: "", meta: {} };
 }
 
-/** Raw TCP. Composed anew when a push changes the inbound limit: connections have no class. */
+/** Raw TCP. Composed anew when a push changes the inbound limits: connections have no class. */
 function inboundTcpService(options: SideOptions, app: TcpTransport, mtlsMode: () => MtlsMode): Service {
   const { clock, wheel, telemetry } = options;
   const { active, rejected, ...retryMeters } = telemetry.appMeters();
@@ -205,10 +205,12 @@ function inboundTcpService(options: SideOptions, app: TcpTransport, mtlsMode: ()
     rejected,
     retryMeters,
   };
-  return byLimit(options, ({ maxRequests }) => inboundTcp({ ...common, maxRequests }));
+  return byLimits(options, ({ maxRequests, tunnelIdle }) =>
+    inboundTcp({ ...common, maxRequests, tunnelIdle }),
+  );
 }
 
-/** Composed anew when a push changes the inbound limit. */
+/** Composed anew when a push changes the inbound limits. */
 function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: () => MtlsMode): Service {
   const { clock, wheel, telemetry, identity, bootstrap } = options;
   const { active, rejected, ...retryMeters } = telemetry.appMeters();
@@ -216,7 +218,7 @@ function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: 
   const callsOthers = bootstrap.upstreams.length > 0 || bootstrap.outboundPort !== undefined;
   // Its counts and what it learned outlive every push.
   let shedder: LoadShedder | undefined;
-  const compose = ({ maxRequests, shedding }: InboundLimit): Service => {
+  const compose = ({ maxRequests, shedding, tunnelIdle }: InboundLimits): Service => {
     if (shedding !== undefined) {
       shedder ??= new LoadShedder({ clock, meters: telemetry.sheddingMeters() });
       shedder.configure(shedding, maxRequests);
@@ -233,6 +235,7 @@ function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: 
       app,
       appConfig: appEndpoint(options),
       maxRequests,
+      tunnelIdle,
       shedding: shedding === undefined ? undefined : shedder?.layer,
       active,
       rejected,
@@ -241,21 +244,25 @@ function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: 
       expired: telemetry.expired("inbound"),
     });
   };
-  return byLimit(options, compose);
+  return byLimits(options, compose);
 }
 
-type InboundLimit = Pick<InboundConfig, "maxRequests" | "shedding">;
+type InboundLimits = Pick<InboundConfig, "maxRequests" | "shedding" | "tunnelIdle">;
 
-function byLimit({ plane }: SideOptions, compose: (limit: InboundLimit) => Service): Service {
+function byLimits({ plane }: SideOptions, compose: (limits: InboundLimits) => Service): Service {
   let seen: Snapshot | undefined;
-  let limit: InboundLimit = { maxRequests: 0 };
-  let current = compose(limit);
+  let limits: InboundLimits = { maxRequests: 0 };
+  let current = compose(limits);
   const follow = (snapshot: Snapshot): void => {
     seen = snapshot;
-    const { maxRequests, shedding } = snapshot.inbound;
-    const wanted = shedding === undefined ? { maxRequests } : { maxRequests, shedding };
+    const { maxRequests, shedding, tunnelIdle } = snapshot.inbound;
+    const wanted = {
+      maxRequests,
+      ...(shedding !== undefined && { shedding }),
+      ...(tunnelIdle !== undefined && { tunnelIdle }),
+    };
     // Most pushes change something else.
-    if (JSON.stringify(wanted) !== JSON.stringify(limit)) current = compose((limit = wanted));
+    if (JSON.stringify(wanted) !== JSON.stringify(limits)) current = compose((limits = wanted));
   };
   return {
     call(request, reply) {

@@ -17,6 +17,9 @@ export function compileBreaker(spec: OutlierDetectionSpec, hasFailover = false):
   const baseEjectionMs = milliseconds(base, Math.min(defaults.baseEjectionMs, milliseconds(max, Infinity)));
   return {
     consecutiveFailures: spec.consecutive5xx ?? defaults.consecutiveFailures,
+    consecutiveGatewayErrors: spec.consecutiveGatewayErrors ?? defaults.consecutiveGatewayErrors,
+    consecutiveLocalOriginFailures:
+      spec.consecutiveLocalOriginFailures ?? defaults.consecutiveLocalOriginFailures,
     minSuccessRatio: spec.successRate?.minimumRatio ?? defaults.minSuccessRatio,
     windowMs: milliseconds(spec.interval, defaults.windowMs),
     minRequests: spec.successRate?.requestVolume ?? defaults.minRequests,

@@ -2,7 +2,7 @@ import { canonicalJson } from "../../src/config/canonical-json.js";
 import type { InboundConfig, InboundRule } from "../../src/config/inbound-config.js";
 import { compileAuthorization } from "./compile-authorization.js";
 import { mtlsModeOf } from "./mtls-mode.js";
-import { compileStreamIdle } from "./compile-limits.js";
+import { compileStreamIdle, compileTunnelIdle } from "./compile-limits.js";
 import { everything } from "./compile-match.js";
 import { compileIdempotency } from "./compile-idempotency.js";
 import { compileLoadShedding } from "./compile-load-shedding.js";
@@ -18,10 +18,12 @@ export function compileInbound(index: MeshIndex, key: string): InboundConfig {
   const protocol = index.policies.get(key)?.policy.spec.protocol;
   const rules = takesRequests(index, key) ? rulesFor(index, key) : [];
   const authorization = compileAuthorization(index, key);
+  const tunnelIdle = compileTunnelIdle(policiesForService(index, key));
   return {
     mtlsMode: mtlsModeOf(index, key),
     ...compileLoadShedding(policiesForService(index, key)),
     ...(protocol === undefined ? {} : { protocol }),
+    ...(tunnelIdle === undefined ? {} : { tunnelIdle }),
     ...(authorization === undefined ? {} : { authorization }),
     ...(rules.length === 0 ? {} : { rules }),
   };

@@ -55,6 +55,12 @@ export function compileStreamIdle(policies: Policies): StreamIdleConfig | undefi
   return found === undefined ? undefined : { idleMs: milliseconds(found.text, 0), source: found.source };
 }
 
+/** The silence of TCP connections and upgraded ones at the called side; callers keep it by their cluster. */
+export function compileTunnelIdle(policies: Policies): StreamIdleConfig | undefined {
+  const found = nearestField(policies, ({ connectionPool }) => connectionPool?.tcp?.idleTimeout);
+  return found === undefined ? undefined : { idleMs: milliseconds(found.text, 0), source: found.source };
+}
+
 function named(name: string, value: string | undefined): Readonly<Record<string, string>> {
   return value === undefined ? {} : { [name]: value };
 }

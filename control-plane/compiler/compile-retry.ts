@@ -5,6 +5,7 @@ import type { RetrySpec } from "../../src/config/documents/http-route.js";
 import type { PolicyRetrySpec } from "../../src/config/documents/policy-retry.js";
 import type { RetryConfig } from "../../src/config/retry-config.js";
 import { parseDuration } from "../../src/time/duration.js";
+import { milliseconds } from "./milliseconds.js";
 
 /** Envoy RetryBackOff: max_interval defaults to ten times base_interval. */
 const backoffGrowth = 10;
@@ -27,7 +28,7 @@ export function compileRetry(
       : base === undefined
         ? retryDefaults.maxBackoffMs
         : baseBackoffMs * backoffGrowth;
-  const { factor, jitter } = policy?.backoff ?? {};
+  const { factor, jitter, maxRetryAfter } = policy?.backoff ?? {};
   return {
     attempts: route?.attempts ?? policy?.attempts ?? retryDefaults.attempts,
     codes: sorted(route?.codes ?? policyCodes(policy) ?? retryDefaults.codes),
@@ -37,6 +38,7 @@ export function compileRetry(
     maxBackoffMs: Math.max(maxBackoffMs, baseBackoffMs),
     ...(factor === undefined || factor === backoffDefaults.factor ? {} : { backoffFactor: factor }),
     ...(jitter === undefined || jitter === backoffDefaults.jitter ? {} : { jitter }),
+    ...(maxRetryAfter === undefined ? {} : { maxRetryAfterMs: milliseconds(maxRetryAfter, 0) }),
     maxReplayBytes:
       policy?.bufferLimit === undefined ? retryDefaults.maxReplayBytes : parseByteSize(policy.bufferLimit),
   };

@@ -53,8 +53,9 @@ export function assertConsistent(snapshot: Snapshot): void {
   }
 }
 
-function assertInbound({ maxRequests, shedding, rules = [] }: InboundConfig): void {
+function assertInbound({ maxRequests, shedding, tunnelIdle, rules = [] }: InboundConfig): void {
   atLeast(maxRequests, 0, "inbound.maxRequests");
+  if (tunnelIdle !== undefined) atLeast(tunnelIdle.idleMs, 0, "inbound.tunnelIdle");
   if (shedding !== undefined) assertShedding(shedding, maxRequests);
   const names = new Set<string>();
   rules.forEach((rule, index) => {

@@ -4,6 +4,10 @@ import type { SlowCallsConfig } from "./slow-calls-config.js";
 export interface BreakerConfig {
   /** 0 = off. */
   readonly consecutiveFailures: number;
+  /** Of those that say that there was no application to answer: 502, 503, 504, and no response at all. 0 = off. */
+  readonly consecutiveGatewayErrors: number;
+  /** Of those without a response. 0 = off. */
+  readonly consecutiveLocalOriginFailures: number;
   /** 0..1; 0 = off. */
   readonly minSuccessRatio: number;
   /** Absent: time does not count. */

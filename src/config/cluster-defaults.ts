@@ -17,6 +17,8 @@ export const clusterDefaults = {
   tunnelIdleMs: 3_600_000, // Envoy tcp_proxy idle_timeout
   breaker: {
     consecutiveFailures: 7, // linkerd failure accrual
+    consecutiveGatewayErrors: 0, // all failures count the same
+    consecutiveLocalOriginFailures: 0,
     minSuccessRatio: 0.8,
     windowMs: 10_000,
     minRequests: 5,
@@ -43,8 +45,12 @@ export const localityDefaults: LocalityConfig = {
   spilloverPercent: 70, // Envoy: overprovisioning factor 1.4, so 71.4
 };
 
-/** How waits between attempts grow unless a document says otherwise: Envoy RetryBackOff doubles, with full jitter. */
-export const backoffDefaults = { factor: 2, jitter: "full" } as const;
+/** How waits between attempts grow unless a document says otherwise. */
+export const backoffDefaults = {
+  factor: 2, // Envoy RetryBackOff doubles, with full jitter
+  jitter: "full",
+  maxRetryAfterMs: 300_000, // Envoy RateLimitedRetryBackOff
+} as const;
 
 /** What `slowCalls` of either breaker has where its document is silent. */
 export const slowCallsDefaults = { ratio: 0.5 } as const;

@@ -17,6 +17,8 @@ export interface InboundConfig {
   readonly shedding?: LoadSheddingConfig;
   /** What the application speaks, when a policy says so; absent: what the sidecar was started with. */
   readonly protocol?: Protocol;
+  /** Silence of TCP connections and upgraded ones. Absent: clusterDefaults.tunnelIdleMs. */
+  readonly tunnelIdle?: StreamIdleConfig;
   /** Who may do what. Absent: everybody everything. */
   readonly authorization?: AuthorizationConfig;
   /** In order of precedence: the first match counts. Absent when no policy asks for anything here. */

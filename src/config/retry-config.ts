@@ -19,6 +19,8 @@ export interface RetryConfig {
   readonly backoffFactor?: number;
   /** What chance does with a wait. Absent: "full". */
   readonly jitter?: Jitter;
+  /** Longest wait that an answer may ask for. Absent: 300 s. */
+  readonly maxRetryAfterMs?: number;
   /** Request bytes kept for sending again; a longer body is streamed on and the request is no longer retried. */
   readonly maxReplayBytes: number;
 }

@@ -7,6 +7,10 @@ export function encodeBreaker(breaker: BreakerConfig): object {
   return {
     consecutive_5xx: { value: breaker.consecutiveFailures },
     enforcingConsecutive_5xx: { value: breaker.consecutiveFailures === 0 ? 0 : 100 },
+    consecutiveGatewayFailure: { value: breaker.consecutiveGatewayErrors },
+    enforcingConsecutiveGatewayFailure: { value: breaker.consecutiveGatewayErrors === 0 ? 0 : 100 },
+    consecutiveLocalOriginFailure: { value: breaker.consecutiveLocalOriginFailures },
+    enforcingConsecutiveLocalOriginFailure: { value: breaker.consecutiveLocalOriginFailures === 0 ? 0 : 100 },
     interval: duration(breaker.windowMs),
     baseEjectionTime: duration(breaker.baseEjectionMs),
     maxEjectionTime: duration(breaker.maxEjectionMs),
@@ -23,6 +27,8 @@ export function encodeBreaker(breaker: BreakerConfig): object {
 export function decodeBreaker(outlier: Fields, ours: Fields): BreakerConfig {
   return {
     consecutiveFailures: outlier.wrapped("consecutive_5xx", 0),
+    consecutiveGatewayErrors: optionalCount(outlier, "consecutiveGatewayFailure"),
+    consecutiveLocalOriginFailures: optionalCount(outlier, "consecutiveLocalOriginFailure"),
     minSuccessRatio: ours.number("minSuccessRatio", 0, 1),
     windowMs: outlier.durationMs("interval"),
     minRequests: outlier.wrapped("failurePercentageRequestVolume", 0),
@@ -32,4 +38,9 @@ export function decodeBreaker(outlier: Fields, ours: Fields): BreakerConfig {
     ...decodeSlowCalls(ours),
     maxEjectionPercent: outlier.wrapped("maxEjectionPercent", 0, 100),
   };
+}
+
+/** A snapshot on the disk may be older than the field. */
+function optionalCount(outlier: Fields, name: string): number {
+  return outlier.has(name) ? outlier.wrapped(name, 0) : 0;
 }

@@ -11,12 +11,13 @@ import { decodeStreamIdle, encodeStreamIdle } from "./stream-idle-resource.js";
 
 /** remora.v1.Inbound. */
 export function encodeInbound(inbound: InboundConfig): object {
-  const { mtlsMode, maxRequests, shedding, protocol, authorization, rules } = inbound;
+  const { mtlsMode, maxRequests, shedding, protocol, tunnelIdle, authorization, rules } = inbound;
   return {
     mtlsMode,
     maxRequests,
     ...(shedding !== undefined && { shedding: encodeLoadShedding(shedding) }),
     ...(protocol !== undefined && { protocol: encodeProtocol(protocol) }),
+    ...(tunnelIdle !== undefined && { tunnelIdle: encodeStreamIdle(tunnelIdle) }),
     ...(authorization !== undefined && { authorization: encodeAuthorization(authorization) }),
     ...(rules !== undefined && { rules: rules.map(encodeRule) }),
   };
@@ -27,11 +28,13 @@ export function decodeInbound(fields: Fields): InboundConfig {
   const rules = fields.messages("rules");
   const shedding = fields.optionalMessage("shedding");
   const authorization = fields.optionalMessage("authorization");
+  const tunnelIdle = fields.optionalMessage("tunnelIdle");
   return {
     mtlsMode: fields.oneOf("mtlsMode", ["STRICT", "PERMISSIVE", "DISABLE"]),
     maxRequests: fields.number("maxRequests", 0, 2 ** 32 - 1),
     ...(shedding !== undefined && { shedding: decodeLoadShedding(shedding) }),
     ...(fields.has("protocol") && { protocol: decodeProtocol(fields, "protocol") }),
+    ...(tunnelIdle !== undefined && { tunnelIdle: decodeStreamIdle(tunnelIdle) }),
     ...(authorization !== undefined && { authorization: decodeAuthorization(authorization) }),
     ...(rules.length > 0 && { rules: rules.map(decodeRule) }),
   };

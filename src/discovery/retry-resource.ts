@@ -28,11 +28,17 @@ export function encodeRetry(retry: RetryConfig): object {
 }
 
 /** What RetryPolicy has no field for, as our message. */
-export function encodeOurRetry({ maxReplayBytes, backoffFactor, jitter }: RetryConfig): object {
+export function encodeOurRetry({
+  maxReplayBytes,
+  backoffFactor,
+  jitter,
+  maxRetryAfterMs,
+}: RetryConfig): object {
   return {
     maxReplayBytes,
     ...(backoffFactor !== undefined && { backoffFactor }),
     ...(jitter !== undefined && { jitter: jitter.toUpperCase() }),
+    ...(maxRetryAfterMs !== undefined && { maxRetryAfter: duration(maxRetryAfterMs) }),
   };
 }
 
@@ -54,6 +60,7 @@ export function decodeRetry(policy: Fields, ours: Fields): RetryConfig {
     maxBackoffMs: backoff.durationMs("maxInterval"),
     ...(backoffFactor > 0 && { backoffFactor }),
     ...(jitter !== "FULL" && { jitter: jitters[jitter] }),
+    ...(ours.has("maxRetryAfter") && { maxRetryAfterMs: ours.durationMs("maxRetryAfter") }),
     maxReplayBytes: ours.number("maxReplayBytes", 0, maxInteger),
   };
 }

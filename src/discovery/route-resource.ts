@@ -1,7 +1,9 @@
-import type { RouteConfig, VirtualHost } from "../config/snapshot.js";
+import type { HashPolicy } from "../config/load-balancer-config.js";
+import type { RouteAction, RouteConfig, VirtualHost } from "../config/snapshot.js";
 import { decodeFallback, encodeFallback } from "./fallback-resource.js";
 import { decodeFault, encodeFault } from "./fault-resource.js";
 import { Fields, duration } from "./fields.js";
+import { encodeHashPolicy } from "./hash-policy-resource.js";
 import { decodeHeaderModifiers, encodeHeaderModifiers } from "./header-modifier.js";
 import { decodePriority, encodePriority } from "./priority-resource.js";
 import { decodeRetry, encodeOurRetry, encodeRetry } from "./retry-resource.js";
@@ -9,15 +11,20 @@ import { decodeForward, decodeRedirect, encodeForward, encodeRedirect } from "./
 import { decodeMatch, encodeMatch } from "./route-match.js";
 import { packMetadata, wire } from "./wire.js";
 
+/** What makes up the keys of requests to a cluster; undefined when its requests have none. */
+export type KeysOf = (cluster: string) => readonly HashPolicy[] | undefined;
+
 /**
  * A virtual host as a RouteConfiguration of its own, so that a change of one service's routes sends only these. Time
  * limits, retries and fallbacks belong to a forwarding route; on a redirect they mean nothing and are not carried.
+ *
+ * @param keysOf for clients of gRPC, which look for keys in routes. Sidecars have them from the cluster.
  */
-export function encodeRoutes(host: VirtualHost): Buffer {
+export function encodeRoutes(host: VirtualHost, keysOf: KeysOf): Buffer {
   const { name, domains } = host;
   return wire.routeConfiguration.encode({
     name,
-    virtualHosts: [{ name, domains, routes: host.routes.map(encodeRoute) }],
+    virtualHosts: [{ name, domains, routes: host.routes.map((route) => encodeRoute(route, keysOf)) }],
   });
 }
 
@@ -32,7 +39,7 @@ export function decodeRoutes(bytes: Buffer): VirtualHost {
   return { name: host.string("name"), domains: host.strings("domains"), routes };
 }
 
-function encodeRoute(route: RouteConfig): object {
+function encodeRoute(route: RouteConfig, keysOf: KeysOf): object {
   const { name, source, hostnames, action, retry, fallback, fault, priority } = route;
   const limits = encodeOurLimits(route);
   const ours = {
@@ -51,8 +58,14 @@ function encodeRoute(route: RouteConfig): object {
     ...encodeHeaderModifiers(route.requestHeaders, route.responseHeaders),
     ...(action.type === "redirect"
       ? { redirect: encodeRedirect(action.redirect) }
-      : { route: { ...encodeForward(action), ...encodeLimits(route) } }),
+      : { route: { ...encodeForward(action), ...encodeLimits(route), ...encodeKeys(action, keysOf) } }),
   };
+}
+
+/** A route has one list, its backends may have several: the first of them counts. */
+function encodeKeys(action: Extract<RouteAction, { type: "forward" }>, keysOf: KeysOf): object {
+  const keys = action.backends.map(({ cluster }) => keysOf(cluster)).find((each) => each !== undefined);
+  return keys === undefined ? {} : { hashPolicy: keys.map(encodeHashPolicy) };
 }
 
 function decodeRoute(fields: Fields): RouteConfig {

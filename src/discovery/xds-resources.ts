@@ -28,6 +28,7 @@ export function encodeOutbound({
   clusters,
   endpoints,
 }: Pick<Snapshot, "virtualHosts" | "clusters" | "endpoints">): readonly ResourceSet[] {
+  const keys = new Map(clusters.map(({ name, loadBalancer }) => [name, loadBalancer.hashPolicy]));
   return [
     resourceSet(
       typeUrls.cluster,
@@ -43,7 +44,12 @@ export function encodeOutbound({
     ),
     resourceSet(
       typeUrls.route,
-      virtualHosts.map((each) => resource(each.name, encodeRoutes(each))),
+      virtualHosts.map((each) =>
+        resource(
+          each.name,
+          encodeRoutes(each, (cluster) => keys.get(cluster)),
+        ),
+      ),
     ),
   ];
 }

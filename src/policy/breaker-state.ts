@@ -16,7 +16,31 @@ export type BreakerState =
   | { readonly state: "half-open"; readonly isProbing: boolean; readonly ejections: number };
 
 export type TripReason =
-  "consecutive-failures" | "success-ratio" | "slow-calls" | "probe-failed" | "probe-slow";
+  | "consecutive-failures"
+  | "gateway-errors"
+  | "local-origin-failures"
+  | "success-ratio"
+  | "slow-calls"
+  | "probe-failed"
+  | "probe-slow";
+
+/** What an attempt came to: `gateway` = 502, 503 or 504; `none` = no response at all. */
+export type AttemptVerdict = "success" | "failure" | "gateway" | "none";
+
+/** Failures in a row of the kinds that have counts of their own. */
+export interface FailureRuns {
+  readonly gateway: number;
+  readonly local: number;
+}
+
+export const noRuns: FailureRuns = { gateway: 0, local: 0 };
+
+/** A response of another kind ends a run: whoever sent it was there. Pure. */
+export function nextRuns(runs: FailureRuns, verdict: AttemptVerdict): FailureRuns {
+  if (verdict === "none") return { gateway: runs.gateway + 1, local: runs.local + 1 };
+  if (verdict === "gateway") return { gateway: runs.gateway + 1, local: 0 };
+  return noRuns;
+}
 
 export type BreakerInput =
   | { readonly type: "success" }
@@ -81,15 +105,22 @@ export function tripReason(
   requestsInWindow: number,
   failuresInWindow: number,
   slowInWindow: number,
+  runs: FailureRuns = noRuns,
 ): TripReason | undefined {
-  if (config.consecutiveFailures > 0 && consecutiveFailures >= config.consecutiveFailures)
-    return "consecutive-failures";
+  if (reaches(consecutiveFailures, config.consecutiveFailures)) return "consecutive-failures";
+  if (reaches(runs.gateway, config.consecutiveGatewayErrors)) return "gateway-errors";
+  if (reaches(runs.local, config.consecutiveLocalOriginFailures)) return "local-origin-failures";
   if (requestsInWindow < Math.max(1, config.minRequests)) return undefined;
   if ((requestsInWindow - failuresInWindow) / requestsInWindow < config.minSuccessRatio)
     return "success-ratio";
   const { slowCalls } = config;
   if (slowCalls !== undefined && slowInWindow / requestsInWindow >= slowCalls.ratio) return "slow-calls";
   return undefined;
+}
+
+/** 0 = off. */
+function reaches(count: number, limit: number): boolean {
+  return limit > 0 && count >= limit;
 }
 
 /** How long the ejection after `ejections` others in a row lasts. */

@@ -4,9 +4,13 @@ import type { Clock } from "../time/clock.js";
 import {
   closedBreaker,
   nextBreakerState,
+  nextRuns,
+  noRuns,
   tripReason,
+  type AttemptVerdict,
   type BreakerInput,
   type BreakerState,
+  type FailureRuns,
   type TripReason,
 } from "./breaker-state.js";
 import type { EjectionBudget } from "./ejection-budget.js";
@@ -78,6 +82,8 @@ export class EndpointBreaker implements EndpointGate {
   #failures: SlidingCount;
   /** Only where the configuration asks for it: there may be thousands of endpoints. */
   #slow: SlidingCount | undefined;
+  /** While it is closed. */
+  #runs: FailureRuns = noRuns;
   /** When its state began, monotonic milliseconds. */
   #sinceMs: number;
 
@@ -130,10 +136,10 @@ export class EndpointBreaker implements EndpointGate {
    *
    * @param isProbe what `admit` said about it. @param latencyMs until its response head, or until it ended without one.
    */
-  record(isSuccess: boolean, isProbe: boolean, nowMs: number, latencyMs = 0): void {
+  record(verdict: AttemptVerdict, isProbe: boolean, nowMs: number, latencyMs = 0): void {
     const isSlow = this.#isSlow(latencyMs);
-    if (isProbe) this.#recordProbe(isSuccess, isSlow, nowMs);
-    else if (this.#state.state === "closed") this.#recordClosed(isSuccess, isSlow, nowMs);
+    if (isProbe) this.#recordProbe(verdict === "success", isSlow, nowMs);
+    else if (this.#state.state === "closed") this.#recordClosed(verdict, isSlow, nowMs);
   }
 
   /**
@@ -141,7 +147,7 @@ export class EndpointBreaker implements EndpointGate {
    * unless that was long enough to be slow: of an endpoint that hangs nothing else is ever heard.
    */
   abandon(isProbe: boolean, nowMs: number, latencyMs: number): void {
-    if (this.#isSlow(latencyMs)) this.record(true, isProbe, nowMs, latencyMs);
+    if (this.#isSlow(latencyMs)) this.record("success", isProbe, nowMs, latencyMs);
     else if (isProbe) this.dropProbe();
   }
 
@@ -185,7 +191,10 @@ export class EndpointBreaker implements EndpointGate {
     this.#apply({ type: "probe-failed", reason, nowMs, chance: this.#options.clock.random() });
   }
 
-  #recordClosed(isSuccess: boolean, isSlow: boolean, nowMs: number): void {
+  #recordClosed(verdict: AttemptVerdict, isSlow: boolean, nowMs: number): void {
+    const isSuccess = verdict === "success";
+    // Most attempts succeed, and there is nothing to count then.
+    if (!isSuccess || this.#runs !== noRuns) this.#runs = nextRuns(this.#runs, verdict);
     this.#requests.add(nowMs);
     if (isSlow) {
       this.#options.onSlow?.();
@@ -208,6 +217,7 @@ export class EndpointBreaker implements EndpointGate {
       this.#requests.total(nowMs),
       this.#failures.total(nowMs),
       this.#slow?.total(nowMs) ?? 0,
+      this.#runs,
     );
     // Without budget the endpoint stays; its next failure asks again.
     if (reason === undefined || !this.#options.budget.mayEject()) return;
@@ -238,6 +248,7 @@ export class EndpointBreaker implements EndpointGate {
   }
 
   #forget(): void {
+    this.#runs = noRuns;
     this.#requests.reset();
     this.#failures.reset();
     this.#slow?.reset();

@@ -8,6 +8,7 @@ import { WatchedGrpcBody, type GrpcResponseListener } from "../traffic/grpc-resp
 import { grpcStatusOf, isGrpcServerFault } from "../traffic/grpc.js";
 import { getHeader } from "../traffic/headers.js";
 import type { ResponseHead } from "../traffic/message.js";
+import type { AttemptVerdict } from "./breaker-state.js";
 import type { ClusterEndpoint } from "./cluster-endpoint.js";
 import { tellUpstream } from "./deadline.js";
 import { parseRetryAfterMs, parseRetryPushbackMs } from "./retry-after.js";
@@ -110,14 +111,14 @@ class Attempt implements Reply, GrpcResponseListener {
     else {
       this.#measure(head.status < 500, nowMs);
       if (head.status === 429) this.#penalize(head.headers, nowMs);
-      this.#judge(head.status < 500, nowMs);
+      this.#judge(verdictOf(head.status), nowMs);
     }
     reply.head(head, body);
   }
 
   grpcMessage(): void {
     // A stream may go on for hours, and while a probe is under way nobody else is sent here: the message is proof enough.
-    if (this.#isProbe) this.#judge(true, this.#parts.clock.monotonicMs());
+    if (this.#isProbe) this.#judge("success", this.#parts.clock.monotonicMs());
   }
 
   grpcTrailers(trailers: readonly string[] | null): void {
@@ -152,11 +153,11 @@ class Attempt implements Reply, GrpcResponseListener {
   }
 
   /** Once; a failure that comes later counts as one more. */
-  #judge(isSuccess: boolean, nowMs: number): void {
-    if (this.#isJudged && isSuccess) return;
+  #judge(verdict: AttemptVerdict, nowMs: number): void {
+    if (this.#isJudged && verdict === "success") return;
     // Slowness is told once, with the first verdict.
     const latencyMs = this.#isJudged ? 0 : this.#latencyMs;
-    this.#parts.endpoint.gate.record(isSuccess, this.#isProbe && !this.#isJudged, nowMs, latencyMs);
+    this.#parts.endpoint.gate.record(verdict, this.#isProbe && !this.#isJudged, nowMs, latencyMs);
     this.#isJudged = true;
   }
 
@@ -164,7 +165,7 @@ class Attempt implements Reply, GrpcResponseListener {
   #judgeGrpc(fields: readonly string[], nowMs: number): void {
     const { grpcStatus } = this.#parts.request;
     if (grpcStatus === grpcResourceExhausted) this.#penalize(fields, nowMs);
-    this.#judge(!isGrpcServerFault(grpcStatus), nowMs);
+    this.#judge(isGrpcServerFault(grpcStatus) ? "failure" : "success", nowMs);
   }
 
   #fail(error: ProxyError): void {
@@ -174,7 +175,8 @@ class Attempt implements Reply, GrpcResponseListener {
       this.#latencyMs = nowMs - this.#startMs;
       latency.observeAtLeast(endpoint, this.#latencyMs, nowMs);
     }
-    if (speaksAgainstEndpoint(error, request.head.upgrade, this.#hasHead)) this.#judge(false, nowMs);
+    if (speaksAgainstEndpoint(error, request.head.upgrade, this.#hasHead))
+      this.#judge(this.#hasHead ? "failure" : "none", nowMs);
     else if (!this.#hasHead && error.code === "client_gone")
       endpoint.gate.abandon(this.#isProbe, nowMs, this.#latencyMs);
     else if (this.#isProbe && !this.#isJudged) endpoint.gate.dropProbe();
@@ -189,4 +191,9 @@ class Attempt implements Reply, GrpcResponseListener {
         : pushbackMs;
     latency.penalize(endpoint, Math.min(maxPenaltyMs, askedMs ?? penaltyMs), nowMs);
   }
+}
+
+function verdictOf(status: number): AttemptVerdict {
+  if (status < 500) return "success";
+  return status >= 502 && status <= 504 ? "gateway" : "failure";
 }

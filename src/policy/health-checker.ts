@@ -139,7 +139,7 @@ class EndpointCheck implements TimerTarget, SlotUser {
     const { probe, timeoutMs } = this.#config;
     const { transport } = this.#endpoint;
     meters.attempts.value++;
-    const onVerdict = (failure: string): void => this.#take(failure);
+    const onVerdict = (failure: string | undefined): void => this.#take(failure);
     this.#probe = new HealthProbe({
       probe,
       timeoutMs,
@@ -162,16 +162,18 @@ class EndpointCheck implements TimerTarget, SlotUser {
     this.#options.slots.release();
   }
 
-  #take(failure: string): void {
+  #take(failure: string | undefined): void {
     const { meters, slots, clock } = this.#options;
     this.#probe = undefined;
     slots.release();
     if (this.#isClosed) return;
-    (failure === "" ? meters.successes : meters.failures).value++;
-    this.#state = nextHealth(this.#state, failure === "", this.#config);
+    if (failure !== undefined) {
+      (failure === "" ? meters.successes : meters.failures).value++;
+      this.#state = nextHealth(this.#state, failure === "", this.#config);
+    }
     const { intervalMs, unhealthyIntervalMs } = this.#config;
     const periodMs = this.#state.isHealthy ? intervalMs : unhealthyIntervalMs;
     this.#timer.restart(periodMs * (1 + jitterRatio * (2 * clock.random() - 1)));
-    this.#onResult(failure);
+    if (failure !== undefined) this.#onResult(failure);
   }
 }

@@ -1,10 +1,12 @@
 import type { HealthProbeConfig } from "../config/health-check-config.js";
+import type { ErrorCode } from "../errors/error-table.js";
 import { ProxyError } from "../errors/proxy-error.js";
 import { RequestContext } from "../stack/request-context.js";
 import type { Call, Reply, Service } from "../stack/service.js";
 import type { TimerTarget, TimerWheel, WheelTimer } from "../time/timer-wheel.js";
 import { BufferedBody, type BodySink, type BodySource } from "../traffic/body.js";
 import { grpcStatusOf } from "../traffic/grpc.js";
+import { getHeader } from "../traffic/headers.js";
 import type { ResponseHead } from "../traffic/message.js";
 import {
   healthCheckPath,
@@ -13,9 +15,10 @@ import {
   serving,
   statusName,
 } from "./grpc-health.js";
+import { speaksAgainstEndpoint } from "./upstream-faults.js";
 
-/** Takes the result of a probe, once: why it failed; "" = it passed. */
-export type ProbeVerdict = (failure: string) => void;
+/** Takes the result of a probe, once: why it failed; "" = it passed; undefined = it says nothing about the instance. */
+export type ProbeVerdict = (failure: string | undefined) => void;
 
 export interface ProbeOptions {
   readonly probe: HealthProbeConfig;
@@ -31,6 +34,13 @@ export interface ProbeOptions {
 const maxBodyBytes = 64 * 1024;
 /** A HealthCheckResponse has 7. */
 const maxMessageBytes = 1024;
+/** Said by the instance's sidecar for want of room: its application was not asked. */
+const turnedAway: ReadonlySet<string> = new Set<ErrorCode>([
+  "rate_limited",
+  "overloaded",
+  "concurrency_limit",
+  "queue_timeout",
+]);
 /** Says nothing about anybody: the answer is known. */
 const discarded = new ProxyError("client_gone", "health check: enough is known");
 
@@ -41,6 +51,9 @@ export class HealthProbe implements Reply, TimerTarget {
   readonly #body = new ProbeBody(() => this.#cancel(discarded));
   /** undefined: not known yet; "" = it has passed. */
   #failure: string | undefined;
+  #hasHead = false;
+  /** A limit was hit, here or there, or this machine is short of something: that is not the instance's health. */
+  #isMute = false;
   #isEnded = false;
   #call: Call | undefined;
   /** Asked to end before the call had returned. */
@@ -77,6 +90,8 @@ export class HealthProbe implements Reply, TimerTarget {
 
   head(head: ResponseHead, body: BodySource | null): void {
     const { probe } = this.#options;
+    this.#hasHead = true;
+    this.#isMute = turnedAway.has(getHeader(head.headers, "x-remora-error") ?? "");
     if (probe.type === "http") this.#failure = httpFailure(head.status, probe.statuses);
     else if (probe.type === "tcp") this.#failure = head.status === 101 ? "" : `status ${head.status}`;
     else if (head.status !== 200) this.#failure = `status ${head.status}`;
@@ -86,10 +101,11 @@ export class HealthProbe implements Reply, TimerTarget {
 
   end(error: ProxyError | null): void {
     if (this.#isEnded) return;
-    const isTcp = this.#options.probe.type === "tcp";
-    // Whoever resets a connection that was of no use to it was reached.
-    if (error !== null && error !== discarded && !(isTcp && this.#failure === ""))
-      this.#failure = error.message;
+    const upgrade = this.#options.probe.type === "tcp" ? "tcp" : "";
+    if (error !== null && error !== discarded) {
+      if (speaksAgainstEndpoint(error, upgrade, this.#hasHead)) this.#failure = error.message;
+      else if (!this.#hasHead) this.#isMute = true;
+    }
     if (this.#options.probe.type === "grpc") this.#failure ??= this.#body.grpcFailure();
     this.#finish();
   }
@@ -97,7 +113,7 @@ export class HealthProbe implements Reply, TimerTarget {
   #finish(): void {
     this.#isEnded = true;
     this.#timer.cancel();
-    this.#options.onVerdict(this.#failure ?? "no answer");
+    this.#options.onVerdict(this.#isMute ? undefined : (this.#failure ?? "no answer"));
   }
 
   #cancel(error: ProxyError): void {

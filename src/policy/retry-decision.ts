@@ -14,6 +14,8 @@ export interface RetryRules extends GrowingBackoff {
   /** And those that may when they carry an Idempotency-Key. */
   readonly keyedMethods: ReadonlySet<string>;
   readonly maxReplayBytes: number;
+  /** Whoever asks to be left alone for longer is not asked again. */
+  readonly maxAskedMs: number;
 }
 
 /** RFC 9110 §9.2.2: idempotent methods. */
@@ -43,6 +45,7 @@ export function retryRules(config: RetryConfig | undefined): RetryRules {
     factor: config?.backoffFactor ?? backoffDefaults.factor,
     jitter: config?.jitter ?? backoffDefaults.jitter,
     maxReplayBytes,
+    maxAskedMs: config?.maxRetryAfterMs ?? backoffDefaults.maxRetryAfterMs,
   };
 }
 
@@ -139,9 +142,9 @@ export function shouldRetry(rules: RetryRules, attempt: FailedAttempt): RetryDec
   if (!isRetryable(rules, attempt.outcome, attempt) || !attempt.canReplay) return final;
   if (attempt.isLeftToOthers && !isUnseen(attempt.outcome)) return suppressed;
   if (attempt.retries >= rules.attempts) return exhausted;
-  // The upstream knows best when to come back; a caller should not be kept waiting for that long.
+  // The upstream knows best when to come back.
   const askedMs = attempt.retryAfterMs ?? 0;
-  if (askedMs > rules.maxMs) return final;
+  if (askedMs > rules.maxAskedMs) return final;
   const waitMs = Math.max(attempt.backoffMs, askedMs);
   return waitMs < attempt.remainingMs ? { type: "retry", waitMs } : final;
 }

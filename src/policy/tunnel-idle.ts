@@ -11,6 +11,8 @@ import { WatchedBody, type BodyWatcher } from "./watched-body.js";
 export interface TunnelIdleOptions {
   /** Longest silence in both directions together, milliseconds; 0 = no limit. */
   readonly idleMs: number;
+  /** Waited beyond it: the other sidecar of a hop is to cut first. */
+  readonly graceMs?: number;
   /** The document that set it, for the error text. */
   readonly source: string;
   readonly wheel: TimerWheel;
@@ -68,8 +70,8 @@ class WatchedTunnel implements Reply, Call, TimerTarget, BodyWatcher {
   }
 
   onTimer(): void {
-    const { idleMs, source } = this.#layer.options;
-    const leftMs = this.#activeAtMs + idleMs - this.#clock.monotonicMs();
+    const { idleMs, graceMs = 0, source } = this.#layer.options;
+    const leftMs = this.#activeAtMs + idleMs + graceMs - this.#clock.monotonicMs();
     if (leftMs > 0) return this.#timer?.restart(leftMs);
     const text = `timer=tunnel_idle, value=${formatDuration(idleMs)}, source=${source}`;
     this.cancel(new ProxyError("stream_idle_timeout", text));
@@ -86,9 +88,9 @@ class WatchedTunnel implements Reply, Call, TimerTarget, BodyWatcher {
 
   head(head: ResponseHead, body: BodySource | null): void {
     if (head.status !== 101 || body === null) return this.#reply.head(head, body);
-    const { wheel, idleMs } = this.#layer.options;
+    const { wheel, idleMs, graceMs = 0 } = this.#layer.options;
     this.touch();
-    this.#timer = wheel.add(idleMs, this);
+    this.#timer = wheel.add(idleMs + graceMs, this);
     this.#reply.head(head, new WatchedBody(body, this));
   }
 

@@ -4,8 +4,10 @@ import { grpcUpstream } from "../policy/grpc-upstream.js";
 import { retry, type RetryMeters } from "../policy/retry.js";
 import { rememberRequests, type RequestMemory } from "../policy/request-memory.js";
 import { RetryBudget } from "../policy/retry-budget.js";
+import { tunnelIdle } from "../policy/tunnel-idle.js";
 import { clusterDefaults } from "../config/cluster-defaults.js";
 import type { EndpointConfig, MtlsMode } from "../config/snapshot.js";
+import type { StreamIdleConfig } from "../config/stream-idle-config.js";
 import { ProxyError } from "../errors/proxy-error.js";
 import type { EndpointTransport } from "../stack/endpoint.js";
 import type { RequestContext } from "../stack/request-context.js";
@@ -36,6 +38,8 @@ export interface InboundOptions {
   readonly mtlsMode: () => MtlsMode;
   /** 0 = no limit. */
   readonly maxRequests: number;
+  /** Silence of tunnels, by a document; absent: the default. */
+  readonly tunnelIdle?: StreamIdleConfig | undefined;
   /** Takes the place of `maxRequests`: turns away by class. Absent: whoever comes when `maxRequests` are under way. */
   readonly shedding?: Layer | undefined;
   readonly active: Gauge;
@@ -78,6 +82,7 @@ export function inbound(options: InboundOptions): Service {
         : maxRequests === 0
           ? []
           : [concurrencyLimit({ scope: "inbound", maxRequests, source: "TrafficPolicy", active, rejected })]),
+      silentTunnels(options),
       // Only what the application provably never saw: it may close a kept-alive connection just as a request is sent.
       retry({ config: undefined, budget, wheel, clock, meters: retryMeters }),
       // Inside of retry: each attempt is told the time that is left by then.
@@ -85,6 +90,18 @@ export function inbound(options: InboundOptions): Service {
     ],
     toApp(options.app, { key: "app", config: options.appConfig }),
   );
+}
+
+/**
+ * Cuts tunnels that nobody uses: callers need not be sidecars. One that is cuts first, by the same document, and tells its
+ * application why.
+ */
+export function silentTunnels({
+  tunnelIdle: limit = { idleMs: clusterDefaults.tunnelIdleMs, source: "default" },
+  wheel,
+  clock,
+}: Pick<InboundOptions, "tunnelIdle" | "wheel" | "clock">): Layer {
+  return tunnelIdle({ ...limit, graceMs: calledSideGraceMs, wheel, clock });
 }
 
 /** Under STRICT, whoever came without a certificate is turned away. */

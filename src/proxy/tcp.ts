@@ -5,7 +5,7 @@ import { retry } from "../policy/retry.js";
 import { RetryBudget } from "../policy/retry-budget.js";
 import { endedCall, stack, type Layer, type Service } from "../stack/service.js";
 import type { Upstream } from "../stack/upstream.js";
-import { onlyProvenCallers, toApp, type InboundOptions } from "./inbound.js";
+import { onlyProvenCallers, silentTunnels, toApp, type InboundOptions } from "./inbound.js";
 import { rescue } from "./rescue.js";
 
 /** What is in force now; proxy/data-plane.ts is one. */
@@ -48,6 +48,8 @@ export function inboundTcp(options: InboundTcpOptions): Service {
       ...(maxRequests === 0
         ? []
         : [concurrencyLimit({ scope: "inbound", maxRequests, source: "TrafficPolicy", active, rejected })]),
+      // Inside of the limit: a silent connection takes a place until it is cut.
+      silentTunnels(options),
       // An application that is being restarted refuses for a moment.
       retry({ config: undefined, budget, wheel, clock, meters: options.retryMeters }),
     ],

@@ -1,5 +1,5 @@
 /** A program without a sidecar: gRPC's own xDS client (grpc-js-xds) dials a service through our control plane. */
-import { Client, Server, ServerCredentials, credentials } from "@grpc/grpc-js";
+import { Client, Metadata, Server, ServerCredentials, credentials } from "@grpc/grpc-js";
 import t from "tap";
 import type { Instance } from "../../control-plane/catalog/catalog.js";
 import { compileSnapshot } from "../../control-plane/compiler/compile.js";
@@ -65,6 +65,17 @@ metadata: {name: redis}
 spec: {targetRefs: [{kind: Service, name: redis}], mtls: {mode: DISABLE}}
 `;
 
+const byUser = `
+apiVersion: remora.mesh/v1
+kind: TrafficPolicy
+metadata: {name: api}
+spec:
+  targetRefs: [{kind: Service, name: api}]
+  protocol: grpc
+  mtls: {mode: DISABLE}
+  loadBalancer: {policy: ring_hash, hashPolicy: [{header: x-user}]}
+`;
+
 /** An instance on loopback without a sidecar. */
 const backend = (id: string, port: number): Instance =>
   instance(id, { address: "127.0.0.1", port, meshPort: undefined, protocol: "grpc" });
@@ -101,42 +112,40 @@ t.test("gRPC's xDS client reaches a service and follows its endpoints", async (t
     first.close();
     second.close();
   });
-  const ask = (method = path): Promise<string> =>
+  const ask = (method = path, fields: Readonly<Record<string, string>> = {}): Promise<string> =>
     new Promise((resolve, reject) => {
-      const deadline = new Date(Date.now() + 10_000);
-      client.makeUnaryRequest(method, identity, identity, Buffer.alloc(0), { deadline }, (error, value) =>
-        error === null ? resolve(String(value)) : reject(error),
+      const metadata = new Metadata();
+      for (const [name, value] of Object.entries(fields)) metadata.set(name, value);
+      client.makeUnaryRequest(
+        ...([method, identity, identity, Buffer.alloc(0), metadata] as const),
+        { deadline: new Date(Date.now() + 10_000) },
+        (error, value) => (error === null ? resolve(String(value)) : reject(error)),
       );
     });
 
   t.equal(await ask(), "first");
-  t.match(ads.service.sessions(), [{ node: { id: "program-1", service: "program", namespace: "default" } }]);
+  const node = { id: "program-1", service: "program", namespace: "default" };
+  t.match(ads.service.sessions(), [{ node }]);
   ads.snapshot.set(snapshotTo(second.port, "v2"));
   const answers = [];
   while (answers.at(-1) !== "second" && answers.length < 1000) answers.push(await ask());
   t.equal(answers.at(-1), "second");
   t.equal(ads.service.sessions()[0]?.state, "SYNCED", "it refused nothing");
 
+  const compiled = (services: Parameters<typeof catalogOf>[0], yaml: string) =>
+    compileSnapshot(
+      { trustDomain: "mesh.local", catalog: catalogOf(services), documents: documentsOf(yaml) },
+      { ...node, protocol: "grpc", upstreams: [], zone: "" },
+    );
   // By documents now: a GRPCRoute over all forms of matches, a policy with gRPC retries, and a TCP service beside it.
   ads.snapshot.set(
-    compileSnapshot(
+    compiled(
       {
-        trustDomain: "mesh.local",
-        catalog: catalogOf({
-          "api.default": [backend("api-1", first.port)],
-          "api-2.default": [backend("api-2", second.port)],
-          "redis.default": [{ ...backend("redis-1", 1), protocol: "tcp" }],
-        }),
-        documents: documentsOf(documents),
+        "api.default": [backend("api-1", first.port)],
+        "api-2.default": [backend("api-2", second.port)],
+        "redis.default": [{ ...backend("redis-1", 1), protocol: "tcp" }],
       },
-      {
-        id: "program-1",
-        service: "program",
-        namespace: "default",
-        protocol: "grpc",
-        upstreams: [],
-        zone: "",
-      },
+      documents,
     ),
   );
   const codeOf = (method: string): Promise<unknown> =>
@@ -150,6 +159,22 @@ t.test("gRPC's xDS client reaches a service and follows its endpoints", async (t
   t.equal(codes.at(-1), 14, "no route, so no call");
   t.equal(await ask(), "second", "the method");
   t.equal(await ask("/test.Who/Were"), "first", "the service's other methods");
+
+  const both = {
+    "api.default": [backend("api-1", first.port), backend("api-2", second.port)],
+    "api-2.default": [backend("api-2", second.port)],
+  };
+  ads.snapshot.set(compiled(both, byUser));
+  const ofUser = (user: number): Promise<string> => ask(path, { "x-user": `user-${user}` });
+  const users = Array.from({ length: 40 }, (_, user) => user);
+  const rounds: string[][] = [];
+  // Until the new routes are there, every call goes to the second one.
+  while (new Set(rounds.at(-1)).size < 2 && rounds.length < 100)
+    rounds.push(await Promise.all(users.map(ofUser)));
+  const again = await Promise.all(users.map(ofUser));
+  t.equal(new Set(again).size, 2, "users are spread");
+  for (let round = 0; round < 5; round++)
+    t.same(await Promise.all(users.map(ofUser)), again, "each stays where it was");
   t.equal(ads.service.sessions()[0]?.state, "SYNCED", "it refused nothing");
 });
 

@@ -1,5 +1,6 @@
 /** Real processes: instances that only their callers find broken, over mTLS, while requests go on. */
-import t from "tap";
+import net from "node:net";
+import t, { type Test } from "tap";
 import { metric, startMesh, type Running } from "../support/cli-mesh.js";
 import { call, startLoad } from "../support/http-load.js";
 import { until } from "../support/until.js";
@@ -58,4 +59,74 @@ spec:
   await until("three healthy instances again", async () => (await counted("healthy")) === 3);
   for (let i = 0; i < 30; i++) t.equal((await call({ port })).status, 200);
   t.ok((await served(ill)) > before && (await served(hung)) > 0, "all take requests again");
+});
+
+/** A server of raw TCP that says its name and listens until it is told not to. */
+async function listen(t: Test, port: number, name: string): Promise<{ close(): void }> {
+  const sockets = new Set<net.Socket>();
+  const server = net.createServer((socket) => {
+    sockets.add(socket.on("error", () => undefined));
+    socket.end(name);
+  });
+  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
+  const close = (): void => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  };
+  t.teardown(close);
+  return { close };
+}
+
+/** What the server at the other end says first; "" when the connection does not come about. */
+const greeting = (port: number): Promise<string> =>
+  new Promise((resolve) => {
+    let text = "";
+    const socket = net.connect(port, "127.0.0.1").on("error", () => undefined);
+    socket.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+    socket.once("close", () => resolve(text));
+  });
+
+t.test("a TCP server that is gone is found without a connection of a client", async (t) => {
+  const mesh = await startMesh(t);
+  const web = await mesh.join({ name: "web", service: "web", upstreams: ["db"] });
+  const servers: { close(): void }[] = [];
+  const dbs: Running[] = [];
+  for (const name of ["db-1", "db-2"]) {
+    const place = await mesh.place({ name, service: "db", command: [], flags: ["--protocol", "tcp"] });
+    servers.push(await listen(t, place.app, name));
+    dbs.push({ ...place, process: mesh.run(place) });
+  }
+  const [gone, stays] = dbs as [Running, Running];
+  await mesh.untilKnown(web, "db", dbs);
+  await mesh.apply(`
+apiVersion: remora.mesh/v1
+kind: TrafficPolicy
+metadata: { name: db }
+spec:
+  targetRefs: [{ kind: Service, name: db }]
+  loadBalancer: { policy: round_robin, locality: { panicThreshold: 0 } }
+  outlierDetection: { consecutive5xx: 0, successRate: { minimumRatio: 0 } }
+  healthChecks: [{ tcp: {}, interval: 500ms, timeout: 400ms, unhealthyThreshold: 2, healthyThreshold: 1 }]
+`);
+  const healthy = (): Promise<number> =>
+    metric(web.admin, "envoy_cluster_health_check_healthy", { envoy_cluster_name: "db.default" });
+  await until("two healthy instances", async () => (await healthy()) === 2);
+  t.equal(
+    await metric(web.admin, "envoy_cluster_upstream_rq_total"),
+    0,
+    "checks are no connections of clients",
+  );
+
+  servers[0]?.close();
+  await until("one healthy instance", async () => (await healthy()) === 1);
+  const { body } = await call({ port: web.admin, path: "/clusters" });
+  t.match(body, `db.default::127.0.0.1:${gone.inbound}::health_flags::/failed_active_hc`);
+  t.notMatch(body, `db.default::127.0.0.1:${stays.inbound}::health_flags::/failed_active_hc`);
+  const port = web.upstreams.get("db") ?? 0;
+  for (let i = 0; i < 10; i++) t.equal(await greeting(port), "db-2");
+
+  await listen(t, gone.app, "db-1");
+  await until("two healthy instances again", async () => (await healthy()) === 2);
+  const greetings = await Promise.all(Array.from({ length: 10 }, () => greeting(port)));
+  t.same([...new Set(greetings)].sort(), ["db-1", "db-2"]);
 });

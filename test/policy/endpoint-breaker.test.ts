@@ -6,7 +6,7 @@ import type { BreakerConfig } from "../../src/config/breaker-config.js";
 import type { MtlsMode } from "../../src/config/snapshot.js";
 import type { ErrorCode } from "../../src/errors/error-table.js";
 import { ProxyError } from "../../src/errors/proxy-error.js";
-import { ejectionMs, tripReason } from "../../src/policy/breaker-state.js";
+import { ejectionMs, tripReason, type AttemptVerdict } from "../../src/policy/breaker-state.js";
 import { ClusterEndpoint } from "../../src/policy/cluster-endpoint.js";
 import { EjectionBudget, maxEjections } from "../../src/policy/ejection-budget.js";
 import { EndpointBreaker, type BreakerEvent } from "../../src/policy/endpoint-breaker.js";
@@ -34,8 +34,15 @@ function cluster(count: number, breaker: BreakerConfig = config) {
   return { clock, events, endpoints, breakers, breaker: breakers[0] as EndpointBreaker };
 }
 
+const verdictOf: Readonly<Record<string, AttemptVerdict>> = {
+  "+": "success",
+  "-": "failure",
+  g: "gateway",
+  n: "none",
+};
+
 function record(breaker: EndpointBreaker, nowMs: number, verdicts: string): void {
-  for (const verdict of verdicts) breaker.record(verdict === "+", false, nowMs);
+  for (const verdict of verdicts) breaker.record(verdictOf[verdict] as AttemptVerdict, false, nowMs);
 }
 
 t.test("trips by failures in a row, by success ratio or by slow calls: table", async (t) => {
@@ -62,6 +69,33 @@ t.test("trips by failures in a row, by success ratio or by slow calls: table", a
   ];
   for (const [change, consecutive, requests, failures, expected, slow = 0] of cases)
     t.equal(tripReason({ ...config, ...change }, consecutive, requests, failures, slow), expected);
+});
+
+t.test("kinds of failures in a row, each with a number of its own", async (t) => {
+  const off = { ...config, consecutiveFailures: 0, minSuccessRatio: 0 };
+  const gateway = { ...off, consecutiveGatewayErrors: 3 };
+  const local = { ...off, consecutiveLocalOriginFailures: 3 };
+  const table = [
+    [off, "gngngngngn----------", undefined],
+    [gateway, "ggg", "gateway-errors"],
+    [gateway, "gng", "gateway-errors"],
+    [gateway, "nnn", "gateway-errors"],
+    [gateway, "gg+g", undefined],
+    [gateway, "gg-gg", undefined],
+    [gateway, "----------", undefined],
+    [local, "nnn", "local-origin-failures"],
+    [local, "gggggg", undefined],
+    [local, "nngn", undefined],
+    [local, "nn-n", undefined],
+    [local, "nn+n", undefined],
+    [{ ...gateway, consecutiveLocalOriginFailures: 2 }, "nn", "local-origin-failures"],
+    [{ ...gateway, consecutiveFailures: 3 }, "-gg", "consecutive-failures"],
+  ] as const;
+  for (const [breakerConfig, verdicts, reason] of table) {
+    const { breaker } = cluster(3, breakerConfig);
+    record(breaker, 0, verdicts);
+    t.equal(breaker.describe().reason, reason, `${verdicts} ${reason ?? ""}`);
+  }
 });
 
 t.test("ejection doubles up to its maximum, within the jitter", async (t) => {
@@ -112,7 +146,7 @@ t.test(
     const slow = { ...config, slowCalls: { thresholdMs: 1000, ratio: 0.5 } };
     const { breaker, events } = cluster(2, slow);
     const attempts = (...latencies: number[]): void =>
-      latencies.forEach((latencyMs) => breaker.record(true, false, 0, latencyMs));
+      latencies.forEach((latencyMs) => breaker.record("success", false, 0, latencyMs));
     attempts(5, 999, 1000, 2000);
     t.notOk(breaker.isEjected, "four are too few");
     breaker.abandon(false, 0, 999);
@@ -124,15 +158,15 @@ t.test(
     breaker.abandon(false, 0, 1000);
     t.match(events, ["0 open slow-calls 1000"]);
     t.ok(breaker.admit(1000));
-    breaker.record(true, true, 2500, 1500);
+    breaker.record("success", true, 2500, 1500);
     t.equal(events.at(-1), "0 open probe-slow 2000");
     t.ok(breaker.admit(4500));
     breaker.abandon(true, 4600, 100);
     t.ok(breaker.admit(4600), "released without a verdict");
-    breaker.record(true, true, 4700, 100);
+    breaker.record("success", true, 4700, 100);
     t.match(breaker.describe(), { state: "closed", slowInWindow: 0 });
     const without = cluster(2);
-    for (let i = 0; i < 100; i++) without.breaker.record(true, false, 0, 60_000);
+    for (let i = 0; i < 100; i++) without.breaker.record("success", false, 0, 60_000);
     t.notOk(without.breaker.isEjected, "off unless configured");
   },
 );
@@ -142,7 +176,7 @@ t.test("every endpoint fails, by each of the three signs: who stays, and what th
   const ways: Record<string, (breaker: EndpointBreaker) => void> = {
     "in a row": (breaker) => record(breaker, 0, "-"),
     "by ratio": (breaker) => record(breaker, 0, "-+"),
-    slowly: (breaker) => breaker.record(true, false, 0, 1000),
+    slowly: (breaker) => breaker.record("success", false, 0, 1000),
   };
   // maxEjectionPercent, endpoints -> ejected, panic at the default threshold.
   const cases: [percent: number, count: number, ejected: number, panic: boolean][] = [
@@ -204,7 +238,7 @@ t.test("opens, lets a single probe through, closes on its success", async (t) =>
   breaker.dropProbe();
   t.ok(breaker.isOpen(1001), "a probe without a verdict makes room for another");
   t.ok(breaker.admit(1001));
-  breaker.record(true, true, 1002);
+  breaker.record("success", true, 1002);
   t.match(breaker.describe(), { state: "closed", requestsInWindow: 0, consecutiveFailures: 0 });
   t.same(events, ["0 open consecutive-failures 1000", "0 half-open 0", "0 closed 0"]);
 });
@@ -231,11 +265,11 @@ t.test("a failed probe opens it for longer; success resets that", async (t) => {
     t.notOk(breaker.isOpen(nowMs));
     nowMs += 1;
     t.ok(breaker.admit(nowMs));
-    breaker.record(false, true, nowMs);
+    breaker.record("failure", true, nowMs);
   }
   t.equal(events.at(-1), "0 open probe-failed 8000");
   t.ok(breaker.admit(nowMs + 8000));
-  breaker.record(true, true, nowMs + 8000);
+  breaker.record("success", true, nowMs + 8000);
   record(breaker, nowMs + 8000, "-------");
   t.equal(events.at(-1), "0 open success-ratio 1000", "five of five are enough for the ratio");
 });
@@ -272,7 +306,7 @@ t.test("state machine: at most one probe, never more ejected than allowed, alway
         else {
           const isProbe = attempts.shift();
           if (isProbe === undefined) continue;
-          if (action !== "drop") breaker.record(action === "success", isProbe, nowMs);
+          if (action !== "drop") breaker.record(action, isProbe, nowMs);
           else if (isProbe) breaker.dropProbe();
         }
         if (attempts.filter((isProbe) => isProbe).length > 1) return false;
@@ -342,6 +376,29 @@ t.test("endpoint layer: counts, measures and judges every way an attempt can end
         if (verdict === "") t.ok(breaker.isOpen(clock.monotonicMs()), `probe released: ${name}`);
       }
     }
+  }
+});
+
+t.test("endpoint layer: tells the kinds of failures apart", async (t) => {
+  const table: [change: Partial<BreakerConfig>, step: number | ErrorCode, reason: string | undefined][] = [
+    [{ consecutiveGatewayErrors: 1 }, 502, "gateway-errors"],
+    [{ consecutiveGatewayErrors: 1 }, 504, "gateway-errors"],
+    [{ consecutiveGatewayErrors: 1 }, 500, undefined],
+    [{ consecutiveGatewayErrors: 1 }, 505, undefined],
+    [{ consecutiveGatewayErrors: 1 }, "attempt_timeout", "gateway-errors"],
+    [{ consecutiveLocalOriginFailures: 1 }, "connect_failed", "local-origin-failures"],
+    [{ consecutiveLocalOriginFailures: 1 }, 503, undefined],
+    [{ consecutiveLocalOriginFailures: 1 }, "client_gone", undefined],
+  ];
+  const estimator = { observe: () => undefined, observeAtLeast: () => undefined, penalize: () => undefined };
+  for (const [change, step, reason] of table) {
+    const { clock, endpoints, breaker } = cluster(2, { ...config, ...change });
+    const [endpoint] = endpoints as [ClusterEndpoint];
+    endpointLayer(clock, estimator)(endpoint, scriptedRequest(), new RecordedReply(), 0);
+    const attempt = (endpoint.transport as ScriptedTransport).last;
+    if (typeof step === "number") attempt.respond(step);
+    else attempt.fail(step);
+    t.equal(breaker.describe().reason, reason, `${step}`);
   }
 });
 

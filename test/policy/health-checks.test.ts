@@ -2,6 +2,7 @@
 import t from "tap";
 import { healthCheckDefaults } from "../../src/config/cluster-defaults.js";
 import type { HealthCheckConfig, HealthProbeConfig } from "../../src/config/health-check-config.js";
+import { ProxyError } from "../../src/errors/proxy-error.js";
 import { CheckSlots } from "../../src/policy/check-slots.js";
 import { healthCheckRequest, healthCheckStatus } from "../../src/policy/grpc-health.js";
 import { HealthChecker } from "../../src/policy/health-checker.js";
@@ -146,6 +147,34 @@ t.test("silence, refusals and endless answers", async (t) => {
   for (let i = 0; i < 65 && !endless.isEnded; i++) sink?.write(Buffer.alloc(1024));
   t.ok(endless.isEnded, "what is too long is not read to its end");
   t.ok(endpoint.health.isHealthy, "its status was good");
+});
+
+t.test("limits, here and there, and shortages of this machine are no word about the instance", async (t) => {
+  const { endpoint, next, events, meters, clock } = setup(
+    check({ unhealthyThreshold: 2, healthyThreshold: 2 }),
+  );
+  const mute = [
+    () => next().respond(429, ["x-remora-error", "rate_limited"]),
+    () => next().respond(503, ["x-remora-error", "overloaded"]),
+    () => next().respond(503, ["x-remora-error", "concurrency_limit"]),
+    () => next().respond(503, ["x-remora-error", "queue_timeout"]),
+    () => next().fail("concurrency_limit"),
+    () => next().fail("keepalive_race"),
+    () => next().end(new ProxyError("connect_failed", "scripted", { cause: { code: "EMFILE" } })),
+  ];
+  next().respond(500);
+  for (const say of mute) say();
+  t.ok(endpoint.health.isHealthy, "they are no failures in a row");
+  next().respond(500);
+  t.notOk(endpoint.health.isHealthy, "and they do not end a row");
+  const atMs = clock.monotonicMs();
+  for (const say of mute) say();
+  t.notOk(endpoint.health.isHealthy, "nor are they successes");
+  t.ok(clock.monotonicMs() - atMs <= mute.length * 2400, "the next one comes by the same interval");
+  t.same(events, ["api-0 unhealthy: status 500"]);
+  t.same([meters.attempts.value, meters.successes.value, meters.failures.value], [16, 0, 2]);
+  next().respond(503, ["x-remora-error", "connect_failed"]);
+  t.equal(meters.failures.value, 3, "that its application is gone is a word");
 });
 
 t.test("gRPC: only SERVING with status 0 is healthy", async (t) => {

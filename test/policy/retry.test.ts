@@ -104,7 +104,12 @@ t.test("decision: by outcome, method and configuration", async (t) => {
     [{ outcome: "connect_failed", canReplay: false }, config, "final"],
     [{ retryAfterMs: 0 }, config, "retry 10"],
     [{ retryAfterMs: 100 }, config, "retry 100"],
-    [{ retryAfterMs: 1000 }, config, "final"],
+    [{ retryAfterMs: 1000 }, config, "retry 1000"],
+    [{ retryAfterMs: 300_000 }, config, "retry 300000"],
+    [{ retryAfterMs: 300_001 }, config, "final"],
+    [{ retryAfterMs: 500 }, { ...config, maxRetryAfterMs: 500 }, "retry 500"],
+    [{ retryAfterMs: 501 }, { ...config, maxRetryAfterMs: 500 }, "final"],
+    [{ retryAfterMs: 1000, remainingMs: 1000 }, config, "final"],
     [{ remainingMs: 10 }, config, "final"],
     [{ remainingMs: 11 }, config, "retry 10"],
   ];
@@ -369,7 +374,7 @@ t.test("no time left, Retry-After too long, budget spent: the result passes at o
   late.upstream.last.respond(503);
   t.equal(late.reply.outcome, "503", "12 ms of pause do not fit in 5 ms");
 
-  const busy = setup({ config, steps: [respond(503, "Retry-After", "1")] });
+  const busy = setup({ config, steps: [respond(503, "Retry-After", "301")] });
   busy.service.call(scriptedRequest(), busy.reply);
   t.equal(busy.reply.outcome, "503");
 

@@ -125,6 +125,7 @@ const retry: fc.Arbitrary<RetryConfig> = fc.record(
     maxReplayBytes: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
     backoffFactor: fc.double({ min: 1, max: 10, noNaN: true }),
     jitter: fc.constantFrom("none" as const, "equal" as const),
+    maxRetryAfterMs: fc.integer({ min: 0, max: 300_000 }),
   },
   {
     requiredKeys: [
@@ -247,6 +248,7 @@ const authorization: fc.Arbitrary<AuthorizationConfig> = fc.record({
   ),
 });
 
+const streamIdle = fc.record({ idleMs: fc.integer({ min: 0, max: 10_000_000 }), source: text });
 const inboundRule: fc.Arbitrary<InboundRule> = fc.record(
   {
     name,
@@ -254,7 +256,7 @@ const inboundRule: fc.Arbitrary<InboundRule> = fc.record(
     rateLimits: fc.array(rateLimit, { minLength: 1, maxLength: 2 }),
     idempotency,
     priority,
-    streamIdle: fc.record({ idleMs: fc.integer({ min: 0, max: 10_000_000 }), source: text }),
+    streamIdle,
   },
   { requiredKeys: ["name", "match"] },
 );
@@ -486,6 +488,8 @@ const optionalOfCluster = fc.record(
 
 const breakerFields = {
   consecutiveFailures: fc.integer({ min: 0, max: 1000 }),
+  consecutiveGatewayErrors: fc.integer({ min: 0, max: 1000 }),
+  consecutiveLocalOriginFailures: fc.integer({ min: 0, max: 1000 }),
   minSuccessRatio: ratio,
   windowMs: ms,
   minRequests: count,
@@ -547,6 +551,7 @@ export const arbitrarySnapshot: fc.Arbitrary<Snapshot> = fc
             maxRequests: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
             protocol,
             shedding,
+            tunnelIdle: streamIdle,
             authorization,
             rules: fc.uniqueArray(inboundRule, { selector: (rule) => rule.name, minLength: 1, maxLength: 3 }),
           },

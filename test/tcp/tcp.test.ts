@@ -348,6 +348,29 @@ t.test("a silent connection is reset after its time, a busy one is not", async (
   t.match(closed, /response_flags="SI"/);
 });
 
+t.test("the called sidecar resets who is silent for too long: its callers need not do it", async (t) => {
+  const pair = await openTcpPair(t, {
+    onConnection: echo,
+    cluster: { tunnelIdleMs: 0 },
+    inbound: { tunnelIdle: { idleMs: 700, source: "TrafficPolicy/default/api" } },
+  });
+  const busy = connect(t, pair.port);
+  const silent = connect(t, pair.port);
+  silent.write("x");
+  await silent.gets("x");
+  const startMs = performance.now();
+  while (!silent.isOver) {
+    busy.write(".");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  t.ok(performance.now() - startMs > 600, "not before its time");
+  t.equal(silent.error, "ECONNRESET");
+  t.notOk(busy.isOver);
+  await eventually("the application's end", () => pair.accepted.filter((peer) => peer.isClosed).length === 1);
+  const [closed = ""] = await metricLines(pair.api.ports.admin, "istio_tcp_connections_closed_total");
+  t.match(closed, /reporter="destination".*response_flags="SI"/);
+});
+
 t.test("a service that speaks HTTP takes no raw TCP", async (t) => {
   const pair = await openTcpPair(t, { inbound: { protocol: "http" } });
   const client = connect(t, pair.port);

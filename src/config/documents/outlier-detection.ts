@@ -2,14 +2,13 @@ import { z } from "zod";
 import { notSupported, percent, positiveDuration } from "./field.js";
 import { SlowCalls } from "./slow-calls.js";
 
+const inARow = () => z.int().min(0).max(1000).optional();
+
 /** `outlierDetection` of a TrafficPolicy: the endpoint breaker. */
 export const OutlierDetection = z.strictObject({
-  consecutive5xx: z
-    .int()
-    .min(0)
-    .max(1000)
-    .optional()
-    .describe("Failures in a row (5xx, connection errors, timeouts) that eject an endpoint. 0 = off."),
+  consecutive5xx: inARow().describe(
+    "Failures in a row (5xx, connection errors, timeouts) that eject an endpoint. 0 = off.",
+  ),
   interval: positiveDuration()
     .optional()
     .describe("Window over which the success rate and slow calls are measured."),
@@ -42,7 +41,11 @@ export const OutlierDetection = z.strictObject({
   slowCalls: SlowCalls.optional().describe(
     "Ejection by slow attempts, over the same window and volume as the success rate.",
   ),
-  consecutiveGatewayErrors: notSupported("consecutive5xx counts them"),
-  consecutiveLocalOriginFailures: notSupported("consecutive5xx counts them"),
+  consecutiveGatewayErrors: inARow().describe(
+    "502, 503, 504, connection errors and timeouts in a row that eject an endpoint, beside consecutive5xx. 0 = off.",
+  ),
+  consecutiveLocalOriginFailures: inARow().describe(
+    "Connection errors and timeouts in a row, attempts without a response, that eject an endpoint, beside consecutive5xx. 0 = off.",
+  ),
 });
 export type OutlierDetectionSpec = z.infer<typeof OutlierDetection>;

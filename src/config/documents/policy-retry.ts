@@ -43,6 +43,11 @@ export const PolicyRetry = z.strictObject({
         .describe(
           "full: a random wait between nothing and the bound; equal: between half of the bound and the bound; none: the bound.",
         ),
+      maxRetryAfter: duration()
+        .optional()
+        .describe(
+          "Longest wait that an answer may ask for (Retry-After), at most 5m. 0s: who asks is not asked again.",
+        ),
     })
     .optional()
     .describe("Waiting between attempts."),
