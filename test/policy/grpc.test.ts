@@ -303,7 +303,7 @@ t.test("endpoint: a gRPC call is judged by its status, with the head or with the
       const clock = new FakeClock();
       const { endpoint, transport, breaker, estimator, log } = testEndpoint(clock);
       if (isProbe) {
-        for (let i = 0; i < 7; i++) breaker.record(false, false, 0);
+        for (let i = 0; i < 7; i++) breaker.record("failure", false, 0);
         clock.advance(1000);
       }
       const request = call();
@@ -331,7 +331,7 @@ t.test("endpoint: a gRPC call is judged by its status, with the head or with the
 t.test("endpoint: a probe that is a long stream does not keep the endpoint shut", async (t) => {
   const clock = new FakeClock();
   const { endpoint, transport, breaker, estimator } = testEndpoint(clock);
-  for (let i = 0; i < 7; i++) breaker.record(false, false, 0);
+  for (let i = 0; i < 7; i++) breaker.record("failure", false, 0);
   clock.advance(1000);
   const reply = new RecordedReply();
   endpointLayer(clock, estimator)(endpoint, call(), reply, clock.monotonicMs());
