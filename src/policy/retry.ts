@@ -36,6 +36,8 @@ export interface RetryOptions {
   readonly wheel: TimerWheel;
   readonly clock: Clock;
   readonly meters: RetryMeters;
+  /** Silence that ends the request (streamIdle): a pause of that length would end in nothing. 0 or absent: none does. */
+  readonly silenceMs?: number;
 }
 
 export interface RetryMeters {
@@ -63,11 +65,14 @@ class Retry implements Service {
   readonly inner: Service;
   readonly options: RetryOptions;
   readonly rules: RetryRules;
+  readonly silenceMs: number;
 
   constructor(options: RetryOptions, inner: Service) {
     this.inner = inner;
     this.options = options;
     this.rules = retryRules(options.config);
+    const { silenceMs = 0 } = options;
+    this.silenceMs = silenceMs === 0 ? Infinity : silenceMs;
   }
 
   call(request: RequestContext, reply: Reply): Call {
@@ -220,8 +225,8 @@ class RetriedCall implements Call, Reply, TimerTarget {
       isLeftToOthers: isSpent || this.#request.isRepetition,
       canReplay: this.#replay?.canReplay ?? true,
       retryAfterMs,
-      // No retry is begun that the deadline would cut off during its pause.
-      remainingMs: this.#request.deadlineMs - nowMs,
+      // No retry is begun that the deadline, or the timer of silence, would cut off during its pause.
+      remainingMs: Math.min(this.#request.deadlineMs - nowMs, this.#layer.silenceMs),
       backoffMs: growingBackoffMs(rules, this.#retries, () => clock.random()),
     });
     switch (decision.type) {

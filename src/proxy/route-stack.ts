@@ -21,6 +21,7 @@ import type {
   UrlRewrite,
   WeightedCluster,
 } from "../config/snapshot.js";
+import { serverTimeouts } from "../stack/server-timeouts.js";
 import { endedCall, stack, type Layer, type Service } from "../stack/service.js";
 import type { Clock } from "../time/clock.js";
 import type { TimerWheel } from "../time/timer-wheel.js";
@@ -191,7 +192,7 @@ function backendStack(
   const cluster = backend.cluster === "" ? undefined : options.cluster(backend.cluster);
   if (cluster === undefined) return undefined;
   const { wheel, clock } = options;
-  const { attemptTimeoutMs, limitSources, source } = route;
+  const { attemptTimeoutMs, streamIdleMs, limitSources, source } = route;
   return stack(
     [
       inCluster(backend.cluster),
@@ -207,6 +208,7 @@ function backendStack(
         wheel,
         clock,
         meters: cluster.meters,
+        silenceMs: streamIdleMs ?? serverTimeouts.streamIdleMs,
       }),
       // Inside of retry: each attempt has its own time.
       ...(attemptTimeoutMs === undefined || attemptTimeoutMs === 0

@@ -22,7 +22,7 @@ import {
 
 const config: RetryConfig = { ...retryDefaults, attempts: 2 };
 
-function setup(options: { config?: RetryConfig; steps?: Step[]; budget?: RetryBudget }) {
+function setup(options: { config?: RetryConfig; steps?: Step[]; budget?: RetryBudget; silenceMs?: number }) {
   const clock = new FakeClock();
   const meters = {
     retries: new Counter(),
@@ -37,6 +37,7 @@ function setup(options: { config?: RetryConfig; steps?: Step[]; budget?: RetryBu
     wheel: new TimerWheel(clock),
     clock,
     meters,
+    ...(options.silenceMs !== undefined && { silenceMs: options.silenceMs }),
   })(upstream);
   const counts = (): number[] => Object.values(meters).map((counter) => counter.value);
   return { clock, upstream, service, reply: new RecordedReply(), counts };
@@ -377,6 +378,16 @@ t.test("no time left, Retry-After too long, budget spent: the result passes at o
   const busy = setup({ config, steps: [respond(503, "Retry-After", "301")] });
   busy.service.call(scriptedRequest(), busy.reply);
   t.equal(busy.reply.outcome, "503");
+
+  for (const [silenceMs, outcome] of [
+    [1000, "503"],
+    [1100, "pending"],
+    [0, "pending"],
+  ] as const) {
+    const silent = setup({ config, silenceMs, steps: [respond(503, "Retry-After", "1")] });
+    silent.service.call(scriptedRequest(), silent.reply);
+    t.equal(silent.reply.outcome, outcome, `silence of ${silenceMs} ms`);
+  }
 
   const budget = new RetryBudget({ percent: 0, minRetriesPerSecond: 0.1, windowMs: 10_000 });
   const spent = setup({ config, budget, steps: [respond(503), respond(502), fail("connect_failed")] });

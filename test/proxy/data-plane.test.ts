@@ -9,11 +9,11 @@ import { calledSideGraceMs } from "../../src/policy/deadline.js";
 import { RequestMemory } from "../../src/policy/request-memory.js";
 import type { BreakerCommand } from "../../src/policy/breaker-command.js";
 import { DataPlane } from "../../src/proxy/data-plane.js";
-import { inbound } from "../../src/proxy/inbound.js";
+import { inbound, type InboundOptions } from "../../src/proxy/inbound.js";
 import { outbound } from "../../src/proxy/outbound.js";
 import { DeferredTransport } from "../../src/stack/deferred.js";
 import { RequestContext } from "../../src/stack/request-context.js";
-import type { Call } from "../../src/stack/service.js";
+import type { Call, Service } from "../../src/stack/service.js";
 import { Counter, Gauge } from "../../src/telemetry/cells.js";
 import { ClusterMetricsByName } from "../../src/telemetry/cluster-metrics.js";
 import { Metrics } from "../../src/telemetry/metrics.js";
@@ -22,6 +22,7 @@ import { TimerWheel } from "../../src/time/timer-wheel.js";
 import { retryDefaults, serviceBreakerDefaults } from "../../src/config/cluster-defaults.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { getHeader } from "../../src/traffic/headers.js";
+import { ScriptedSource } from "../support/scripted-body.js";
 import { endpointConfig, ScriptedTransport } from "../support/scripted-endpoint.js";
 import { RecordedReply, scriptedRequest, type ScriptedAttempt } from "../support/scripted-service.js";
 import { seeded } from "../support/seeded-random.js";
@@ -461,6 +462,58 @@ t.test(
   },
 );
 
+/** The way from the mesh to an application, without policies. */
+function inboundTo(app: ScriptedTransport, clock: FakeClock, more: Partial<InboundOptions> = {}): Service {
+  const counter = (): Counter => new Counter();
+  return inbound({
+    authorization: (inner) => inner,
+    rules: (inner) => inner,
+    clock,
+    wheel: new TimerWheel(clock),
+    observe: (inner) => inner,
+    self: "spiffe://mesh.local/ns/default/svc/api",
+    app,
+    appConfig: endpointConfig(1),
+    mtlsMode: () => "DISABLE",
+    maxRequests: 0,
+    active: new Gauge(),
+    rejected: counter(),
+    retryMeters: { retries: counter(), successes: counter(), overflows: counter(), exhausted: counter() },
+    memory: new RequestMemory(),
+    expired: counter(),
+    ...more,
+  });
+}
+
+t.test("the called sidecar cuts a silent tunnel, after the calling one had its time to", async (t) => {
+  const table = [
+    [undefined, 3_600_000, "value=1h, source=default"],
+    [
+      { idleMs: 5000, source: "TrafficPolicy/default/chat" },
+      5000,
+      "value=5s, source=TrafficPolicy/default/chat",
+    ],
+  ] as const;
+  for (const [tunnelIdle, idleMs, text] of table) {
+    const [clock, app] = [new FakeClock(), new ScriptedTransport()];
+    const request = scriptedRequest({ body: new ScriptedSource() });
+    request.head.upgrade = "websocket";
+    const reply = new RecordedReply();
+    inboundTo(app, clock, { tunnelIdle }).call(request, reply);
+    app.last.head(101, [], new ScriptedSource());
+    clock.advance(idleMs + calledSideGraceMs - 10);
+    t.equal(reply.outcome, "pending");
+    clock.advance(40);
+    t.match(reply.error?.message, `timer=tunnel_idle, ${text}`);
+    t.equal(app.last.cancelledWith?.code, "stream_idle_timeout");
+  }
+  const [clock, app] = [new FakeClock(), new ScriptedTransport()];
+  const reply = new RecordedReply();
+  inboundTo(app, clock, { tunnelIdle: { idleMs: 5000, source: "" } }).call(scriptedRequest(), reply);
+  clock.advance(60_000);
+  t.equal(reply.outcome, "pending", "a request is none");
+});
+
 t.test("a gRPC call keeps its deadline on both sides, and each hands on what is left", async (t) => {
   const grpc = ["content-type", "application/grpc", "grpc-timeout", "400m"];
   const told = (attempt: ScriptedAttempt | undefined) =>
@@ -494,24 +547,7 @@ t.test("a gRPC call keeps its deadline on both sides, and each hands on what is 
   t.equal(attempts.at(-1)?.cancelledWith?.code, "route_timeout");
 
   const app = new ScriptedTransport();
-  const counter = (): Counter => new Counter();
-  const service = inbound({
-    authorization: (inner) => inner,
-    rules: (inner) => inner,
-    clock,
-    wheel: new TimerWheel(clock),
-    observe: (inner) => inner,
-    self: "spiffe://mesh.local/ns/default/svc/api",
-    app,
-    appConfig: endpointConfig(1),
-    mtlsMode: () => "DISABLE",
-    maxRequests: 0,
-    active: new Gauge(),
-    rejected: counter(),
-    retryMeters: { retries: counter(), successes: counter(), overflows: counter(), exhausted: counter() },
-    memory: new RequestMemory(),
-    expired: counter(),
-  });
+  const service = inboundTo(app, clock);
   const request = scriptedRequest({ method: "POST", headers: grpc, startMs: clock.monotonicMs() - 50 });
   const reply = new RecordedReply();
   service.call(request, reply);
