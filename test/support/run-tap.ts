@@ -34,6 +34,8 @@ function testFiles(): string[] {
 /** What a file has said: its last totals, each skip with its reason, and everything around a failure; the rest would be noise. */
 class Output {
   readonly shown: string[] = [];
+  /** The line that says how many tests there were: the file has come to its end. */
+  hasPlan = false;
   #totals = "";
   #isFailing = false;
 
@@ -42,7 +44,9 @@ class Output {
     const text = line.trimStart();
     if (text.startsWith("not ok")) this.#isFailing = true;
     else if (text.startsWith("ok ")) this.#isFailing = false;
-    if (this.#isFailing || / # (SKIP|TODO)/.test(text)) this.shown.push(`    ${line}`);
+    const isSkipped = / # (SKIP|TODO)/.test(text) || line.startsWith("1..0 ");
+    if (line.startsWith("1..")) this.hasPlan = true;
+    if (this.#isFailing || isSkipped) this.shown.push(`    ${line}`);
   }
 
   count(name: string): number {
@@ -85,8 +89,8 @@ async function runFile(file: string): Promise<Totals> {
   const [code] = (await once(child, "close")) as [number | null];
   for (const timer of endings) clearTimeout(timer);
   running.delete(child);
-  // A file that failed without counting a failure (a crash, a timeout) has failed all the same.
-  const failed = code === 0 ? output.count("fail") : Math.max(1, output.count("fail"));
+  // A file that failed without counting a failure (a crash, a timeout, no test in it) has failed all the same.
+  const failed = code === 0 && output.hasPlan ? output.count("fail") : Math.max(1, output.count("fail"));
   const took = `time=${(performance.now() - startMs).toFixed(0)}ms`;
   const verdict = `${failed === 0 ? "ok" : "not ok"} ${++fileCount} - ${file} # ${took}`;
   console.log([`# Subtest: ${file}`, ...output.shown, verdict, ""].join("\n"));
