@@ -180,7 +180,7 @@ export class ChunkedDecoder {
     if (this.#trailerReader === null) {
       // A section without a start line: nothing in it can be a target that is too long.
       const limits = { ...this.#limits, maxHeadBytes: maxTrailerBytes, maxTargetBytes: maxTrailerBytes };
-      this.#trailerReader = new HeadReader(limits, this.#kind);
+      this.#trailerReader = new HeadReader(limits, this.#kind, false);
     }
     const end = this.#trailerReader.push(chunk, from);
     if (end < 0) return chunk.length;

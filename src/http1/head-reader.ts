@@ -25,10 +25,16 @@ export class HeadReader {
   /** How much of CR LF CR LF the kept bytes end with. */
   #matched = 0;
   #leading = 0;
+  /** Length of the first line, once it is complete and while it was not looked at; -1 = it was, or there is none. */
+  #lineLength = 0;
+  readonly #hasStartLine: boolean;
 
-  constructor(limits: Http1Limits, kind: MessageKind) {
+  /** @param hasStartLine false for sections that are fields only. */
+  constructor(limits: Http1Limits, kind: MessageKind, hasStartLine = true) {
     this.#limits = limits;
     this.#kind = kind;
+    this.#hasStartLine = hasStartLine;
+    this.#forget();
   }
 
   /** No byte of a head was kept: between messages. Empty lines before a request do not count. */
@@ -72,6 +78,7 @@ export class HeadReader {
     this.#length = 0;
     this.#matched = 0;
     this.#leading = 0;
+    this.#lineLength = this.#hasStartLine ? 0 : -1;
   }
 
   #skipEmptyLines(chunk: Buffer, from: number): number {
@@ -97,10 +104,26 @@ export class HeadReader {
       this.text = this.#keptText();
       throw this.#overLimit();
     }
-    if (end < 0) return -1;
+    if (end < 0) {
+      if (this.#lineLength > 0) this.#lookAtFirstLine();
+      return -1;
+    }
     this.text = this.#keptText();
     this.#forget();
     return end;
+  }
+
+  /** Another protocol that has lines: whoever speaks it waits for an answer, not for the end of a head. */
+  #lookAtFirstLine(): void {
+    const line = this.#keptText().slice(0, this.#lineLength);
+    this.#lineLength = -1;
+    const isRequest = this.#kind === "request";
+    if (isRequest ? line.includes(" HTTP/") : line.startsWith("HTTP/")) return;
+    const what = isRequest ? "request" : "status";
+    throw malformed(
+      this.#kind,
+      `not HTTP/1: it begins without a ${what} line; correct the service's protocol`,
+    );
   }
 
   /** Looks for the end of the head; refuses bytes that no head can contain. */
@@ -111,6 +134,7 @@ export class HeadReader {
       const byte = chunk[i] as number;
       if (byte === lf) {
         if (matched % 2 === 0) throw malformed(this.#kind, "line feed without carriage return");
+        if (this.#lineLength === 0) this.#lineLength = this.#length + i + 1 - from;
         if (++matched === 4) return i + 1;
         continue;
       }

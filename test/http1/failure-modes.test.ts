@@ -260,7 +260,9 @@ t.test("row 15: 1,000 pipelined requests", async (t) => {
     }
     t.ok(served / 2 < 15_000, `stops after ${served / 2}`);
     client.socket.resume();
-    await client.wait("all 30,000", () => client.size >= 30_000 * 1040);
+    // Step by step: on a busy machine it is the pace that counts.
+    for (let count = 3000; count <= 30_000; count += 3000)
+      await client.wait(`${count} of 30,000`, () => client.size >= count * 1040);
     t.ok(upstream.size > 0);
   });
 });
@@ -619,6 +621,28 @@ t.test("row 42: what upstreams must not say", async (t) => {
     t.match(await client.gets("\r\n\r\nupstream"), /^HTTP\/1\.1 502 /, name);
     await upstream.wait("closed", () => upstream.open === 0);
   }
+});
+
+t.test("row 42: other protocols that have lines are told at once, in both directions", async (t) => {
+  const { upstream, pair } = await open(t, answer("220 mail.test ESMTP\r\n"));
+  const mail = connect(t, pair.port);
+  mail.write(get);
+  t.match(
+    await mail.gets("correct the service's protocol"),
+    /^HTTP\/1\.1 502 [^]*begins without a status line/,
+  );
+  await upstream.wait("closed", () => upstream.open === 0);
+  const redis = connect(t, pair.port);
+  redis.write("*1\r\n$4\r\nPI");
+  t.match(
+    await redis.gets("correct the service's protocol"),
+    /^HTTP\/1\.1 400 [^]*begins without a request line/,
+  );
+  const slow = connect(t, pair.port);
+  for (const byte of "GET / HTTP/1.1\r\nHo") slow.write(byte);
+  slow.write("st: api.test\r\n");
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  t.equal(slow.text, "", "a head that is slow is one all the same");
 });
 
 const folder =

@@ -569,6 +569,9 @@ t.test("the head reader gives up on what cannot become a head", async (t) => {
     ["\nGET", "malformed_request", "upstream_protocol_error"],
     ["\r\rGET", "malformed_request", "upstream_protocol_error"],
     ["\r\n\r\n\r\n", "malformed_request", "upstream_protocol_error"],
+    ["*1\r\n$4\r\n", "malformed_request", "upstream_protocol_error"],
+    ["220 mail.test ESMTP\r\n", "malformed_request", "upstream_protocol_error"],
+    ["*1", undefined, undefined],
     ["GET / HTTP/1.1\nHost: a\n\n", "malformed_request", "upstream_protocol_error"],
     ["GET / HTTP/1.1\r\nX: a\rb", "malformed_request", "upstream_protocol_error"],
     ["GET / HTTP/1.1\r\nX: a\0", "malformed_request", "upstream_protocol_error"],
@@ -582,8 +585,9 @@ t.test("the head reader gives up on what cannot become a head", async (t) => {
       "upstream_headers_too_large",
     ],
   ];
-  for (const [bytes, ...wanted] of cases) {
+  for (const [text, ...wanted] of cases) {
     for (const [i, kind] of (["request", "response"] as const).entries()) {
+      const bytes = kind === "request" ? text : text.replace("GET / HTTP/1.1", "HTTP/1.1 200 OK");
       for (const size of bytes.length < 100 ? [1, 7, bytes.length] : [1000, bytes.length]) {
         const reader = new HeadReader(http1Limits, kind);
         const code = codeOf(() => {
