@@ -200,6 +200,8 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
       store: ca.store,
       trustVersion: () => ca.trust.trust.get().version,
       sidecars: streams.views,
+      bundleRefreshMs: settings.federationListen === undefined ? undefined : federationRefreshHint * 1000,
+      clock,
       onStep: (done, { step, active, lagging }) =>
         log.info({ done, step, root: active.rootFingerprint, lagging: lagging.length }, "rotation of the CA"),
     });

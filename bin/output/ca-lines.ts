@@ -6,7 +6,7 @@ const maxListed = 20;
 
 const steps: Readonly<Record<RotationView["step"], string>> = {
   idle: "no rotation under way",
-  prepared: "prepared: sidecars are being told of the new CA",
+  prepared: "prepared: sidecars and other meshes are being told of the new CA",
   distributed: "distributed: every connected sidecar believes the new CA; next: remora ca rotate --activate",
   active: "active: the new CA signs; sidecars are renewing",
   renewed: "renewed: no connected sidecar uses the old CA; next: remora ca rotate --finish",

@@ -55,9 +55,9 @@ export const caRotateSettings = {
     isFlagOnly: true,
   }),
   force: toggle({ help: "although sidecars are not ready: they are cut off", isFlagOnly: true }),
-  timeout: defaulted(duration({ leastMs: 1000, mostMs: 86_400_000 }), "10m", {
+  timeout: defaulted(duration({ leastMs: 1000, mostMs: 86_400_000 }), "30m", {
     placeholder: "DURATION",
-    help: "with --auto: how long sidecars are waited for in all",
+    help: "with --auto: how long sidecars and other meshes are waited for in all",
   }),
   output,
   ...adminSettings,

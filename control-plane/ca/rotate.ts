@@ -1,9 +1,17 @@
 import { CertificateError } from "../../certs/certificate-error.js";
 import type { Authority } from "../../certs/authority.js";
 import { ConfigError } from "../../src/errors/config-error.js";
+import type { Clock } from "../../src/time/clock.js";
 import type { SidecarView } from "../admin/views.js";
 import type { CaState, CaStore } from "./ca-store.js";
-import { lagging, rotationStep, type Lagging, type RotationStep } from "./rotation-rules.js";
+import {
+  lagging,
+  otherMeshes,
+  othersLagging,
+  rotationStep,
+  type Lagging,
+  type RotationStep,
+} from "./rotation-rules.js";
 
 /** One CA, as GET /v1/ca shows it. */
 export interface CaView {
@@ -26,7 +34,7 @@ export interface RotationView {
   readonly next: CaView | null;
   readonly previous: CaView | null;
   readonly trustVersion: string;
-  /** Connected sidecars that the next step waits for. */
+  /** Connected sidecars, and other meshes, that the next step waits for. */
   readonly lagging: readonly Lagging[];
   readonly sidecars: number;
 }
@@ -50,11 +58,18 @@ export function createRotation(parts: {
   readonly store: CaStore;
   readonly trustVersion: () => string;
   readonly sidecars: () => readonly SidecarView[];
+  /** How often other meshes are asked to fetch our bundle; undefined: it is not offered to them. */
+  readonly bundleRefreshMs: number | undefined;
+  readonly clock: Clock;
   readonly onStep: (wish: RotateWish["do"], view: RotationView) => void;
 }): Rotation {
-  const { store, trustVersion, sidecars, onStep } = parts;
+  const { store, trustVersion, sidecars, bundleRefreshMs, clock, onStep } = parts;
   let turn: Promise<unknown> = Promise.resolve();
-  const view = (): RotationView => viewOf(store.state.get(), trustVersion(), sidecars());
+  const view = (): RotationView => {
+    const state = store.state.get();
+    const others = othersLagging(state, bundleRefreshMs, clock.wallMs());
+    return viewOf(state, trustVersion(), sidecars(), others);
+  };
   const act = async (wish: RotateWish): Promise<RotationView> => {
     if (wish.do === "prepare") await explain(() => store.prepare(wish.from));
     else if (wish.do === "abort") await store.abort();
@@ -84,13 +99,18 @@ function refuseEarly(step: "activate" | "finish", { lagging: late }: RotationVie
   if (late.length > maxNames) names.push(`and ${late.length - maxNames} more`);
   const what =
     step === "activate" ? "would refuse certificates of the new CA" : "would be refused without the old CA";
-  throw new ConfigError(
-    `${late.length} connected sidecars ${what} (${names.join("; ")}): wait for them, or use --force`,
-  );
+  const count = late.filter(({ id }) => id !== otherMeshes).length;
+  const who = count === 0 ? otherMeshes : `${count} connected sidecars`;
+  throw new ConfigError(`${who} ${what} (${names.join("; ")}): wait for them, or use --force`);
 }
 
-function viewOf(state: CaState, trustVersion: string, sidecars: readonly SidecarView[]): RotationView {
-  const late = lagging(state, trustVersion, sidecars);
+function viewOf(
+  state: CaState,
+  trustVersion: string,
+  sidecars: readonly SidecarView[],
+  others: readonly Lagging[],
+): RotationView {
+  const late = [...others, ...lagging(state, trustVersion, sidecars)];
   const other = state.other === undefined ? null : caView(state.other);
   return {
     trustDomain: state.active.trustDomain,

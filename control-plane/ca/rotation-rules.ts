@@ -6,8 +6,9 @@ import type { CaState } from "./ca-store.js";
 export const rotationSteps = ["idle", "prepared", "distributed", "active", "renewed"] as const;
 export type RotationStep = (typeof rotationSteps)[number];
 
-/** A connected sidecar that the next step waits for. */
+/** Whom the next step waits for. */
 export interface Lagging {
+  /** Name of a connected sidecar, or `otherMeshes`. */
   readonly id: string;
   readonly reason: string;
 }
@@ -26,6 +27,28 @@ export function lagging(
     const reason = reasonOf(sidecar, trustVersion, old);
     return reason === undefined ? [] : [{ id: sidecar.id, reason }];
   });
+}
+
+export const otherMeshes = "other meshes";
+/** SPIFFE Trust Domain and Bundle §4.1.2: a new key stands in the bundle three to five times as long as its refresh hint. */
+const rounds = 3;
+
+/**
+ * Meshes that follow our bundle fetch it by themselves and confirm nothing: they get the time of some rounds before a new root
+ * signs.
+ * @param bundleRefreshMs how often they are asked to look; undefined: the bundle is not offered.
+ */
+export function othersLagging(
+  { step, active, other, preparedAtMs }: Pick<CaState, "step" | "active" | "other" | "preparedAtMs">,
+  bundleRefreshMs: number | undefined,
+  nowMs: number,
+): readonly Lagging[] {
+  if (step !== "prepared" || bundleRefreshMs === undefined) return [];
+  if (other?.rootFingerprint === active.rootFingerprint) return [];
+  const untilMs = preparedAtMs + rounds * bundleRefreshMs;
+  if (nowMs >= untilMs) return [];
+  const reason = `may not have fetched the bundle with the new CA before ${new Date(untilMs).toISOString()}`;
+  return [{ id: otherMeshes, reason }];
 }
 
 export function rotationStep(step: CaState["step"], isWaiting: boolean): RotationStep {

@@ -121,7 +121,7 @@ function readCaMetrics(registry: Registry, gauge: AddGauge, ca: NonNullable<Metr
   );
   gauge(
     "remora_cp_ca_rotation_waiting",
-    "Connected sidecars that the next step of the CA's rotation waits for.",
+    "Connected sidecars, and other meshes as one, that the next step of the CA's rotation waits for.",
     () => ca().lagging.length,
   );
   new Gauge({

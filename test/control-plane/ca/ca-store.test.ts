@@ -18,6 +18,7 @@ import { createRotation } from "../../../control-plane/ca/rotate.js";
 import {
   keyIdOf,
   lagging,
+  othersLagging,
   rotationStep,
   type RotationSidecar,
 } from "../../../control-plane/ca/rotation-rules.js";
@@ -304,7 +305,7 @@ t.test("an operator takes a step too early, by force, or twice at once", async (
   let sidecars: Partial<SidecarView>[] = [];
   const steps: string[] = [];
   const rotation = createRotation({
-    store: ca,
+    ...{ store: ca, clock, bundleRefreshMs: undefined },
     trustVersion: () => "2",
     sidecars: () => sidecars as SidecarView[],
     onStep: (step) => steps.push(step),
@@ -334,4 +335,31 @@ t.test("an operator takes a step too early, by force, or twice at once", async (
   sidecars = [];
   t.match(await rotation.rotate({ do: "finish", isForced: false }), { step: "idle", previous: null });
   t.same(steps, ["prepare", "activate", "finish"]);
+});
+
+t.test("other meshes get the time of three rounds before a new root signs", async (t) => {
+  const dir = path.join(await folder(t), "ca");
+  const ca = await store(dir);
+  const own = new FakeClock(clock.wallMs());
+  const rotation = createRotation({
+    ...{ store: ca, clock: own, bundleRefreshMs: 300_000 },
+    trustVersion: () => "2",
+    sidecars: () => [],
+    onStep: () => undefined,
+  });
+  t.match(rotation.view(), { step: "idle", lagging: [] });
+  t.match(await rotation.rotate({ do: "prepare", from: undefined }), { step: "prepared" });
+  own.advance(899_999);
+  await t.rejects(rotation.rotate({ do: "activate", isForced: false }), {
+    message:
+      /^other meshes would refuse certificates of the new CA \(other meshes may not have fetched the bundle .*Z\): wait/,
+  });
+  own.advance(1);
+  t.match(rotation.view(), { step: "distributed", lagging: [] });
+  t.match(await rotation.rotate({ do: "activate", isForced: false }), { step: "renewed" });
+  const { active, other } = ca.state.get();
+  const prepared = { step: "prepared", active, preparedAtMs: own.wallMs() } as const;
+  t.equal(othersLagging({ ...prepared, other }, 1000, own.wallMs()).length, 1);
+  t.same(othersLagging({ ...prepared, other }, undefined, own.wallMs()), [], "nobody reads our bundle");
+  t.same(othersLagging({ ...prepared, other: active }, 1000, own.wallMs()), [], "the same root");
 });
