@@ -20,7 +20,7 @@ import { readServedCertificates } from "./admin/served-certificates.js";
 import { AdminServer } from "./admin/admin-server.js";
 import { loadOrCreateAdminToken } from "./admin/admin-token.js";
 import { openAdminTokens } from "./admin/admin-tokens.js";
-import { openAuditLog } from "./admin/audit-log.js";
+import { entryOfEdits, openAuditLog } from "./admin/audit-log.js";
 import { watchCaLife } from "./ca/ca-life.js";
 import { createEnrollmentHandler, type EnrollmentEvent } from "./ca/enrollment-handler.js";
 import { consulEnrollment, startConsulCa } from "./ca/consul-ca.js";
@@ -145,8 +145,14 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   closers.push(() => observed.close());
 
   const ownPorts = createOwnPorts();
+  const audit = openAuditLog(dataDir.path, clock);
   const store = await PolicyStore.open(settings.policiesDir ?? path.join(dataDir.path, "policies"), {
     clock,
+    lastGood: path.join(dataDir.path, "policies-last-good"),
+    onEdited: (edits) =>
+      void audit
+        .record(entryOfEdits(edits, clock.wallMs()))
+        .catch((err: unknown) => log.error({ err }, "edits of policy files are not in the audit log yet")),
   });
   closers.push(() => store.close());
   const registry = await openCatalog({
@@ -218,9 +224,9 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     clock,
     revoked,
     interceptors: [requireIdentity(peerOf, [enrollmentService.Issue.path], revoked)],
-    onRefused: (reason, address) => {
-      metrics.connectionsRefused.inc();
-      logRefusal({ reason, address }, "connection refused");
+    onRefused: ({ reason, detail }, address) => {
+      metrics.connectionsRefused.inc({ reason });
+      logRefusal({ reason: detail, address }, "connection refused");
     },
   });
   closers.push(() => listener.close());
@@ -263,7 +269,6 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
     owner: token,
     clock,
   });
-  const audit = openAuditLog(dataDir.path, clock);
   const routes = adminRoutes({
     ...overview,
     store,
@@ -296,6 +301,11 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
   closers.push(() => adminServer.close());
   const adminAddress = await adminServer.start(adminAt);
   ownPorts.add(adminAddress);
+  if (!/^(127\.|\[::1\])/.test(adminAddress))
+    log.warn(
+      { adminAddress },
+      "the admin API is open to other machines without TLS: whoever sees its traffic has the tokens in it",
+    );
   if (federated.address !== undefined) {
     ownPorts.add(federated.address);
     log.info({ address: federated.address }, "other meshes read our bundle here");

@@ -2,6 +2,7 @@ import { Server, ServerCredentials } from "@grpc/grpc-js";
 import type { ServerInterceptor } from "@grpc/grpc-js";
 import type { AddressInfo, Socket } from "node:net";
 import { createServer, type Server as TlsServer, type TLSSocket } from "node:tls";
+import type { RefusalReason } from "../certs/certificate-error.js";
 import { parseCertificate } from "../certs/certificate.js";
 import { parseSpiffeId } from "../certs/spiffe-id.js";
 import type { HostPort } from "../src/discovery/host-port.js";
@@ -26,8 +27,15 @@ export interface GrpcListenerOptions {
   readonly identityFor?: (serverName: string) => Svid | undefined;
   readonly clock: Clock;
   readonly interceptors: readonly ServerInterceptor[];
-  /** A connection was refused before any gRPC byte: one line without secrets. */
-  readonly onRefused: (reason: string, address: string) => void;
+  /** A connection was refused before any gRPC byte. */
+  readonly onRefused: (refusal: ConnectionRefusal, address: string) => void;
+}
+
+export interface ConnectionRefusal {
+  /** A bounded set, for metrics. */
+  readonly reason: RefusalReason | "handshake_failed" | "no_http2" | "own_certificate";
+  /** One line without secrets. */
+  readonly detail: string;
 }
 
 /** The control plane's one gRPC port. */
@@ -70,7 +78,7 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   const trust = ownTrust(options, svid, trustDomain);
   // Its root was taken away.
   const peers = new OpenPeers(trust, options.clock, (closed) => {
-    for (const { id, reason } of closed) options.onRefused(`client certificate: ${reason}`, id);
+    for (const { id, reason } of closed) options.onRefused(ofCertificate(reason), id);
   });
   const sockets = new Set<Socket>();
   /** Serial of the client's certificate, by accepted connection. */
@@ -93,7 +101,8 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     socket.destroy();
     // Port checks leave in the middle of the handshake: nobody was refused.
     if ((error as NodeJS.ErrnoException).code === "ECONNRESET") return;
-    options.onRefused(error.message, socket.remoteAddress ?? "unknown");
+    const refusal = { reason: "handshake_failed", detail: error.message } as const;
+    options.onRefused(refusal, socket.remoteAddress ?? "unknown");
   });
   tls.on("secureConnection", (socket) => {
     // Before anything else can fail on it.
@@ -109,7 +118,8 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   const stopRevoking = options.revoked.watch((revoked) => {
     for (const [socket, serial] of serials) if (revoked.has(serial)) socket.destroy();
   });
-  const onError = (error: unknown): void => options.onRefused(`own certificate: ${String(error)}`, "-");
+  const onError = (error: unknown): void =>
+    options.onRefused({ reason: "own_certificate", detail: `own certificate: ${String(error)}` }, "-");
   const stopFollowing = followRotation(tls, options.certificates, onError, trust);
 
   return {
@@ -148,13 +158,14 @@ function admit(
   trust: MeshTrust,
   peers: OpenPeers,
   { clock, revoked }: Pick<GrpcListenerOptions, "clock" | "revoked">,
-): { readonly refusal?: string; readonly serial?: string } {
-  if (socket.alpnProtocol !== "h2") return { refusal: "the client does not speak HTTP/2 (ALPN h2)" };
+): { readonly refusal?: ConnectionRefusal; readonly serial?: string } {
+  if (socket.alpnProtocol !== "h2")
+    return { refusal: { reason: "no_http2", detail: "the client does not speak HTTP/2 (ALPN h2)" } };
   const der = socket.getPeerX509Certificate()?.raw;
   if (der !== undefined) {
     // Before our reader sees it: a stranger's certificate may be anything.
     const verdict = verifyPeer(socket, undefined, trust);
-    if (!verdict.ok) return { refusal: `client certificate: ${verdict.reason}` };
+    if (!verdict.ok) return { refusal: ofCertificate(verdict.reason) };
     peers.add(socket, verdict);
   }
   const certificate = der === undefined ? undefined : parseCertificate(der);
@@ -165,6 +176,10 @@ function admit(
   const end = clock.timer(Math.max(0, lifetimeMs), () => socket.destroy());
   socket.once("close", () => end.cancel());
   return certificate === undefined ? {} : { serial: certificate.serial };
+}
+
+function ofCertificate(reason: RefusalReason): ConnectionRefusal {
+  return { reason, detail: `client certificate: ${reason}` };
 }
 
 function remember(serials: Map<TLSSocket, string>, socket: TLSSocket, serial: string): void {

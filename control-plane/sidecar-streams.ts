@@ -32,7 +32,7 @@ export interface SidecarStreams {
 export function openSidecarStreams(options: SidecarStreamsOptions): SidecarStreams {
   const { source, trust, peerOf, clock, log, metrics } = options;
   /** The certificate, by address:port of the connection. */
-  const certificates = new Map<string, PeerCertificate>();
+  const certificates = new Map<string, PeerCertificate & { readonly streams: number }>();
   const ads = createAdsService({
     snapshotFor: snapshots(source),
     trust: () => trust.resources(),
@@ -94,13 +94,19 @@ interface PeerCertificate {
 }
 
 function remember(
-  certificates: Map<string, PeerCertificate>,
+  certificates: Map<string, PeerCertificate & { readonly streams: number }>,
   call: AdsCall,
   certificate: PeerCertificate,
 ): void {
   const peer = call.getPeer();
-  certificates.set(peer, certificate);
-  call.once("close", () => certificates.delete(peer));
+  const count = (certificates.get(peer)?.streams ?? 0) + 1;
+  certificates.set(peer, { ...certificate, streams: count });
+  // A connection may have several streams: it keeps its certificate as long as one is left.
+  call.once("close", () => {
+    const streams = (certificates.get(peer)?.streams ?? 0) - 1;
+    if (streams > 0) certificates.set(peer, { ...certificate, streams });
+    else certificates.delete(peer);
+  });
 }
 
 function viewSession(

@@ -15,6 +15,7 @@ import type { Svid } from "./identity/svid.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
 import { ConnectionLimit } from "./proxy/connection-limit.js";
 import { listenWithin } from "./proxy/listener.js";
+import { refuseOwnPorts } from "./own-ports.js";
 import { qualifiedService } from "./qualified-service.js";
 import { announce, type Announcement } from "./registration/announcer.js";
 import { adminView } from "./sidecar-admin.js";
@@ -175,13 +176,15 @@ class RunningSidecar implements Sidecar {
 
   /** Ports first: a port in use is the operator's mistake and should show before anything else happens. */
   async start(): Promise<void> {
-    await this.#traffic.open();
     this.#admin = await startAdminServer({
       view: this.#adminView(),
       metrics: this.#traffic.registry,
       clock: this.#clock,
       port: this.#bootstrap.adminPort,
+      onMutation: (request, status) => this.#log("warn", "told by the admin API", { request, status }),
     });
+    await this.#traffic.open(this.#admin.port);
+    refuseOwnPorts(this.#bootstrap, this.#listenerViews());
     await this.#openWorkloadApi();
     await this.#link.start();
     const { observeCallsMs: everyMs } = this.#bootstrap;

@@ -15,6 +15,7 @@ import type { CertificateSource, Svid } from "./identity/svid.js";
 import { InboundSide } from "./inbound-side.js";
 import { LatestValue } from "./lifecycle/latest-value.js";
 import { OutboundSide } from "./outbound-side.js";
+import { isOwnAdmin } from "./own-ports.js";
 import { CallRecorder } from "./policy/call-recorder.js";
 import { CheckSlots } from "./policy/check-slots.js";
 import { Idempotencies } from "./policy/idempotencies.js";
@@ -73,6 +74,7 @@ export class TrafficSide implements Traffic {
   readonly #eventLoop: { close(): void };
   readonly #peers: OpenPeers;
   readonly #stopWatching: () => void;
+  #adminPort: number;
 
   constructor(options: TrafficSideOptions) {
     const { bootstrap, nodeId, certificates, trust, clock, log } = options;
@@ -82,6 +84,7 @@ export class TrafficSide implements Traffic {
     const checkSlots = new CheckSlots();
     const telemetry = new SidecarTelemetry(bootstrap, identity, trustDomain, clock, log);
     this.#options = options;
+    this.#adminPort = bootstrap.adminPort;
     this.#telemetry = telemetry;
     const peers = new OpenPeers(trust, clock, (closed) => {
       for (const peer of closed)
@@ -98,6 +101,8 @@ export class TrafficSide implements Traffic {
     const transport = {
       ...{ certificates, trust, peers, clock, wheel },
       hasForeignPeers: bootstrap.consulCa !== undefined,
+      refuse: (endpoint: EndpointConfig) =>
+        isOwnAdmin(this.#adminPort, endpoint) ? "this sidecar's own admin API listens there" : undefined,
       metrics: (name: string) => telemetry.cluster(name),
       onLimit: telemetry.limitMeter("upstream"),
     };
@@ -193,7 +198,8 @@ export class TrafficSide implements Traffic {
     return this.#plane.snapshot;
   }
 
-  async open(): Promise<void> {
+  async open(adminPort: number): Promise<void> {
+    this.#adminPort = adminPort;
     await this.#inbound.open();
     await this.#outbound.open();
   }

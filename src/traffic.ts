@@ -18,8 +18,11 @@ export interface Traffic extends ConfigTarget {
   readonly metrics: Metrics;
   /** Of all processes. */
   readonly registry: MetricsRegistry;
-  /** Opens the ports. Rejects with ConfigError when it cannot. */
-  open(): Promise<void>;
+  /**
+   * Opens the ports. Rejects with ConfigError when it cannot.
+   * @param adminPort where the admin API listens by now: no endpoint is there.
+   */
+  open(adminPort: number): Promise<void>;
   clusters(): Promise<readonly ClusterView[]>;
   /** What was called since the last time, by all processes. */
   takeCalls(): Promise<TakenCalls>;

@@ -25,6 +25,8 @@ export interface TransportOptions {
   readonly certificates: CertificateSource;
   readonly trust: TrustSource;
   readonly peers: OpenPeers;
+  /** Why nobody may connect to an endpoint, whatever the registry says; undefined: everybody may. */
+  readonly refuse: (endpoint: EndpointConfig) => string | undefined;
   /** Peers may be Consul's own proxies. */
   readonly hasForeignPeers: boolean;
   readonly clock: Clock;
@@ -44,7 +46,8 @@ export function upstreamTransport(
 ): EndpointTransport {
   const { certificates, trust, peers, wheel, metrics, hasForeignPeers } = options;
   const { connectTimeoutMs, identities, maxConnections, name, protocol } = cluster;
-  const target = { address: endpoint.address, port: endpoint.port, connectTimeoutMs };
+  const forbidden = options.refuse(endpoint);
+  const target = { address: endpoint.address, port: endpoint.port, connectTimeoutMs, forbidden };
   const isTcp = protocol === "tcp";
   const ownAlpn = isTcp ? [confirmedTcp] : [...meshAlpn];
   const isPlain = !endpoint.meshed || cluster.mtlsMode === "DISABLE";

@@ -64,7 +64,7 @@ class Worker {
       this.#processMetrics = new MetricsRegistry(traffic.metrics, { worker: String(worker) });
       if (snapshot !== undefined) traffic.apply(snapshot);
       for (const command of overrides) traffic.driveBreakers(command);
-      await traffic.open();
+      await traffic.open(bootstrap.adminPort);
       this.#send({ kind: "ready" });
     } catch (error) {
       this.#send({ kind: "refused", message: messageOf(error) }, () => process.exit(1));

@@ -62,6 +62,7 @@ export class WorkerTraffic implements Traffic {
   readonly #stopFollowing: () => void;
   readonly #silent = new Set<WorkerProcess>();
   readonly #overrides: BreakerOverrides;
+  #adminPort = 0;
   #inbound: Listener | undefined;
   #outbound: Listener | undefined;
   #snapshot: Snapshot | undefined;
@@ -116,7 +117,8 @@ export class WorkerTraffic implements Traffic {
     return this.#snapshot;
   }
 
-  async open(): Promise<void> {
+  async open(adminPort: number): Promise<void> {
+    this.#adminPort = adminPort;
     const { inboundAddress, inboundPort, outboundPort, upstreams } = this.#options.bootstrap;
     this.#inbound = await this.#listen("--inbound", inboundAddress, inboundPort);
     for (const { service, port } of upstreams)
@@ -217,6 +219,7 @@ export class WorkerTraffic implements Traffic {
     return {
       bootstrap: {
         ...bootstrap,
+        adminPort: this.#adminPort,
         inboundPort: inbound,
         outboundPort: outbound,
         upstreams: bootstrap.upstreams.map(({ service, port }) => ({

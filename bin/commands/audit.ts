@@ -17,7 +17,7 @@ export const audit: CommandBody<typeof auditSettings> = async (settings, _operan
   }
   const rows = reply.entries.map(({ at, who, role, from, request, status, what }) => [
     at,
-    `${who} (${role})`,
+    role === "" ? who : `${who} (${role})`,
     from,
     request,
     String(status),

@@ -157,6 +157,21 @@ export function wholeNumber(least: number, most: number): Parse<number> {
   };
 }
 
+/** A document, as `KIND/NAME` or `KIND/NAMESPACE/NAME`. */
+export function documentName(value: string): {
+  readonly kind: string;
+  readonly namespace: string | undefined;
+  readonly name: string;
+} {
+  const parts = value.split("/");
+  const [kind = "", ...rest] = parts;
+  const name = rest.pop() ?? "";
+  const [namespace] = rest;
+  if (parts.length <= 3 && parts.length >= 2 && parts.every((part) => part !== ""))
+    return { kind, namespace, name };
+  throw new Error(`${quote(value)} is no document; write it like authorizationpolicy/deny-admin`);
+}
+
 /** `NAME=VALUE` */
 export function keyValue(value: string): readonly [string, string] {
   const at = value.indexOf("=");

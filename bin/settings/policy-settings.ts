@@ -1,7 +1,7 @@
 /** Settings of the commands about what was called, and what policies would say to it. */
 import { adminSettings } from "./client-settings.js";
 import { output } from "./common-settings.js";
-import { oneOf, serviceName, text } from "./parsers.js";
+import { documentName, oneOf, serviceName, text } from "./parsers.js";
 import { defaulted, list, optional, required } from "./setting.js";
 
 const namespace = defaulted(serviceName, "default", {
@@ -56,6 +56,16 @@ export const policyTestSettings = {
     short: "-f",
     isFlagOnly: true,
     help: "file or folder of YAML documents as they would be applied; - is standard input",
+  }),
+  delete: list(documentName, {
+    placeholder: "KIND/[NAMESPACE/]NAME",
+    isFlagOnly: true,
+    help: "document as if it were deleted",
+  }),
+  intentions: list(text, {
+    placeholder: "FILE",
+    isFlagOnly: true,
+    help: "JSON of a service-intentions entry of Consul as it would be written; - is standard input",
   }),
   service: oneService,
   namespace,

@@ -106,7 +106,7 @@ export class AdminServer {
 
   async #answer(request: IncomingMessage): Promise<AdminReply> {
     const { tokens, routes } = this.#options;
-    const url = new URL(request.url ?? "/", "http://admin");
+    const url = urlOf(request.url ?? "/");
     const found = findRoute(routes, request.method ?? "", url.pathname);
     const { authorization } = request.headers;
     const refusal = guard(
@@ -192,6 +192,12 @@ export class AdminServer {
     this.#options.onError(error);
     return failed(500, "the control plane failed", "look into its log");
   }
+}
+
+/** Never read as a reference, in which `//v1/status` is another host's. What is no path at all is no path of ours. */
+function urlOf(target: string): URL {
+  const text = `http://admin${target}`;
+  return new URL(URL.canParse(text) ? text : "http://admin/");
 }
 
 function forbidden({ name, role }: AdminCaller, route: AdminRoute): AdminReply {

@@ -1,13 +1,15 @@
 import type { Clock } from "../../src/time/clock.js";
 import { ConfigError } from "../../src/errors/config-error.js";
 import { openJsonLines, type JsonLines } from "../json-lines.js";
+import type { DocumentEdit } from "../policy-store/document-edits.js";
 
-/** One change that was asked of the admin API: a line of the log. */
+/** One change that was asked of the admin API, or made in the policy folder: a line of the log. */
 export interface AuditEntry {
   /** ISO 8601. */
   readonly at: string;
-  /** Name of the token. */
+  /** Name of the token, or `policy folder`. */
   readonly who: string;
+  /** "": nobody was asked for one. */
   readonly role: string;
   /** Address that it came from. */
   readonly from: string;
@@ -30,6 +32,24 @@ export interface AuditLog {
   record(entry: AuditEntry): Promise<void>;
   /** The newest `limit`, newest first. */
   newest(limit: number): Promise<readonly AuditEntry[]>;
+}
+
+/** Of one entry; the rest is counted. */
+const maxEdits = 100;
+
+/** Documents that somebody has changed with an editor: who that was, the operating system knows. */
+export function entryOfEdits(edits: readonly DocumentEdit[], nowMs: number): AuditEntry {
+  const files = [...new Set(edits.map(({ file }) => file))];
+  const more = edits.length - maxEdits;
+  return {
+    at: new Date(nowMs).toISOString(),
+    who: "policy folder",
+    role: "",
+    from: "",
+    request: `edit of ${files.slice(0, 3).join(", ")}${files.length > 3 ? ` and ${files.length - 3} more` : ""}`,
+    status: 200,
+    what: { edited: edits.slice(0, maxEdits), ...(more > 0 && { more }) },
+  };
 }
 
 /** Parts whose entries are younger are never dropped. */

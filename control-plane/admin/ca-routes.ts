@@ -32,7 +32,8 @@ function ours(rotation: Rotation | undefined): Rotation {
 
 /** Body: {do: "prepare", from?} or {do: "activate" or "finish", force?} or {do: "abort"}. */
 async function rotate(rotation: Rotation, { body }: AdminRequest): Promise<AdminReply> {
-  return { status: 200, body: await rotation.rotate(wishOf(readObject(body))) };
+  const wish = wishOf(readObject(body));
+  return { status: 200, body: await rotation.rotate(wish), audit: { rotation: wish } };
 }
 
 function wishOf({ do: step, from, force }: Readonly<Record<string, unknown>>): RotateWish {

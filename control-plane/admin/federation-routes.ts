@@ -19,7 +19,12 @@ export function federationRoutes(federation: Federation): readonly AdminRoute[] 
       handle: async ({ body }) => {
         const wish = readObject(body);
         await federation.add(wish);
-        return { status: 201, body: { trustDomain: wish["trustDomain"] } };
+        const { trustDomain, endpoint, endpointSpiffeId = null } = wish;
+        return {
+          status: 201,
+          body: { trustDomain },
+          audit: { federated: { trustDomain, endpoint, endpointSpiffeId } },
+        };
       },
     },
     {
@@ -28,7 +33,7 @@ export function federationRoutes(federation: Federation): readonly AdminRoute[] 
       role: "admin",
       handle: async ({ parameters: { trustDomain = "" } }) =>
         (await federation.remove(trustDomain))
-          ? { status: 200, body: { removed: trustDomain } }
+          ? { status: 200, body: { removed: trustDomain }, audit: { noLongerFederated: trustDomain } }
           : {
               status: 404,
               body: {

@@ -1,3 +1,4 @@
+import { parseKind } from "../../src/config/documents/document.js";
 import { ConfigError } from "../../src/errors/config-error.js";
 import type { Clock } from "../../src/time/clock.js";
 import type { MeshModel } from "../compiler/mesh-model.js";
@@ -7,8 +8,10 @@ import { tryPolicies, type PolicyTrial } from "../observation/policy-trial.js";
 import { suggestPolicy, type Suggestion } from "../observation/suggest-policy.js";
 import { suggestionYaml } from "../observation/suggestion-yaml.js";
 import type { PolicyStore } from "../policy-store/directory.js";
+import type { DocumentName } from "../policy-store/stored-document.js";
 import type { AdminReply, AdminRequest, AdminRoute } from "./admin-server.js";
 import { viewCalls } from "./call-views.js";
+import { readObject } from "./read-object.js";
 
 /** What the routes about observed calls go by. */
 export interface PolicySubject {
@@ -31,6 +34,15 @@ export interface PolicyTestView extends PolicyTrial {
   readonly trustDomain: string;
 }
 
+/** Body of POST /v1/policy/test: what would be changed. */
+export interface PolicyTestRequest {
+  /** YAML, as of POST /v1/documents. */
+  readonly documents: string;
+  readonly deletions: readonly { readonly kind: string; readonly namespace: string; readonly name: string }[];
+  /** Entries of Consul of kind service-intentions, as `consul config read` prints them. */
+  readonly intentions: readonly unknown[];
+}
+
 /** What was called, and what policies would say to it. */
 export function policyRoutes(subject: PolicySubject): readonly AdminRoute[] {
   const { observed, trustDomain } = subject;
@@ -50,7 +62,7 @@ export function policyRoutes(subject: PolicySubject): readonly AdminRoute[] {
       handle: (request) => suggest(subject, request),
     },
     {
-      // Body: YAML, as of POST /v1/documents; nothing is stored.
+      // Nothing is stored.
       method: "POST",
       role: "view",
       changesNothing: true,
@@ -87,15 +99,31 @@ function suggest({ observed, trustDomain, clock }: PolicySubject, request: Admin
 async function test(subject: PolicySubject, request: AdminRequest): Promise<AdminReply> {
   const { observed, trustDomain, store, model, clock } = subject;
   const { body, fileName, parameters } = request;
-  const { documents } = await store.preview(body, fileName);
+  const { documents: text, deletions, intentions } = readTest(body);
+  const { documents } = await store.preview(text, fileName, deletions);
   const isAsked = ({ service, namespace }: ServiceName): boolean =>
     (parameters["namespace"] ?? namespace) === namespace && (parameters["service"] ?? service) === service;
   const trial = tryPolicies({
-    ...{ model: model(), documents, isAsked },
+    ...{ model: model(), documents, intentions, isAsked },
     observed: observed.services(),
     nowMs: clock.wallMs(),
   });
   return ok({ ...trial, trustDomain } satisfies PolicyTestView);
+}
+
+function readTest(body: string): PolicyTestRequest & { readonly deletions: readonly DocumentName[] } {
+  const { documents = "", deletions = [], intentions = [] } = readObject(body);
+  if (typeof documents !== "string") throw new ConfigError("documents must be text");
+  if (!Array.isArray(deletions) || !Array.isArray(intentions))
+    throw new ConfigError("deletions and intentions must be lists");
+  return { documents, deletions: deletions.map(readName), intentions };
+}
+
+function readName(value: unknown): DocumentName {
+  const { kind, namespace = "default", name } = Object(value) as Readonly<Record<string, unknown>>;
+  if (typeof kind !== "string" || typeof namespace !== "string" || typeof name !== "string")
+    throw new ConfigError("a deletion needs kind, namespace and name");
+  return { kind: parseKind(kind), namespace, name };
 }
 
 function ok(body: unknown): AdminReply {

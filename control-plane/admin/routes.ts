@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import type { Registry } from "prom-client";
 import { documentId, parseKind, type Kind } from "../../src/config/documents/document.js";
 import { ConfigError } from "../../src/errors/config-error.js";
@@ -8,7 +7,7 @@ import type { CatalogState } from "../catalog/catalog.js";
 import { warningsOf, type Condition } from "../compiler/condition.js";
 import { notFound, type PolicyStore } from "../policy-store/directory.js";
 import type { RevokeParts } from "../ca/revoke.js";
-import { idOf, type StoredDocument } from "../policy-store/stored-document.js";
+import { idOf, versionOf, type StoredDocument } from "../policy-store/stored-document.js";
 import type { AdminReply, AdminRequest, AdminRoute } from "./admin-server.js";
 import { adminTokenRoutes } from "./admin-token-routes.js";
 import type { AdminTokens } from "./admin-tokens.js";
@@ -118,7 +117,7 @@ export function adminRoutes(subject: AdminSubject): readonly AdminRoute[] {
         const dryRun = isOn(query.get("dryRun"));
         const preview = dryRun ? await store.preview(body, fileName) : undefined;
         const results = preview?.results ?? (await store.apply(body, fileName));
-        const applied = results.map((result) => ({ ...result, version: versionOf(store, result) }));
+        const applied = results.map((result) => ({ ...result, version: storedVersion(store, result) }));
         // So that a name that is wrong is told to whoever wrote it.
         if (preview === undefined) await subject.settled();
         const conditions = subject.conditions(preview?.documents);
@@ -136,7 +135,7 @@ export function adminRoutes(subject: AdminSubject): readonly AdminRoute[] {
       handle: async ({ parameters: { kind = "", namespace = "", name = "" } }) => {
         const known = parseKind(kind);
         const deleted = { kind: known, namespace, name };
-        const version = versionOf(store, deleted);
+        const version = storedVersion(store, deleted);
         return (await store.delete(known, namespace, name))
           ? { ...ok({ deleted }), audit: { deleted: { ...deleted, version } } }
           : missing(known, namespace, name);
@@ -181,14 +180,14 @@ async function createToken(tokens: JoinTokens | undefined, { body }: AdminReques
   };
 }
 
-/** Tells one content of a document from another: the first digits of its SHA-256. */
-function versionOf(
+/** Of what is stored; null: nothing is. */
+function storedVersion(
   store: PolicyStore,
   { kind, namespace, name }: { readonly kind: Kind; readonly namespace: string; readonly name: string },
 ): string | null {
   const id = documentId(kind, namespace, name);
   const stored = store.documents.get().find(({ document }) => idOf(document) === id);
-  return stored === undefined ? null : createHash("sha256").update(stored.text).digest("hex").slice(0, 12);
+  return stored === undefined ? null : versionOf(stored);
 }
 
 function ok(body: unknown): AdminReply {

@@ -74,6 +74,36 @@ function readIntention(
   return { intention, precedence: typeof precedence === "number" ? precedence : specificity(intention) };
 }
 
+/**
+ * The intentions as they would be with this configuration entry (kind service-intentions, in the form of `consul config read`)
+ * in the place of all that is said about its service; without sources it is as if there were none. undefined: it is no such entry.
+ */
+export function withEntry(list: readonly Intention[], entry: unknown): readonly Intention[] | undefined {
+  const { Kind: kind, Name: name, Sources: sources, JWT: jwt, ...where } = record(entry);
+  if (kind !== "service-intentions" || typeof name !== "string" || name === "") return undefined;
+  if (!Array.isArray(sources ?? [])) return undefined;
+  const items = ((sources ?? []) as readonly unknown[]).map((item) => {
+    const source = record(item);
+    return {
+      ...{ SourceName: source["Name"], SourceNS: source["Namespace"], SourcePartition: source["Partition"] },
+      ...{
+        SourcePeer: source["Peer"],
+        SourceSamenessGroup: source["SamenessGroup"],
+        SourceType: source["Type"],
+      },
+      ...{
+        DestinationName: name,
+        DestinationNS: where["Namespace"],
+        DestinationPartition: where["Partition"],
+      },
+      ...{ Action: source["Action"], Permissions: source["Permissions"], JWT: jwt },
+    };
+  });
+  const own = readIntentions(items) ?? [];
+  const others = list.filter(({ destination }) => destination !== name);
+  return [...others, ...own].sort((a, b) => specificity(b) - specificity(a));
+}
+
 /** Of the default partition and namespace, or of all, and no peer's. */
 function isOfHere(item: Readonly<Record<string, unknown>>): boolean {
   const ours = ["", "default", any];

@@ -1,4 +1,5 @@
 import { ConfigError } from "../../src/errors/config-error.js";
+import { withEntry, type Intention } from "../catalog/intention.js";
 import { compileInbound } from "../compiler/compile-inbound.js";
 import { indexMesh } from "../compiler/mesh-index.js";
 import type { MeshModel } from "../compiler/mesh-model.js";
@@ -8,7 +9,7 @@ import type { ServiceCalls, ServiceName } from "./call-table.js";
 import { comparePolicies, type ConfigOf, type PolicyComparison } from "./compare-policies.js";
 import { doubtsOf } from "./observation-doubts.js";
 
-/** What new documents would change for the calls that were observed. */
+/** What new documents, or intentions, would change for the calls that were observed. */
 export interface PolicyTrial extends PolicyComparison {
   /** Why the answer may be incomplete, one line each. */
   readonly doubts: readonly string[];
@@ -19,6 +20,8 @@ export interface TrialOptions {
   readonly model: MeshModel | undefined;
   /** Documents as they would be. */
   readonly documents: readonly StoredDocument[];
+  /** Entries of Consul (kind service-intentions) as they would be. */
+  readonly intentions?: readonly unknown[];
   readonly observed: readonly ServiceCalls[];
   /** Only these services. */
   readonly isAsked: (service: ServiceName) => boolean;
@@ -26,16 +29,16 @@ export interface TrialOptions {
 }
 
 /**
- * Judges what was observed by the documents in force and by those that would be. Pure.
+ * Judges what was observed by what is in force and by what would be. Pure.
  *
- * @throws ConfigError when there is no model yet.
+ * @throws ConfigError when there is no model yet, or nobody goes by the intentions.
  */
 export function tryPolicies(options: TrialOptions): PolicyTrial {
-  const { model, documents, observed, isAsked, nowMs } = options;
+  const { model, documents, intentions = [], observed, isAsked, nowMs } = options;
   if (model === undefined)
     throw new ConfigError("the registry was not read yet: try again when the control plane is ready");
   const before = configsOf(model);
-  const after = configsOf({ ...model, documents });
+  const after = configsOf({ ...model, documents, intentions: intentionsWith(model, intentions) });
   const comparison = comparePolicies(observed.filter(isAsked), before, after);
   const isChanged = (name: ServiceName): boolean =>
     JSON.stringify(before(name)) !== JSON.stringify(after(name));
@@ -56,6 +59,22 @@ export function tryPolicies(options: TrialOptions): PolicyTrial {
       return doubtsOf(seen, nowMs).map((doubt) => `${key}: ${doubt}`);
     });
   return { ...comparison, doubts };
+}
+
+function intentionsWith({ intentions }: MeshModel, entries: readonly unknown[]): MeshModel["intentions"] {
+  if (entries.length === 0) return intentions;
+  if (intentions === undefined)
+    throw new ConfigError(
+      "this mesh does not go by Consul's intentions: start the control plane with --intentions or --ca consul",
+    );
+  const list = entries.reduce<readonly Intention[]>((before, entry) => {
+    const next = withEntry(before, entry);
+    if (next !== undefined) return next;
+    throw new ConfigError(
+      'no entry of kind service-intentions: give what "consul config read -kind service-intentions -name NAME" prints',
+    );
+  }, intentions.list);
+  return { ...intentions, list };
 }
 
 function configsOf(model: MeshModel): ConfigOf {

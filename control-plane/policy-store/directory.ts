@@ -9,9 +9,11 @@ import { LatestValue } from "../../src/lifecycle/latest-value.js";
 import type { Clock, Timer } from "../../src/time/clock.js";
 import { type ApplyResult, type PlannedDocument, planApply } from "./apply-plan.js";
 import { changeFiles, type FileChange, temporaryPrefix, temporarySuffix } from "./atomic-files.js";
+import { documentEdits, type DocumentEdit } from "./document-edits.js";
+import { type LastGood, openLastGood } from "./last-good.js";
 import { parseYamlDocuments } from "./parse-documents.js";
 import { joinTexts, type PolicyFile, readPolicyFile } from "./policy-file.js";
-import { compareAge, idOf, type StoredDocument } from "./stored-document.js";
+import { compareAge, type DocumentName, idOf, type StoredDocument } from "./stored-document.js";
 
 /** Something in the store that is not in force, and why. */
 export interface StoreProblem {
@@ -19,6 +21,17 @@ export interface StoreProblem {
   /** One line, with the file's name, line and column where it has them. */
   readonly message: string;
 }
+
+export interface PolicyStoreOptions {
+  readonly clock: Clock;
+  /** Folder for copies of what was last right, so that a file which is wrong at a start changes nothing either. */
+  readonly lastGood?: string;
+  /** Documents that somebody has changed in the directory itself, also while nobody watched. */
+  readonly onEdited?: (edits: readonly DocumentEdit[]) => void;
+}
+
+/** Whose change is it: of `apply` and `delete`, or of somebody at the directory? */
+type By = "us" | "others";
 
 /** Change events are hints (network file systems send none), so the directory is also read at this interval. */
 const pollMs = 5000;
@@ -35,6 +48,8 @@ const leftoverMs = 60_000;
 export class PolicyStore {
   readonly #directory: string;
   readonly #clock: Clock;
+  readonly #lastGood: LastGood | undefined;
+  readonly #onEdited: ((edits: readonly DocumentEdit[]) => void) | undefined;
   #files: ReadonlyMap<string, PolicyFile> = new Map();
   #watcher: FSWatcher | undefined;
   #pollTimer: Timer | undefined;
@@ -48,9 +63,11 @@ export class PolicyStore {
   /** What is wrong in the directory now. */
   readonly problems = new LatestValue<readonly StoreProblem[]>([]);
 
-  private constructor(directory: string, clock: Clock) {
+  private constructor(directory: string, { clock, lastGood, onEdited }: PolicyStoreOptions) {
     this.#directory = directory;
     this.#clock = clock;
+    this.#lastGood = lastGood === undefined ? undefined : openLastGood(lastGood);
+    this.#onEdited = onEdited;
   }
 
   /**
@@ -58,8 +75,8 @@ export class PolicyStore {
    *
    * @throws ConfigError when the directory cannot be read. A wrong file in it is no error but a problem.
    */
-  static async open(directory: string, options: { readonly clock: Clock }): Promise<PolicyStore> {
-    const store = new PolicyStore(directory, options.clock);
+  static async open(directory: string, options: PolicyStoreOptions): Promise<PolicyStore> {
+    const store = new PolicyStore(directory, options);
     try {
       await makeFolder(directory, 0o750);
       await readdir(directory);
@@ -70,7 +87,8 @@ export class PolicyStore {
       );
     }
     await store.#removeLeftovers();
-    await store.#enqueue(() => store.#read());
+    await store.#recall();
+    await store.#enqueue(() => store.#read("others"));
     store.#startWatch();
     store.#schedulePoll();
     return store;
@@ -91,15 +109,24 @@ export class PolicyStore {
     });
   }
 
-  /** What `apply` would do, and the documents that would be in force then. @throws DocumentError as that does. */
+  /**
+   * What `apply` would do, and the documents that would be in force then, had `deletions` been deleted before.
+   * @throws DocumentError as that does; ConfigError for one to be deleted that there is not.
+   */
   preview(
     text: string,
     fileName: string,
+    deletions: readonly DocumentName[] = [],
   ): Promise<{ readonly results: readonly ApplyResult[]; readonly documents: readonly StoredDocument[] }> {
     return this.#enqueue(async () => {
-      const plan = await this.#plan(text, fileName);
+      for (const { kind, namespace, name } of deletions)
+        if (this.get(kind, namespace, name).length === 0) throw notFound(kind, namespace, name);
+      const gone = new Set(deletions.map(({ kind, namespace, name }) => documentId(kind, namespace, name)));
+      const plan = await this.#plan(text, fileName, gone);
       const replaced = new Set(plan.map(({ next }) => idOf(next.document)));
-      const others = this.documents.get().filter(({ document }) => !replaced.has(idOf(document)));
+      const others = this.documents
+        .get()
+        .filter(({ document }) => !replaced.has(idOf(document)) && !gone.has(idOf(document)));
       return {
         results: plan.map((item) => item.result),
         documents: [...others, ...plan.map(({ next }) => next)].sort(compareAge),
@@ -107,10 +134,15 @@ export class PolicyStore {
     });
   }
 
-  async #plan(text: string, fileName: string): Promise<readonly PlannedDocument[]> {
+  async #plan(
+    text: string,
+    fileName: string,
+    gone: ReadonlySet<string> = new Set(),
+  ): Promise<readonly PlannedDocument[]> {
     const parsed = parseYamlDocuments(text, fileName);
-    await this.#read();
-    return planApply(parsed, this.documents.get(), { fileName, nowMs: this.#clock.wallMs() });
+    await this.#read("others");
+    const stored = this.documents.get().filter(({ document }) => !gone.has(idOf(document)));
+    return planApply(parsed, stored, { fileName, nowMs: this.#clock.wallMs() });
   }
 
   /** Documents of a kind, oldest first; of one namespace or name only, when these are given. */
@@ -128,7 +160,7 @@ export class PolicyStore {
   /** Removes a document. Resolves with whether there was one. @throws ConfigError when it cannot be removed. */
   delete(kind: Kind, namespace: string, name: string): Promise<boolean> {
     return this.#enqueue(async () => {
-      await this.#read();
+      await this.#read("others");
       const [current] = this.get(kind, namespace, name);
       if (current === undefined) return false;
       await this.#write([{ current, next: undefined }]);
@@ -175,22 +207,32 @@ export class PolicyStore {
         text: contents.size === 0 ? undefined : joinTexts([...contents.values()]),
       })),
     );
-    await this.#read();
+    await this.#read("us");
+  }
+
+  /** What was in force before the restart: what the directory says now is a change of it. */
+  async #recall(): Promise<void> {
+    if (this.#lastGood === undefined) return;
+    try {
+      this.#files = await this.#lastGood.load();
+    } catch (error: unknown) {
+      const text = `what policies said before cannot be read: ${messageOf(error)}; change the owner of the data folder`;
+      throw new ConfigError(text, { place: this.#directory, cause: error });
+    }
+    this.#publish([], "us");
   }
 
   /** Brings `documents` and `problems` up to date with the directory. Never throws. */
-  async #read(): Promise<void> {
+  async #read(by: By): Promise<void> {
     let names: readonly string[];
+    let isOpenToAll: boolean;
     try {
+      isOpenToAll = ((await stat(this.#directory)).mode & 0o002) !== 0;
       names = (await readdir(this.#directory)).filter(isPolicyFile).sort();
     } catch (error: unknown) {
       // Gone or unreadable is not the same as empty: what was in force stays.
-      this.#publish([
-        {
-          file: this.#directory,
-          message: `${this.#directory}: policy directory cannot be read: ${messageOf(error)}`,
-        },
-      ]);
+      const message = `${this.#directory}: policy directory cannot be read: ${messageOf(error)}`;
+      this.#publish([{ file: this.#directory, message }], by);
       return;
     }
     const createdBefore = new Map(
@@ -201,19 +243,29 @@ export class PolicyStore {
       files.set(name, await readPolicyFile(this.#directory, name, this.#files.get(name), createdBefore));
     }
     this.#files = files;
-    this.#publish(
-      names.length > maxFiles
-        ? [
-            {
-              file: this.#directory,
-              message: `${names.length} files are over the limit of ${maxFiles}; the last are left out`,
-            },
-          ]
-        : [],
-    );
+    const problems = await this.#keep(files);
+    if (isOpenToAll) {
+      const message = `${this.#directory}: everybody on this machine may write policies: run chmod o-w ${this.#directory}`;
+      problems.push({ file: this.#directory, message });
+    }
+    if (names.length > maxFiles) {
+      const message = `${names.length} files are over the limit of ${maxFiles}; the last are left out`;
+      problems.push({ file: this.#directory, message });
+    }
+    this.#publish(problems, by);
   }
 
-  #publish(problems: readonly StoreProblem[]): void {
+  async #keep(files: ReadonlyMap<string, PolicyFile>): Promise<StoreProblem[]> {
+    try {
+      await this.#lastGood?.keep(files);
+      return [];
+    } catch (error: unknown) {
+      const message = `what policies say cannot be kept for the next start: ${messageOf(error)}`;
+      return [{ file: this.#directory, message }];
+    }
+  }
+
+  #publish(problems: readonly StoreProblem[], by: By): void {
     const all: StoreProblem[] = [...problems];
     const owner = new Map(this.documents.get().map((stored) => [idOf(stored.document), stored.file]));
     const inForce = new Map<string, StoredDocument>();
@@ -236,7 +288,12 @@ export class PolicyStore {
       }
     }
     const documents = [...inForce.values()].sort(compareAge);
-    if (!isEqual(documents, this.documents.get(), isSameDocument)) this.documents.set(documents);
+    const before = this.documents.get();
+    if (!isEqual(documents, before, isSameDocument)) {
+      this.documents.set(documents);
+      const edits = by === "us" ? [] : documentEdits(before, documents);
+      if (edits.length > 0) this.#onEdited?.(edits);
+    }
     const isSameProblem = (a: StoreProblem, b: StoreProblem): boolean =>
       a.file === b.file && a.message === b.message;
     if (!isEqual(all, this.problems.get(), isSameProblem)) this.problems.set(all);
@@ -260,13 +317,13 @@ export class PolicyStore {
   #readSoon(): void {
     if (this.#isClosed) return;
     this.#settleTimer?.cancel();
-    this.#settleTimer = this.#clock.timer(settleMs, () => void this.#enqueue(() => this.#read()));
+    this.#settleTimer = this.#clock.timer(settleMs, () => void this.#enqueue(() => this.#read("others")));
   }
 
   #schedulePoll(): void {
     if (this.#isClosed) return;
     this.#pollTimer = this.#clock.timer(pollMs, () => {
-      void this.#enqueue(() => this.#read()).then(() => this.#schedulePoll());
+      void this.#enqueue(() => this.#read("others")).then(() => this.#schedulePoll());
     });
   }
 

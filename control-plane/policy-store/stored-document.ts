@@ -1,4 +1,5 @@
-import { type Document, documentId } from "../../src/config/documents/document.js";
+import { createHash } from "node:crypto";
+import { type Document, type Kind, documentId } from "../../src/config/documents/document.js";
 
 /** A document in force, with what the store knows of it. Immutable. */
 export interface StoredDocument {
@@ -11,9 +12,21 @@ export interface StoredDocument {
   readonly createdAtMs: number;
 }
 
+/** What tells a document from all others. */
+export interface DocumentName {
+  readonly kind: Kind;
+  readonly namespace: string;
+  readonly name: string;
+}
+
 /** `HTTPRoute/default/reviews`. */
 export function idOf(document: Document): string {
   return documentId(document.kind, document.metadata.namespace, document.metadata.name);
+}
+
+/** Tells one content of a document from another: the first digits of its SHA-256. */
+export function versionOf({ text }: StoredDocument): string {
+  return createHash("sha256").update(text).digest("hex").slice(0, 12);
 }
 
 /** Oldest first, then by namespace and name (Gateway API: "ties … continue on … creation timestamp … alphabetical order"). */

@@ -12,7 +12,8 @@ export interface ControlPlaneMetrics {
   readonly certificatesIssued: Counter<"by">;
   readonly certificatesRefused: Counter;
   readonly jwtSvidsIssued: Counter;
-  readonly connectionsRefused: Counter;
+  /** label reason: of certs/certificate-error.ts | handshake_failed | no_http2 | own_certificate */
+  readonly connectionsRefused: Counter<"reason">;
 }
 
 /** Read when Prometheus asks. Times in Unix seconds. */
@@ -58,8 +59,8 @@ export function createControlPlaneMetrics(): ControlPlaneMetrics {
     jwtSvidsIssued: counter("remora_cp_jwt_svids_issued_total", "JWT-SVIDs issued to sidecars.", []),
     connectionsRefused: counter(
       "remora_cp_connections_refused_total",
-      "Connections refused before any gRPC call: no TLS 1.3, or a client certificate of another CA.",
-      [],
+      "Connections refused before any gRPC call, by what was wrong: with the handshake, or with the client certificate.",
+      ["reason"],
     ),
   };
 }

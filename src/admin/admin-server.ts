@@ -15,6 +15,8 @@ export interface AdminServerOptions {
   readonly clock: Clock;
   /** On 127.0.0.1; 0 = any free port. */
   readonly port: number;
+  /** Something was changed, or would have been: by which request, and how it was answered. */
+  readonly onMutation: (request: string, status: number) => void;
 }
 
 export interface AdminServer {
@@ -24,6 +26,8 @@ export interface AdminServer {
 }
 
 const metricPaths: ReadonlySet<string> = new Set(["/stats/prometheus", "/metrics"]);
+/** Of a request, in the log. */
+const maxToldLength = 500;
 /** No request of the admin API has a use for a body. */
 const maxBodyBytes = 64 * 1024;
 
@@ -84,7 +88,7 @@ function listen(server: Server, port: number): Promise<void> {
 function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  { view, metrics, clock }: AdminServerOptions,
+  { view, metrics, clock, onMutation }: AdminServerOptions,
   port: number,
 ): void {
   request.on("error", () => undefined);
@@ -105,7 +109,7 @@ function answer(
     if (page !== undefined) return sendPage(request, response, page(view, query, clock.wallMs()));
     const mutation = request.method === "POST" ? mutations.get(path) : undefined;
     if (mutation !== undefined) {
-      return sendMutation(request, response, mutation(view, query));
+      return sendMutation(request, response, mutation(view, query), onMutation);
     }
     send(request, response, notServed(path, response));
   } catch {
@@ -128,12 +132,14 @@ function sendMutation(
   request: IncomingMessage,
   response: ServerResponse,
   mutation: Mutation | Promise<Mutation>,
+  onMutation: AdminServerOptions["onMutation"],
 ): void {
   if (mutation instanceof Promise)
     return void mutation.then(
-      (done) => sendMutation(request, response, done),
+      (done) => sendMutation(request, response, done, onMutation),
       () => send(request, response, brokenPage()),
     );
+  onMutation(`${request.method} ${request.url?.slice(0, maxToldLength)}`, mutation.page.status);
   if (mutation.after !== undefined) response.once("close", mutation.after);
   send(request, response, mutation.page);
 }

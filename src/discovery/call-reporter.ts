@@ -1,8 +1,9 @@
-import { Metadata, status, type Client, type ServiceError } from "@grpc/grpc-js";
+import { status, type Client, type ServiceError } from "@grpc/grpc-js";
 import type { LatestValue } from "../lifecycle/latest-value.js";
 import type { ObservedCall } from "../policy/call-recorder.js";
 import { sleep, type Clock, type Timer } from "../time/clock.js";
 import { maxCallsInReport, observationService, type CallReport } from "./proto/observation.js";
+import { unaryCall } from "./unary-call.js";
 
 /** What was called since the last time. */
 export interface TakenCalls {
@@ -84,27 +85,17 @@ export function reportCalls(options: CallReporterOptions): CallReporter {
   };
 }
 
+/** What became of it, when it did not arrive. */
 function tell(
   client: Client,
-  report: TakenCalls,
-  { clock, timeoutMs }: { readonly clock: Clock; readonly timeoutMs: number },
+  { calls, lost }: TakenCalls,
+  limits: { readonly clock: Clock; readonly timeoutMs: number },
 ): Promise<ServiceError | undefined> {
-  return new Promise((resolve) => {
-    const { path, requestSerialize, responseDeserialize } = observationService.Report;
-    const message: CallReport = { calls: report.calls, lost: Math.min(report.lost, maxCount) };
-    const call = client.makeUnaryRequest(
-      path,
-      requestSerialize,
-      responseDeserialize,
-      message,
-      new Metadata(),
-      (error) => {
-        limit.cancel();
-        resolve(error ?? undefined);
-      },
-    );
-    const limit = clock.timer(timeoutMs, () => call.cancel());
-  });
+  const message: CallReport = { calls, lost: Math.min(lost, maxCount) };
+  return unaryCall(client, observationService.Report, message, limits).then(
+    () => undefined,
+    (error: unknown) => error as ServiceError,
+  );
 }
 
 /** A control plane of another version, or one that does not take this report whoever sends it. */

@@ -1,5 +1,5 @@
 import { messageOf } from "../errors/message-of.js";
-import { Client, Metadata, status, type ServiceError } from "@grpc/grpc-js";
+import { Client, status, type ServiceError } from "@grpc/grpc-js";
 import { CertificateError } from "../../certs/certificate-error.js";
 import { createCsr } from "../../certs/csr.js";
 import { parseJoinToken, type JoinToken } from "../../certs/join-token.js";
@@ -13,12 +13,8 @@ import { channelOptionsFor, controlPlaneCredentials, type ClientKey } from "./co
 import { fetchPinnedRoot, FirstContactError, unreachable } from "./first-contact.js";
 import { parseHostPort, type HostPort } from "./host-port.js";
 import type { JoinProof } from "./join-proof.js";
-import {
-  enrollmentService,
-  keyTypeField,
-  type IssueRequest,
-  type IssueResponse,
-} from "./proto/enrollment.js";
+import { enrollmentService, keyTypeField, type IssueRequest } from "./proto/enrollment.js";
+import { unaryCall } from "./unary-call.js";
 
 export interface JoinOptions {
   /** host:port of the control plane's gRPC listener. */
@@ -150,34 +146,14 @@ async function issueFor(keyPem: string, request: Issue, options: CallOptions): P
   const channelOptions = channelOptionsFor(request.bundlePem);
   const client = new Client(`dns:///${request.target.text}`, credentials, channelOptions);
   try {
-    const answer = await call(client, { csrPem: createCsr(keyPem), ...request.shown }, options);
+    const { clock, signal } = options;
+    const message = { csrPem: createCsr(keyPem), ...request.shown };
+    const limits = { clock, signal, timeoutMs: issueTimeoutMs };
+    const answer = await unaryCall(client, enrollmentService.Issue, message, limits);
     return assembleSvid({ certChainPem: answer.certChainPem, keyPem, bundlePem: answer.bundlePem });
   } finally {
     client.close();
   }
-}
-
-function call(client: Client, request: IssueRequest, { clock, signal }: CallOptions): Promise<IssueResponse> {
-  return new Promise((resolve, reject) => {
-    const { path, requestSerialize, responseDeserialize } = enrollmentService.Issue;
-    const abort = (): void => pending.cancel();
-    const limit = clock.timer(issueTimeoutMs, abort);
-    const pending = client.makeUnaryRequest(
-      path,
-      requestSerialize,
-      responseDeserialize,
-      request,
-      new Metadata(),
-      (error, answer) => {
-        limit.cancel();
-        signal?.removeEventListener("abort", abort);
-        if (error === null && answer !== undefined) resolve(answer);
-        else reject(error ?? new Error("empty answer"));
-      },
-    );
-    if (signal?.aborted === true) abort();
-    signal?.addEventListener("abort", abort, { once: true });
-  });
 }
 
 function explain(error: unknown, target: HostPort): Error {

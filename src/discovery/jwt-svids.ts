@@ -1,7 +1,8 @@
-import { Metadata, type Client } from "@grpc/grpc-js";
+import type { Client } from "@grpc/grpc-js";
 import type { LatestValue } from "../lifecycle/latest-value.js";
 import type { Clock } from "../time/clock.js";
 import { jwtSvidService, type IssueJwtResponse } from "./proto/jwt-svids.js";
+import { unaryCall } from "./unary-call.js";
 
 interface Held {
   readonly token: string;
@@ -64,20 +65,5 @@ function issue(
   clock: Clock,
 ): Promise<IssueJwtResponse> {
   if (client === undefined) return Promise.reject(new Error("there is no connection to the control plane"));
-  const { path, requestSerialize, responseDeserialize } = jwtSvidService.Issue;
-  return new Promise((resolve, reject) => {
-    const limit = clock.timer(callTimeoutMs, () => pending.cancel());
-    const pending = client.makeUnaryRequest(
-      path,
-      requestSerialize,
-      responseDeserialize,
-      { audience },
-      new Metadata(),
-      (error, answer) => {
-        limit.cancel();
-        if (error === null && answer !== undefined) resolve(answer);
-        else reject(error ?? new Error("empty answer"));
-      },
-    );
-  });
+  return unaryCall(client, jwtSvidService.Issue, { audience }, { clock, timeoutMs: callTimeoutMs });
 }

@@ -47,7 +47,7 @@ export function verifyPeer(
   allowed: readonly string[] | undefined,
   trust: MeshTrust,
 ): PeerVerdict {
-  if (!socket.authorized) return { ok: false, reason: "unauthorized" };
+  if (!socket.authorized) return { ok: false, reason: handshakeRefusal(undefined, socket) ?? "unauthorized" };
   if (socket.isSessionReused()) return { ok: false, reason: "resumed_session" };
   const der = peerDer(socket);
   if (der === undefined) return { ok: false, reason: "no_certificate" };
@@ -83,7 +83,7 @@ export function peerHash(socket: TLSSocket): string {
   return der === undefined ? "" : createHash("sha256").update(der).digest("hex");
 }
 
-/** Why a handshake failed, from the error of "tlsClientError" or of a connecting socket. */
+/** Why a handshake failed, or what TLS has against the peer: from the error of "tlsClientError" or of a socket, or from the socket. */
 export function handshakeRefusal(error: unknown, socket?: TLSSocket): RefusalReason | undefined {
   // With rejectUnauthorized a listener only ends the connection; the verdict then stands on the socket.
   const verdict: unknown = socket?.authorizationError;

@@ -93,7 +93,9 @@ function compileBlock(text: string, place: string): TextTest {
   if (block === undefined)
     throw new ConfigError(`"${text}" is no IP address or block like 10.0.0.0/8`, { place });
   return (address) => {
-    const bytes = ipBytes(address);
+    // The zone of a link-local address (fe80::1%eth0) is no part of it.
+    const zone = address.indexOf("%");
+    const bytes = ipBytes(zone === -1 ? address : address.slice(0, zone));
     return bytes !== undefined && isInBlock(bytes, block);
   };
 }

@@ -17,6 +17,8 @@ export interface DialTarget {
   readonly port: number;
   /** Covers TCP and TLS handshake together, milliseconds. */
   readonly connectTimeoutMs: number;
+  /** Why nobody may connect there; absent: everybody may. */
+  readonly forbidden?: string | undefined;
 }
 
 export interface DialSecurity {
@@ -107,9 +109,12 @@ function dial<S extends Socket>(
     socket.off("error", onError);
     socket.off("close", onClose);
   };
+  const { forbidden } = target;
   try {
-    socket = open();
-    socket.on("error", onError).on("close", onClose).once(ready, onReady);
+    if (forbidden === undefined) {
+      socket = open();
+      socket.on("error", onError).on("close", onClose).once(ready, onReady);
+    } else queueMicrotask(() => fail("connect_failed", forbidden));
   } catch (cause) {
     queueMicrotask(() => onError(cause as Error));
   }

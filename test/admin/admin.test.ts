@@ -123,12 +123,13 @@ function ask(
   });
 }
 
-async function start(t: Test, view: AdminView): Promise<AdminServer> {
+async function start(t: Test, view: AdminView, told: string[] = []): Promise<AdminServer> {
   const server = await startAdminServer({
     view,
     metrics: new MetricsRegistry(new Metrics()),
     clock,
     port: 0,
+    onMutation: (request, status) => told.push(`${status} ${request}`),
   });
   t.teardown(() => server.close());
   return server;
@@ -236,9 +237,10 @@ t.test("what can be read", async (t) => {
   t.same(view.calls, []);
 });
 
-t.test("changes are POST only", async (t) => {
+t.test("changes are POST only, and each is told", async (t) => {
   const view = new View();
-  const server = await start(t, view);
+  const told: string[] = [];
+  const server = await start(t, view, told);
   for (const path of [
     ...["/healthcheck/fail", "/healthcheck/ok", "/drain_listeners", "/quitquitquit", "/logging?level=debug"],
   ]) {
@@ -251,7 +253,7 @@ t.test("changes are POST only", async (t) => {
   }
   t.match(await ask(server, "POST", "/ready"), { status: 405, headers: { allow: "GET, HEAD" } });
   t.match(await ask(server, "POST", "/metrics"), { status: 405 });
-  t.same([view.calls, view.level], [[], "info"], "nothing has happened");
+  t.same([view.calls, view.level, told], [[], "info", []], "nothing has happened");
 
   await ask(server, "POST", "/healthcheck/fail");
   await ask(server, "POST", "/healthcheck/ok");
@@ -261,6 +263,19 @@ t.test("changes are POST only", async (t) => {
   t.match(await ask(server, "POST", "/logging?level=debug"), { status: 200, body: "level: debug\n" });
   t.match(await ask(server, "POST", "/logging?level=loud"), { status: 400, body: /use debug, info/ });
   t.match(await ask(server, "POST", "/logging"), { status: 400 });
+  await ask(server, "POST", "/breakers/open?service=api&for=1m");
+  await ask(server, "POST", "/breakers/open?service=ghost");
+  t.same(told, [
+    "200 POST /healthcheck/fail",
+    "200 POST /healthcheck/ok",
+    "200 POST /drain_listeners?graceful",
+    "200 POST /quitquitquit",
+    "200 POST /logging?level=debug",
+    "400 POST /logging?level=loud",
+    "400 POST /logging",
+    "200 POST /breakers/open?service=api&for=1m",
+    "409 POST /breakers/open?service=ghost",
+  ]);
 });
 
 t.test("only callers of this machine, under its own name", async (t) => {
@@ -301,7 +316,11 @@ t.test("bounds and failures", async (t) => {
   const view = new View();
   const server = await start(t, view);
   await t.rejects(
-    startAdminServer({ view, metrics: new MetricsRegistry(new Metrics()), clock, port: server.port }),
+    startAdminServer({
+      ...{ view, metrics: new MetricsRegistry(new Metrics()), clock },
+      port: server.port,
+      onMutation: () => undefined,
+    }),
     {
       name: "ConfigError",
       place: "--admin",

