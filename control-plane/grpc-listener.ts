@@ -10,7 +10,7 @@ import { onlyOwn, trustOfSvid, type MeshTrust, type TrustSource } from "../src/i
 import { OpenPeers } from "../src/identity/open-peers.js";
 import type { CertificateSource, Svid } from "../src/identity/svid.js";
 import { followRotation, secureContextOf, serverTlsOptions } from "../src/identity/tls-options.js";
-import { verifyPeer } from "../src/identity/verify-peer.js";
+import { peerDer, verifyPeer } from "../src/identity/verify-peer.js";
 import { LatestValue } from "../src/lifecycle/latest-value.js";
 import type { Clock } from "../src/time/clock.js";
 import { formatAddress, listenError } from "./listen-address.js";
@@ -161,7 +161,7 @@ function admit(
 ): { readonly refusal?: ConnectionRefusal; readonly serial?: string } {
   if (socket.alpnProtocol !== "h2")
     return { refusal: { reason: "no_http2", detail: "the client does not speak HTTP/2 (ALPN h2)" } };
-  const der = socket.getPeerX509Certificate()?.raw;
+  const der = peerDer(socket);
   if (der !== undefined) {
     // Before our reader sees it: a stranger's certificate may be anything.
     const verdict = verifyPeer(socket, undefined, trust);

@@ -119,7 +119,7 @@ function socketIdentity(socket: TLSSocket): SvidIdentity {
  * Not getPeerX509Certificate, though it is cheaper: on a dialled socket node 20 takes the certificate out of the session
  * with it, and every later look finds none (X509Certificate::GetPeerCert, sk_X509_delete).
  */
-function peerDer(socket: TLSSocket): Buffer | undefined {
+export function peerDer(socket: TLSSocket): Buffer | undefined {
   // node gives {} when the peer sent none and null when the socket is gone; the typings say neither.
   const certificate = socket.getPeerCertificate(false) as { readonly raw?: Buffer } | null;
   return certificate?.raw;
