@@ -2,8 +2,9 @@
 import t from "tap";
 import { ConfigError } from "../../src/errors/config-error.js";
 import { isOwnAdmin, refuseOwnPorts } from "../../src/own-ports.js";
+import { freePort } from "../support/free-port.js";
 import { call } from "../support/http-load.js";
-import { bootstrapOf, freePort, snapshotTo, startFromDisk } from "../support/sidecar-kit.js";
+import { bootstrapOf, snapshotTo, startFromDisk } from "../support/sidecar-kit.js";
 
 t.test("row 71: a name that leads to our own admin API is connected to by nobody", async (t) => {
   for (const [address, meshed] of [
