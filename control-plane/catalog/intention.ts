@@ -82,23 +82,23 @@ export function withEntry(list: readonly Intention[], entry: unknown): readonly 
   const { Kind: kind, Name: name, Sources: sources, JWT: jwt, ...where } = record(entry);
   if (kind !== "service-intentions" || typeof name !== "string" || name === "") return undefined;
   if (!Array.isArray(sources ?? [])) return undefined;
-  const items = ((sources ?? []) as readonly unknown[]).map((item) => {
-    const source = record(item);
-    return {
-      ...{ SourceName: source["Name"], SourceNS: source["Namespace"], SourcePartition: source["Partition"] },
-      ...{
-        SourcePeer: source["Peer"],
-        SourceSamenessGroup: source["SamenessGroup"],
-        SourceType: source["Type"],
-      },
-      ...{
-        DestinationName: name,
-        DestinationNS: where["Namespace"],
-        DestinationPartition: where["Partition"],
-      },
-      ...{ Action: source["Action"], Permissions: source["Permissions"], JWT: jwt },
-    };
-  });
+  const destination = {
+    DestinationName: name,
+    DestinationNS: where["Namespace"],
+    DestinationPartition: where["Partition"],
+    JWT: jwt,
+  };
+  const items = ((sources ?? []) as readonly unknown[]).map(record).map((source) => ({
+    ...destination,
+    SourceName: source["Name"],
+    SourceNS: source["Namespace"],
+    SourcePartition: source["Partition"],
+    SourcePeer: source["Peer"],
+    SourceSamenessGroup: source["SamenessGroup"],
+    SourceType: source["Type"],
+    Action: source["Action"],
+    Permissions: source["Permissions"],
+  }));
   const own = readIntentions(items) ?? [];
   const others = list.filter(({ destination }) => destination !== name);
   return [...others, ...own].sort((a, b) => specificity(b) - specificity(a));

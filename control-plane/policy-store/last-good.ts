@@ -35,10 +35,11 @@ export function openLastGood(folder: string): LastGood {
       const next = new Map<string, PolicyFile>();
       for (const [name, file] of files) {
         const before = kept.get(name);
-        const isNew = file.problems.length === 0 && file !== before;
-        if (isNew) await writeFileAtomic(path.join(folder, copyName(name)), textOf(file));
-        const present = isNew ? file : before;
-        if (present !== undefined) next.set(name, present);
+        const present = file.problems.length === 0 ? file : before;
+        if (present === undefined) continue;
+        next.set(name, present);
+        if (present === before || (before !== undefined && textOf(present) === textOf(before))) continue;
+        await writeFileAtomic(path.join(folder, copyName(name)), textOf(present));
       }
       for (const name of kept.keys())
         if (!files.has(name)) await rm(path.join(folder, copyName(name)), { force: true });

@@ -17,7 +17,7 @@ function toWire({ typeUrl, version, nonce, resources }: SessionResponse): object
   return { typeUrl, versionInfo: version, nonce, resources: anys };
 }
 
-t.test("garbage is refused with a path, and what was accepted before stays", async (t) => {
+t.test("row 65: garbage is refused with a path, and what was accepted before stays", async (t) => {
   const [api] = exampleSnapshot({ version: "1" }).clusters;
   if (api === undefined) throw new Error("no cluster");
   const good = { type_url: typeUrls.cluster, value: encodeCluster(api) };

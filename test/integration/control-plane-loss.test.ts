@@ -102,7 +102,7 @@ t.test("status shows who has the newest configuration", async (t) => {
   t.match(out, /api\.default +127\.0\.0\.1:\d+ +\S+ +\S+ +SYNCED/);
 });
 
-t.test("a control plane behind a black hole is noticed, and found again", async (t) => {
+t.test("row 64: a control plane behind a black hole is noticed, and found again", async (t) => {
   const result = await underLoad(t, async () => {
     hole.swallow();
     await until(
@@ -120,7 +120,7 @@ t.test("a control plane behind a black hole is noticed, and found again", async 
   t.same(result.failures, [], `${result.sent} requests`);
 });
 
-t.test("without a control plane sidecars serve, also when they are started again", async (t) => {
+t.test("row 64: without a control plane sidecars serve, also when they are started again", async (t) => {
   const places = [web, api];
   await mesh.controlPlaneProcess?.stop();
   await until("web knows that its configuration is stale", async () => (await configOf(web)).stale);

@@ -129,7 +129,7 @@ t.test("a join token is good once, in time, and for its service alone", async (t
   await refused("shop-4", brief, /^remora: .*token.*expired/);
 });
 
-t.test("a caller talks to nobody but the service it meant", async (t) => {
+t.test("row 56: a caller talks to nobody but the service it meant", async (t) => {
   // The registry's last word stays in force while somebody else takes the address.
   await mesh.controlPlaneProcess?.stop();
   await api.process.kill();

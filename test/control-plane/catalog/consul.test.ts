@@ -200,7 +200,7 @@ t.test("services and sidecars are joined", async (t) => {
   });
 });
 
-t.test("what nobody should connect to is left out", async (t) => {
+t.test("row 71: what nobody should connect to is left out", async (t) => {
   for (const [service, node, reason] of [
     [{ Address: "169.254.169.254" }, {}, /link-local/],
     [{ Address: "::ffff:169.254.169.254" }, {}, /link-local/],

@@ -156,7 +156,7 @@ void t.test("known instances are kept on disk", async (t) => {
   t.equal(readFileSync(file, "utf8"), "[1]");
 });
 
-void t.test("what a sidecar may say about itself", async (t) => {
+void t.test("row 71: what a sidecar may say about itself", async (t) => {
   const honest: InstanceDeclaration = {
     id: "web-1",
     service: "web",

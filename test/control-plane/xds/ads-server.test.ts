@@ -157,7 +157,7 @@ t.test("a cluster stays until the routes that leave it are accepted", async (t) 
   await eventually("SYNCED", () => ads.service.sessions()[0]?.ackedVersion === "v2");
 });
 
-t.test("a client that does not read gets the newest, and costs one response", async (t) => {
+t.test("row 70: a client that does not read gets the newest, and costs one response", async (t) => {
   const big = (version: number): ReturnType<typeof exampleSnapshot> =>
     exampleSnapshot({ version: String(version), endpointsPerService: 2000, port: 9000 + version });
   const ads = await start(t, big(0));
