@@ -306,9 +306,7 @@ export abstract class Http2Connection<S extends Http2Stream>
     if (length !== 4) throw wrongSize("RST_STREAM");
     if (this.isIdle(streamId)) throw violation("RST_STREAM on an idle stream");
     const stream = this.streams.get(streamId);
-    // One that has crossed ours is free: on a shared connection, those of many clients add up.
-    if (stream === undefined && this.#resets.forget(streamId)) return;
-    if (stream === undefined) return this.check(this.guard.controlFrame(this.nowMs));
+    if (stream === undefined) return this.check(this.guard.lateReset(this.nowMs));
     const limit = this.guard.streamReset(this.nowMs - stream.openedAtMs);
     stream.peerReset(bytes.readUInt32BE(from));
     if (limit !== null) this.resetFlood();

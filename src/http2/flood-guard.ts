@@ -19,6 +19,7 @@ export class FloodGuard {
   #priorityFrames = 0;
   #windowUpdates = 0;
   #dataFramesSent = 0;
+  #lateResets = 0;
   #controlFrames = 0;
   #controlSinceMs = -Infinity;
 
@@ -45,6 +46,14 @@ export class FloodGuard {
       return this.#recentResets > this.#minStreams ? "resets" : null;
     }
     return this.#recentResets * 100 > maxResetPercent * this.#recentStreams ? "resets" : null;
+  }
+
+  /**
+   * RST_STREAM came for a stream that is over: what crossed its end. Each stream may have one, or on a shared connection those of
+   * many clients, whose uploads are answered early, would add up to a flood.
+   */
+  lateReset(nowMs: number): Http2Limit | null {
+    return ++this.#lateResets <= this.#streams ? null : this.controlFrame(nowMs);
   }
 
   /** DATA, HEADERS or CONTINUATION came; `isEmpty`: it had neither content nor END_STREAM. */

@@ -19,9 +19,4 @@ export class RecentStreams {
   has(streamId: number): boolean {
     return this.#ids.has(streamId);
   }
-
-  /** False: it was not among them. */
-  forget(streamId: number): boolean {
-    return this.#ids.delete(streamId);
-  }
 }

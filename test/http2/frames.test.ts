@@ -472,8 +472,8 @@ t.test(
     await eventually("a request after them", () => peer.words.includes("DATA 3001 2 END"));
     t.same(relay.limits, []);
     t.equal(relay.calls.total, 1501);
-    // Each is free once.
-    peer.send(...Array<Buffer>(1001).fill(rst(2999, 8)));
+    // As often as there were streams, no more.
+    peer.send(...Array<Buffer>(1002).fill(rst(2999, 8)));
     t.match((await peer.closed()).at(-1), "GOAWAY 3001 ENHANCE_YOUR_CALM");
     t.same(relay.limits, ["control_frames"]);
   },
@@ -874,29 +874,32 @@ t.test("a connection that breaks, and one that is silent", async (t) => {
   t.equal(unsent.reply.outcome, "upstream_closed");
 });
 
-t.test(
-  "resets that cross are no flood, as seen by the client of uploads that are answered early",
-  async (t) => {
-    const { relay, peers, send } = await client(t);
-    const replies: RecordedReply[] = [];
-    for (let from = 1; from < 3000; from += 200) {
-      const ids = Array.from({ length: 100 }, (_, i) => from + 2 * i);
-      for (const { reply } of ids.map(() =>
-        send(scriptedRequest({ method: "POST", body: new ScriptedSource() })),
-      ))
-        replies.push(reply);
-      await eventually("the requests", () => peers[0]?.words.includes(`HEADERS ${ids.at(-1)} POST`));
-      const early = ids.map((id) =>
-        Buffer.concat([headers(id, { ":status": "403" }, endStream), rst(id, 0)]),
-      );
-      peers[0]?.send(...early);
-      await eventually("the answers", () => replies.every(({ ends }) => ends === 1));
-    }
-    t.same([...new Set(replies.map(({ outcome }) => outcome))], ["403"]);
-    t.same(relay.limits, []);
-    t.equal(relay.clients.length, 1);
-  },
-);
+for (const isComplete of [false, true])
+  t.test(
+    `resets that cross: the server's, of uploads that ${isComplete ? "are over" : "go on"}`,
+    async (t) => {
+      const { relay, peers, send } = await client(t);
+      const replies: RecordedReply[] = [];
+      for (let from = 1; from < 3000; from += 200) {
+        const ids = Array.from({ length: 100 }, (_, i) => from + 2 * i);
+        for (let i = 0; i < ids.length; i++) {
+          const body = new ScriptedSource(-1, null);
+          replies.push(send(scriptedRequest({ method: "POST", body })).reply);
+          if (isComplete) body.arrive("end");
+        }
+        const last = `HEADERS ${ids.at(-1)} POST${isComplete ? " END" : ""}`;
+        await eventually("the requests", () => peers[0]?.words.includes(last));
+        const early = ids.map((id) =>
+          Buffer.concat([headers(id, { ":status": "403" }, endStream), rst(id, 0)]),
+        );
+        peers[0]?.send(...early);
+        await eventually("the answers", () => replies.every(({ ends }) => ends === 1));
+      }
+      t.same([...new Set(replies.map(({ outcome }) => outcome))], ["403"]);
+      t.same(relay.limits, []);
+      t.equal(relay.clients.length, 1);
+    },
+  );
 
 t.test("a tunnel waits for the settings of its peer, but not for a peer that is gone", async (t) => {
   const { relay, peers, send } = await client(t, { limits: { pingMs: 60 } }, Buffer.alloc(0));
@@ -994,6 +997,12 @@ t.test("the flood guard", async (t) => {
   t.equal(
     first(() => control.controlFrame(500)),
     6,
+  );
+  const late = opened(3);
+  t.equal(
+    first(() => late.lateReset(500)),
+    9,
+    "one for each stream, then as control frames",
   );
   const spread = opened(0);
   t.equal(
