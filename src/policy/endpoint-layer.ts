@@ -40,6 +40,7 @@ const penaltyMs = 5000;
 const maxPenaltyMs = 300_000;
 const grpcResourceExhausted = 8;
 const grpcUnavailable = 14;
+const grpcDeadlineExceeded = 4;
 /** An endpoint whose sidecar sheds load is avoided for so long: about as long as its limit takes to follow. */
 const shedPenaltyMs = 250;
 
@@ -165,7 +166,7 @@ class Attempt implements Reply, GrpcResponseListener {
   #judgeGrpc(fields: readonly string[], nowMs: number): void {
     const { grpcStatus } = this.#parts.request;
     if (grpcStatus === grpcResourceExhausted) this.#penalize(fields, nowMs);
-    this.#judge(isGrpcServerFault(grpcStatus) ? "failure" : "success", nowMs);
+    this.#judge(verdictOfGrpc(grpcStatus), nowMs);
   }
 
   #fail(error: ProxyError): void {
@@ -196,4 +197,10 @@ class Attempt implements Reply, GrpcResponseListener {
 function verdictOf(status: number): AttemptVerdict {
   if (status < 500) return "success";
   return status >= 502 && status <= 504 ? "gateway" : "failure";
+}
+
+/** UNAVAILABLE and DEADLINE_EXCEEDED are what 503 and 504 are to HTTP (Envoy, grpcToHttpStatus). */
+function verdictOfGrpc(grpcStatus: number): AttemptVerdict {
+  if (!isGrpcServerFault(grpcStatus)) return "success";
+  return grpcStatus === grpcUnavailable || grpcStatus === grpcDeadlineExceeded ? "gateway" : "failure";
 }

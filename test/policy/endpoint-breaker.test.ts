@@ -391,6 +391,20 @@ t.test("endpoint layer: tells the kinds of failures apart", async (t) => {
     [{ consecutiveLocalOriginFailures: 1 }, "client_gone", undefined],
   ];
   const estimator = { observe: () => undefined, observeAtLeast: () => undefined, penalize: () => undefined };
+  for (const [grpcStatus, reason] of [
+    [14, "gateway-errors"],
+    [4, "gateway-errors"],
+    [13, undefined],
+    [0, undefined],
+    [5, undefined],
+  ] as const) {
+    const { clock, endpoints, breaker } = cluster(2, { ...config, consecutiveGatewayErrors: 1 });
+    const [endpoint] = endpoints as [ClusterEndpoint];
+    const call = scriptedRequest({ method: "POST", headers: ["content-type", "application/grpc"] });
+    endpointLayer(clock, estimator)(endpoint, call, new RecordedReply(), 0);
+    (endpoint.transport as ScriptedTransport).last.respond(200, ["grpc-status", `${grpcStatus}`]);
+    t.equal(breaker.describe().reason, reason, `grpc-status ${grpcStatus}`);
+  }
   for (const [change, step, reason] of table) {
     const { clock, endpoints, breaker } = cluster(2, { ...config, ...change });
     const [endpoint] = endpoints as [ClusterEndpoint];
