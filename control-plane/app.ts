@@ -33,9 +33,9 @@ import { openJwtKeys } from "./ca/jwt-keys.js";
 import { createRotation } from "./ca/rotate.js";
 import { bundleOf } from "./ca/ca-store.js";
 import { startRemoraCa, type MeshCa } from "./ca/remora-ca.js";
-import { watchConsulDatacenters } from "./catalog/consul-datacenters.js";
 import { watchConsulIntentions } from "./catalog/consul-intentions.js";
 import { watchConsulProtocols } from "./catalog/consul-protocols.js";
+import { openDatacenters } from "./catalog/open-datacenters.js";
 import { openCatalog } from "./catalog/open-catalog.js";
 import { MeshSource } from "./compiler/mesh-source.js";
 import { lockDataDir } from "./data-dir.js";
@@ -171,12 +171,11 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
       : undefined;
   closers.push(() => protocols?.close());
   const datacenters =
-    settings.consul === undefined
-      ? undefined
-      : watchConsulDatacenters({
-          ...{ agent: settings.consul, documents: store.documents, clock, refuse: ownPorts.refuse },
-          log: log.child({ part: "datacenters" }),
-        });
+    settings.consul &&
+    (await openDatacenters({
+      ...{ consul: settings.consul, dataDir: dataDir.path, documents: store.documents },
+      ...{ clock, log, refuse: ownPorts.refuse },
+    }));
   closers.push(() => datacenters?.close());
   const source = new MeshSource({
     mesh: { ...mesh, defaultAction: settings.defaultAction ?? "allow" },

@@ -6,7 +6,7 @@ import type { AdminSubject } from "./admin/routes.js";
 import { viewRegistry, type SidecarView } from "./admin/views.js";
 import type { LatestValue } from "../src/lifecycle/latest-value.js";
 import type { Catalog, StaleSince } from "./catalog/catalog.js";
-import type { OtherDatacenters } from "./catalog/consul-datacenters.js";
+import type { OtherDatacenters } from "./catalog/other-datacenters.js";
 import type { Intentions } from "./catalog/intention.js";
 import { conditionsOf } from "./compiler/conditions.js";
 import type { MeshModel } from "./compiler/mesh-model.js";

@@ -1,5 +1,5 @@
 import type { Catalog, CatalogState, InstanceStatus, StaleSince } from "../catalog/catalog.js";
-import type { OtherDatacenters } from "../catalog/consul-datacenters.js";
+import type { OtherDatacenters } from "../catalog/other-datacenters.js";
 import type { Condition } from "../compiler/condition.js";
 import { withStatus } from "../compiler/conditions.js";
 import { refusedServices } from "../compiler/service-name.js";

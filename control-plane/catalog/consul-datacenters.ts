@@ -16,20 +16,9 @@ import type { ConsulSettings } from "../settings.js";
 import type { CatalogState } from "./catalog.js";
 import { ConsulCatalog, type CatalogLog } from "./consul.js";
 import type { RefuseAddress } from "./consul-health.js";
+import type { KnownDatacenters } from "./known-datacenters.js";
+import type { OtherDatacenter, OtherDatacenters } from "./other-datacenters.js";
 import { wantedDatacenters } from "./wanted-datacenters.js";
-
-/** What policies want of other datacenters, as of now. Immutable. */
-export interface OtherDatacenters {
-  /** Name of the one whose services are the mesh's own; undefined: not known. */
-  readonly own: string | undefined;
-  /** Key: name. Only those that are read. */
-  readonly others: ReadonlyMap<string, OtherDatacenter>;
-}
-
-/** Without services until it was read for the first time. */
-export interface OtherDatacenter extends CatalogState {
-  readonly isRead: boolean;
-}
 
 export interface ConsulDatacenters {
   /** undefined until every datacenter that was named at the start was read, or could not be. */
@@ -64,6 +53,8 @@ export function watchConsulDatacenters(options: {
   /** Default: to that agent. */
   readonly http?: ConsulHttp;
   readonly documents: LatestValue<readonly StoredDocument[]>;
+  /** What there was before the start: in force until a datacenter is read. */
+  readonly known?: KnownDatacenters;
   readonly clock: Clock;
   readonly log: CatalogLog;
   readonly refuse: RefuseAddress;
@@ -86,7 +77,9 @@ export function watchConsulDatacenters(options: {
   };
   const publish = (): void => {
     if (ended.signal.aborted || (state.get() === undefined && !isSettled())) return;
-    const others = [...opened].map(([name, { catalog }]) => [name, viewOf(catalog)] as const);
+    const others = [...opened].map(
+      ([name, entry]) => [name, viewOf(entry, options.known?.get(name))] as const,
+    );
     state.set({ own: own?.name, others: new Map(others) });
   };
   const open = (name: string, names: ReadonlySet<string>): Opened => {
@@ -198,9 +191,12 @@ function logFor(log: CatalogLog, datacenter: string): CatalogLog {
   };
 }
 
-function viewOf({ state, problem }: ConsulCatalog): OtherDatacenter {
-  const known = state.get();
-  return { services: known?.services ?? new Map(), isRead: known !== undefined, staleSince: problem.get() };
+function viewOf({ names, catalog }: Opened, before: CatalogState["services"] | undefined): OtherDatacenter {
+  const staleSince = catalog.problem.get();
+  const known = catalog.state.get();
+  if (known !== undefined) return { services: known.services, isRead: true, staleSince };
+  const services = new Map([...(before ?? [])].filter(([, { name }]) => names.has(name)));
+  return { services, isRead: before !== undefined, staleSince };
 }
 
 /** Where Consul's own servers are, of which each datacenter has some. */

@@ -1,12 +1,9 @@
 import { readFile } from "node:fs/promises";
-import { writeFileAtomic } from "../../certs/secret-file.js";
 import type { LatestValue } from "../../src/lifecycle/latest-value.js";
-import type { Clock, Timer } from "../../src/time/clock.js";
+import type { Clock } from "../../src/time/clock.js";
 import type { CatalogState } from "./catalog.js";
 import { instanceKey } from "./embedded.js";
-
-/** Changes within this time are written together. What a crash loses only makes the next start wait a little longer. */
-const quietMs = 1000;
+import { keepWritten } from "./keep-written.js";
 
 /** Reads the list that keepKnownInstances wrote; empty when there is none or it is damaged, which is no reason to stop. */
 export async function readKnownInstances(file: string): Promise<readonly string[]> {
@@ -29,31 +26,16 @@ export function keepKnownInstances(
   clock: Clock,
   onError: (error: unknown) => void,
 ): () => Promise<void> {
-  let timer: Timer | undefined;
-  let writing = Promise.resolve();
-  let written = "";
-  const write = (): Promise<void> => {
-    timer = undefined;
-    const text = JSON.stringify(keysOf(state.get()));
-    writing = writing.then(async () => {
-      if (text === written) return;
-      await writeFileAtomic(file, text).then(() => (written = text), onError);
-    });
-    return writing;
-  };
-  const stop = state.watch(() => {
-    timer ??= clock.timer(quietMs, () => void write());
-  });
-  return () => {
-    stop();
-    timer?.cancel();
+  const textOf = (): string | undefined => {
+    const known = state.get();
     // Never settled: the list on disk is still the best there is.
-    return state.get() === undefined ? writing : write();
+    return known === undefined ? undefined : JSON.stringify(keysOf(known));
   };
+  return keepWritten({ file, changes: state, textOf, clock, onError });
 }
 
-function keysOf(state: CatalogState | undefined): string[] {
-  return [...(state?.services.values() ?? [])].flatMap((service) =>
+function keysOf(state: CatalogState): string[] {
+  return [...state.services.values()].flatMap((service) =>
     service.instances.map(({ id }) =>
       instanceKey({ service: service.name, namespace: service.namespace }, id),
     ),

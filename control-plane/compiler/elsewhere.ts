@@ -1,5 +1,5 @@
 import type { CatalogService } from "../catalog/catalog.js";
-import type { OtherDatacenters } from "../catalog/consul-datacenters.js";
+import type { OtherDatacenters } from "../catalog/other-datacenters.js";
 import type { FailoverTarget } from "../policy-store/failover-targets.js";
 
 /** The service in another datacenter that a policy names; undefined: it names none there, or none that is known. */

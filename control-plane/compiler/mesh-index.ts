@@ -1,7 +1,7 @@
 import type { AuthorizationPolicy } from "../../src/config/documents/authorization-policy.js";
 import type { PeerAuthentication } from "../../src/config/documents/peer-authentication.js";
 import type { Verdict } from "../../src/config/authorization-config.js";
-import type { OtherDatacenters } from "../catalog/consul-datacenters.js";
+import type { OtherDatacenters } from "../catalog/other-datacenters.js";
 import type { ConnectProtocols } from "../catalog/consul-protocols.js";
 import type { Intentions } from "../catalog/intention.js";
 import type { Route } from "../../src/config/documents/document.js";

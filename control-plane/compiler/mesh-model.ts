@@ -1,6 +1,6 @@
 import type { Verdict } from "../../src/config/authorization-config.js";
 import type { CatalogState } from "../catalog/catalog.js";
-import type { OtherDatacenters } from "../catalog/consul-datacenters.js";
+import type { OtherDatacenters } from "../catalog/other-datacenters.js";
 import type { ConnectProtocols } from "../catalog/consul-protocols.js";
 import type { Intentions } from "../catalog/intention.js";
 import type { StoredDocument } from "../policy-store/stored-document.js";

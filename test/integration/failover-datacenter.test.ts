@@ -1,9 +1,16 @@
 /** Two real Consul servers, joined over WAN: all of a service is gone in one datacenter, the other one serves, and the first again. */
-import t from "tap";
-import type { StatusView } from "../../control-plane/admin/views.js";
-import { metric, startMesh, type Running, type SidecarOptions } from "../support/cli-mesh.js";
-import { skipWithoutConsul, startConsulAgent, type ConsulAgent } from "../support/consul-agent.js";
-import { consulCall } from "../support/consul-connect.js";
+import type { ChildProcess } from "node:child_process";
+import t, { type Test } from "tap";
+import type { SidecarView, StatusView } from "../../control-plane/admin/views.js";
+import type { Snapshot } from "../../src/config/snapshot.js";
+import { metric, readAdmin, startMesh, type Running, type SidecarOptions } from "../support/cli-mesh.js";
+import {
+  skipWithoutConsul,
+  startConsulAgent,
+  type ConsulAgent,
+  type ConsulAgentOptions,
+} from "../support/consul-agent.js";
+import { consulCall, registerService, startApp, startBuiltInProxy } from "../support/consul-connect.js";
 import { call, startLoad } from "../support/http-load.js";
 import { until } from "../support/until.js";
 
@@ -19,17 +26,28 @@ spec:
   outlierDetection: { consecutive5xx: 3, baseEjectionTime: 1s }
 `;
 
-const skip = skipWithoutConsul();
+const longestMs = 200_000;
+const options = { skip: skipWithoutConsul(), timeout: longestMs };
+t.setTimeout(longestMs);
 
-t.test("another datacenter serves while all of a service is gone in the own one", { skip }, async (t) => {
-  const near = await startConsulAgent({ nodeName: "near" });
+/** Servers of dc1 and dc2 that know each other. */
+async function startDatacenters(
+  t: Test,
+  more: ConsulAgentOptions = {},
+): Promise<readonly [near: ConsulAgent, far: ConsulAgent]> {
+  const near = await startConsulAgent({ nodeName: "near", ...more });
   t.teardown(() => near.stop());
-  const far = await startConsulAgent({ nodeName: "far", datacenter: "dc2", joinWan: [near] });
+  const far = await startConsulAgent({ nodeName: "far", datacenter: "dc2", joinWan: [near], ...more });
   t.teardown(() => far.stop());
   await until("two datacenters that know each other", async () => {
     const names = (await consulCall(near, "GET", "/v1/catalog/datacenters")) as readonly string[];
     return names.includes("dc2");
   });
+  return [near, far];
+}
+
+t.test("another datacenter serves while all of a service is gone in the own one", options, async (t) => {
+  const [near, far] = await startDatacenters(t);
   const mesh = await startMesh(t, { controlPlane: ["--consul", near.url] });
   const join = (
     name: string,
@@ -115,14 +133,57 @@ t.test("another datacenter serves while all of a service is gone in the own one"
   t.same(await answering(), ["far-1", "far-2"], "the last known endpoints stay");
   const { body: metrics } = await call({ port: mesh.adminPort, path: "/metrics" });
   t.match(metrics, /remora_cp_datacenter_stale_seconds\{datacenter="dc2"\} (?!0\n)/);
+  await mesh.controlPlaneProcess?.kill();
+  await mesh.startControlPlane();
+  await until("a caller with the configuration of a control plane that could not read it", async () => {
+    const { sidecars } = (await mesh.read("/v1/sidecars")) as { readonly sidecars: readonly SidecarView[] };
+    return sidecars.some(({ service, state }) => service === "web" && state === "SYNCED");
+  });
+  t.match(await datacenter("dc2"), { isRead: true, stale: {}, services: [{ instances: [{}, {}] }] });
+  t.same(await answering(), ["far-1", "far-2"], "and so they do over a restart");
   await far.start();
   await until("a datacenter that can be read again", async () => (await datacenter("dc2"))?.stale === null);
-  t.same(await answering(), ["far-1", "far-2"]);
+  await until("all of the other datacenter", async () => (await answering()).join() === "far-1,far-2");
 
   near1.process = mesh.run(near1);
   await until("only the own datacenter", async () => (await answering()).join() === "near-1");
   const { failures, sent } = await load.stop();
   t.same(failures, [], `none of ${sent} requests failed meanwhile`);
+});
+
+t.test("with Consul's CA another datacenter proves its own identity", options, async (t) => {
+  const [near, far] = await startDatacenters(t, { primaryDatacenter: "dc1" });
+  const mesh = await startMesh(t, { controlPlane: ["--consul", near.url, "--ca", "consul"] });
+  const api = async (agent: ConsulAgent, name: string): Promise<ChildProcess> => {
+    const [app, sidecar] = [await mesh.freePort(), await mesh.freePort()];
+    await registerService(agent, { name: "api", app, sidecar });
+    await startApp(t, mesh, name, app);
+    return startBuiltInProxy(t, agent, "api");
+  };
+  const nearProxy = await api(near, "near");
+  await api(far, "far");
+  const [port, admin] = [await mesh.freePort(), await mesh.freePort()];
+  await registerService(near, {
+    ...{ name: "web", app: await mesh.freePort(), sidecar: await mesh.freePort(), upstreams: { api: port } },
+  });
+  mesh.start("web", [
+    ...["sidecar", "--for", "web", "--consul", near.url, "--control-plane", mesh.controlPlane],
+    ...["--admin", `${admin}`, "--state-dir", `${mesh.dir}/web`, "--drain-delay", "0s"],
+  ]);
+  await mesh.apply(policy("dc2"));
+  const answers = (name: string) => async (): Promise<boolean> => {
+    const { status, body } = await call({ port }).catch(() => ({ status: 0, body: "" }));
+    return status === 200 && (JSON.parse(body) as { readonly instance: string }).instance === name;
+  };
+  await until("the own datacenter's built-in proxy", answers("near"));
+  nearProxy.kill("SIGKILL");
+  await until("the other datacenter's", answers("far"));
+  const { configs } = (await readAdmin(admin, "/config_dump")) as {
+    readonly configs: { readonly snapshot: Pick<Snapshot, "clusters"> };
+  };
+  const identities = new Map(configs.snapshot.clusters.map((cluster) => [cluster.name, cluster.identities]));
+  t.match(identities.get("api.default"), [/\/ns\/default\/dc\/dc1\/svc\/api$/]);
+  t.match(identities.get("api.default@dc2"), [/\/ns\/default\/dc\/dc2\/svc\/api$/]);
 });
 
 /** Takes a service out of the registry, with its sidecars. */

@@ -16,6 +16,8 @@ export interface ConsulAgentOptions {
   readonly nodeMeta?: Readonly<Record<string, string>>;
   /** dc1 */
   readonly datacenter?: string;
+  /** Whose CA is everybody's root, in the settings of all datacenters that share one. */
+  readonly primaryDatacenter?: string;
   /** Servers of other datacenters that this one joins, now and whenever it starts again. */
   readonly joinWan?: readonly ConsulAgent[];
   /** ACLs with default policy deny; bootstrap them with PUT /v1/acl/bootstrap. */
@@ -77,6 +79,7 @@ export async function startConsulAgent(options: ConsulAgentOptions = {}): Promis
       ...{ serf_lan: serfLan, serf_wan: serfWan, dns: -1 },
     },
     ...(options.datacenter === undefined ? {} : { datacenter: options.datacenter }),
+    ...(options.primaryDatacenter === undefined ? {} : { primary_datacenter: options.primaryDatacenter }),
     retry_join_wan: (options.joinWan ?? []).map(({ wanAddress }) => wanAddress),
     retry_interval_wan: "1s",
     connect: { enabled: true },

@@ -1,4 +1,6 @@
 /** Which of Consul's other datacenters are read, for how long, and what stays of them; a Consul played by the test. */
+import { writeFile } from "node:fs/promises";
+import path from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import t, { type Test } from "tap";
 import type { Instance } from "../../../control-plane/catalog/catalog.js";
@@ -7,6 +9,11 @@ import {
   watchConsulDatacenters,
   type ConsulDatacenters,
 } from "../../../control-plane/catalog/consul-datacenters.js";
+import {
+  keepKnownDatacenters,
+  readKnownDatacenters,
+  type KnownDatacenters,
+} from "../../../control-plane/catalog/known-datacenters.js";
 import type { StoredDocument } from "../../../control-plane/policy-store/stored-document.js";
 import { ConsulReadError, type ConsulGet } from "../../../src/consul/consul-http.js";
 import { LatestValue } from "../../../src/lifecycle/latest-value.js";
@@ -81,13 +88,19 @@ interface Watched {
   readonly told: () => readonly string[] | undefined;
 }
 
-function watch(t: Test, consul: PlayedConsul, clock: FakeClock, yaml: string): Watched {
+function watch(
+  t: Test,
+  consul: PlayedConsul,
+  clock: FakeClock,
+  yaml: string,
+  known: KnownDatacenters = new Map(),
+): Watched {
   const documents = new LatestValue(documentsOf(yaml));
   const warnings: string[] = [];
   const watched = watchConsulDatacenters({
     agent: { url: "http://127.0.0.1:8500" },
     http: { get: consul.get, close: () => undefined },
-    ...{ documents, clock, refuse: () => undefined },
+    ...{ documents, known, clock, refuse: () => undefined },
     log: { info: () => undefined, warn: (_, message) => void warnings.push(message) },
   });
   t.teardown(() => watched.close());
@@ -195,6 +208,41 @@ t.test("what was read stays while it cannot be, and while a document is replaced
   t.equal(consul.reads.length, before, "nobody asks any more");
   watched.close();
   t.equal(clock.pendingTimers, 0);
+});
+
+t.test("what was known before the start is in force until a datacenter is read", async (t) => {
+  const file = path.join(t.testdir(), "known.json");
+  const clock = new FakeClock();
+  const fail = (error: unknown): void => void t.fail(String(error));
+  const registries = two();
+  const yaml = policy("{datacenter: dc2}, {service: backup, datacenter: dc2}, {datacenter: dc9}");
+  const first = watch(t, new PlayedConsul(registries), clock, yaml);
+  const stop = keepKnownDatacenters(file, first.watched.state, clock, fail);
+  await settle();
+  await stop();
+  const known = await readKnownDatacenters(file);
+  t.same([...known.keys()], ["dc2"], "nothing of one that was never read");
+  t.same(known.get("dc2"), first.watched.state.get()?.others.get("dc2")?.services);
+
+  const registry = registries.get("dc2") ?? {};
+  registries.delete("dc2");
+  const { told } = watch(t, new PlayedConsul(registries), clock, policy("{datacenter: dc2}"), known);
+  t.equal(told(), undefined, "it is tried first");
+  await settle();
+  t.same(
+    told(),
+    ["dc2, read, api.default 203.0.113.1:8001, 500 No path to datacenter"],
+    "what is wanted now",
+  );
+  registries.set("dc2", { ...registry, api: [instance("api", 7)] });
+  clock.advance(10_000);
+  await settle();
+  t.same(told(), ["dc2, read, api.default 203.0.113.1:8007"]);
+
+  for (const text of ["", "{", "[]", '{"dc2": {"api.default": {"name": "api"}}}']) {
+    await writeFile(file, text);
+    t.same([...(await readKnownDatacenters(file))], [], text);
+  }
 });
 
 t.test("whoever waits hears of what a document names, and not for ever", async (t) => {

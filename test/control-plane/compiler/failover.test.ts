@@ -4,7 +4,7 @@ import { mergeInstances, readHealthEntries } from "../../../control-plane/catalo
 import { compileSnapshot } from "../../../control-plane/compiler/compile.js";
 import { warningsOf } from "../../../control-plane/compiler/condition.js";
 import { conditionsOf } from "../../../control-plane/compiler/conditions.js";
-import type { OtherDatacenters } from "../../../control-plane/catalog/consul-datacenters.js";
+import type { OtherDatacenters } from "../../../control-plane/catalog/other-datacenters.js";
 import type { MeshModel } from "../../../control-plane/compiler/mesh-model.js";
 import type { MeshNode } from "../../../control-plane/compiler/node.js";
 import { planApply } from "../../../control-plane/policy-store/apply-plan.js";
