@@ -1,4 +1,5 @@
 import type { AuthorizationConfig } from "../../src/config/authorization-config.js";
+import { ConfigError } from "../../src/errors/config-error.js";
 import type { SeenCall, ServiceCalls, ServiceName } from "./call-table.js";
 import { notableSegments } from "./example-paths.js";
 import { createJudge, type Judge, type JudgedCall, type Judgement } from "./judge-calls.js";
@@ -25,11 +26,16 @@ export interface PolicyComparison {
 /** What policies say to one service. */
 export type ConfigOf = (service: ServiceName) => AuthorizationConfig;
 
-/** Judges each observed call by both. Pure. */
+/**
+ * Judges each observed call by both. Pure.
+ * @param isOver is there no more time? Who asks must not keep the control plane from its other work.
+ * @throws ConfigError when there is not.
+ */
 export function comparePolicies(
   services: readonly ServiceCalls[],
   before: ConfigOf,
   after: ConfigOf,
+  isOver: () => boolean = () => false,
 ): PolicyComparison {
   const changes: CallChange[] = [];
   let kinds = 0;
@@ -40,6 +46,10 @@ export function comparePolicies(
     const notable = notableSegments(configs);
     const [judgeBefore, judgeAfter] = configs.map((config) => createJudge(config, notable)) as [Judge, Judge];
     for (const call of together(seen)) {
+      if (isOver())
+        throw new ConfigError(
+          "there are too many observed calls, or rules, to judge at once: ask for one service (--service)",
+        );
       kinds++;
       calls += call.count;
       const [was, will] = [judgeBefore(call), judgeAfter(call)];

@@ -25,13 +25,15 @@ export interface TrialOptions {
   readonly observed: readonly ServiceCalls[];
   /** Only these services. */
   readonly isAsked: (service: ServiceName) => boolean;
+  /** As of comparePolicies. */
+  readonly isOver?: () => boolean;
   readonly nowMs: number;
 }
 
 /**
  * Judges what was observed by what is in force and by what would be. Pure.
  *
- * @throws ConfigError when there is no model yet, or nobody goes by the intentions.
+ * @throws ConfigError when there is no model yet, nobody goes by the intentions, or there is not time enough.
  */
 export function tryPolicies(options: TrialOptions): PolicyTrial {
   const { model, documents, intentions = [], observed, isAsked, nowMs } = options;
@@ -39,7 +41,7 @@ export function tryPolicies(options: TrialOptions): PolicyTrial {
     throw new ConfigError("the registry was not read yet: try again when the control plane is ready");
   const before = configsOf(model);
   const after = configsOf({ ...model, documents, intentions: intentionsWith(model, intentions) });
-  const comparison = comparePolicies(observed.filter(isAsked), before, after);
+  const comparison = comparePolicies(observed.filter(isAsked), before, after, options.isOver);
   const isChanged = (name: ServiceName): boolean =>
     JSON.stringify(before(name)) !== JSON.stringify(after(name));
   const known = new Map(observed.map((seen) => [serviceKey(seen.service, seen.namespace), seen]));

@@ -147,6 +147,22 @@ t.test("intentions as they would be written", async (t) => {
   });
 });
 
+t.test("it ends when its time is over", async (t) => {
+  const model = { trustDomain: "mesh.local", catalog, documents: [] };
+  const documents = documentsOf(policy("api", onlyWeb));
+  const observed = [api(...Array.from({ length: 100 }, (_, at) => call({ path: `/${at}/x` })))];
+  let left = 10;
+  const isOver = (): boolean => left-- === 0;
+  t.throws(
+    () => tryPolicies({ ...{ model, documents, observed, isOver }, isAsked: () => true, nowMs: week }),
+    {
+      name: "ConfigError",
+      message: /too many observed calls, or rules, to judge at once: ask for one service/,
+    },
+  );
+  t.equal(left, -1, "and no call later");
+});
+
 t.test("without a registry there is no answer", async (t) => {
   const options = { documents: [], observed: [], isAsked: () => true, nowMs: 0 };
   t.throws(() => tryPolicies({ ...options, model: undefined }), /registry was not read yet/);
