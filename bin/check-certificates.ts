@@ -93,18 +93,20 @@ function exportedLines(
   if (notAfterMs <= nowMs)
     return [warning(`the certificate of ${who} has expired ${age(nowMs - notAfterMs)} ago`, next)];
   const fix = `${next}; when nobody uses it: remora cert revoke ${serial}`;
-  return leafLines(who, { id, serial, notBeforeMs, notAfterMs }, fix, nowMs);
+  return leafLines(who, { notBeforeMs, notAfterMs }, fix, nowMs);
 }
 
-function leafLines(
+/** Nothing as long as there is life enough. */
+export function leafLines(
   who: string,
-  { notBeforeMs, notAfterMs }: LifeView,
+  { notBeforeMs, notAfterMs }: Pick<LifeView, "notBeforeMs" | "notAfterMs">,
   fix: string,
   nowMs: number,
-): CheckLine[] {
-  if (notBeforeMs === null || notAfterMs === null) return [];
+): readonly CheckLine[] {
+  if (notAfterMs === null) return [];
   if (notAfterMs <= nowMs)
     return [failed(`the certificate of ${who} has expired ${age(nowMs - notAfterMs)} ago`, fix)];
+  if (notBeforeMs === null) return [];
   const left = lifeLeft({ notBeforeMs, notAfterMs }, nowMs);
   const text = `the certificate of ${who} is valid for ${age(notAfterMs - nowMs)} only, ${percent(left)} of its life`;
   if (left <= leafFailedLeft) return [failed(text, fix)];

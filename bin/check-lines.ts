@@ -4,7 +4,7 @@ import type { ServedCertificatesView } from "../control-plane/admin/served-certi
 import type { DocumentView, ServiceView, SidecarView } from "../control-plane/admin/views.js";
 import type { Document } from "../src/config/documents/document.js";
 import type { MeshReport } from "./mesh-report.js";
-import { caLine, certificateLines } from "./check-certificates.js";
+import { caLine, certificateLines, leafLines } from "./check-certificates.js";
 import { failed, ok, warning, type CheckLine } from "./check-line.js";
 import { age } from "./output/age.js";
 
@@ -107,12 +107,18 @@ function policyLines({ controlPlane, documents }: CheckSubject): readonly CheckL
   return all.length > 0 ? all : [ok(`${controlPlane.documents} policies, none with a problem`)];
 }
 
-function sidecarLines({ sidecars, nowMs }: CheckSubject): readonly CheckLine[] {
+function sidecarLines({ sidecars, served, nowMs }: CheckSubject): readonly CheckLine[] {
   if (sidecars.length === 0)
     return [
       warning("no sidecar is connected", "start one: remora run --service NAME --port PORT -- COMMAND"),
     ];
-  return sidecars.flatMap((sidecar) => [syncLine(sidecar), ...expiryLines(sidecar, nowMs)]);
+  const shown = new Set(
+    served?.sidecars.filter(({ isSeen }) => isSeen).map(({ instance }) => nodeOf(instance)),
+  );
+  return sidecars.flatMap((sidecar) => [
+    syncLine(sidecar),
+    ...expiryLines(sidecar, shown.has(sidecar.id), nowMs),
+  ]);
 }
 
 function syncLine({ id, state, nackReason, ackedVersion }: SidecarView): CheckLine {
@@ -139,10 +145,16 @@ function syncLine({ id, state, nackReason, ackedVersion }: SidecarView): CheckLi
   }
 }
 
-/** The stream that it is connected by ends with its certificate. */
-function expiryLines({ id, certificateNotAfterMs }: SidecarView, nowMs: number): readonly CheckLine[] {
-  if (certificateNotAfterMs === null || certificateNotAfterMs > nowMs) return [];
-  return [failed(`the certificate of ${id} has expired`, "see its log for why it was not renewed")];
+/** Of a sidecar whose port could not be looked at, the certificate that it is connected by tells the same. */
+function expiryLines(
+  { id, certificateNotBeforeMs, certificateNotAfterMs }: SidecarView,
+  isShown: boolean,
+  nowMs: number,
+): readonly CheckLine[] {
+  if (isShown && (certificateNotAfterMs ?? 0) > nowMs) return [];
+  // A control plane of an older version does not tell when it began.
+  const life = { notBeforeMs: certificateNotBeforeMs ?? null, notAfterMs: certificateNotAfterMs };
+  return leafLines(id, life, "see its log for why it was not renewed", nowMs);
 }
 
 function servedLines({ served, nowMs }: CheckSubject): readonly CheckLine[] {

@@ -10,7 +10,8 @@ export interface Peer {
   readonly id: string | undefined;
   /** The same id, taken apart. */
   readonly identity: SpiffeId | undefined;
-  /** End of that certificate's life, Unix milliseconds. */
+  /** Begin and end of that certificate's life, Unix milliseconds. */
+  readonly certificateNotBeforeMs: number | undefined;
   readonly certificateNotAfterMs: number | undefined;
   /** Serial of that certificate, hexadecimal. */
   readonly certificateSerial: string | undefined;
@@ -36,10 +37,11 @@ export const peerOf: PeerOf = (call) => {
   const found = der === undefined ? undefined : svidIdentityOfDer(der);
   const identity = found?.ok === true ? serviceOf(found.id) : undefined;
   if (der === undefined || found?.ok !== true || identity === undefined) return { ...anonymous, address };
-  const { notAfterMs, serial, authorityKeyId } = parseCertificate(der);
+  const { notBeforeMs, notAfterMs, serial, authorityKeyId } = parseCertificate(der);
   return {
     id: found.id,
     identity,
+    certificateNotBeforeMs: notBeforeMs,
     certificateNotAfterMs: notAfterMs,
     certificateSerial: serial,
     certificateIssuer: authorityKeyId?.toString("hex"),
@@ -69,6 +71,7 @@ function certificateOf(call: PeerCall): Buffer | undefined {
 const anonymous = {
   id: undefined,
   identity: undefined,
+  certificateNotBeforeMs: undefined,
   certificateNotAfterMs: undefined,
   certificateSerial: undefined,
   certificateIssuer: undefined,

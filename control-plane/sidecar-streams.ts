@@ -43,12 +43,13 @@ export function openSidecarStreams(options: SidecarStreamsOptions): SidecarStrea
     authorize: (call, node) => {
       const peer = peerOf(call);
       const {
+        certificateNotBeforeMs: notBeforeMs,
         certificateNotAfterMs: notAfterMs,
         certificateSerial: serial,
         certificateIssuer: issuer,
       } = peer;
-      if (notAfterMs !== undefined && serial !== undefined)
-        remember(certificates, call, { notAfterMs, serial, issuer });
+      if (notBeforeMs !== undefined && notAfterMs !== undefined && serial !== undefined)
+        remember(certificates, call, { notBeforeMs, notAfterMs, serial, issuer });
       return mayBe(node, peer.identity, source.mesh.datacenter);
     },
     clock,
@@ -88,6 +89,7 @@ function mayBe(
 }
 
 interface PeerCertificate {
+  readonly notBeforeMs: number;
   readonly notAfterMs: number;
   readonly serial: string;
   readonly issuer: string | undefined;
@@ -126,6 +128,7 @@ function viewSession(
     trustVersion: trustVersion ?? null,
     nackReason: session.nackReason ?? null,
     lastAckAtMs: session.lastAckAtMs ?? null,
+    certificateNotBeforeMs: certificates.get(peer)?.notBeforeMs ?? null,
     certificateNotAfterMs: certificates.get(peer)?.notAfterMs ?? null,
     certificateSerial: certificates.get(peer)?.serial ?? null,
     certificateIssuer: certificates.get(peer)?.issuer ?? null,

@@ -80,6 +80,7 @@ export interface SidecarView {
   /** Unix milliseconds. */
   readonly lastAckAtMs: number | null;
   /** Unix milliseconds. */
+  readonly certificateNotBeforeMs: number | null;
   readonly certificateNotAfterMs: number | null;
   /** Hexadecimal. */
   readonly certificateSerial: string | null;

@@ -233,11 +233,17 @@ t.test("check judges the mesh", async (t) => {
     trustVersion: "t",
     nackReason: null,
     lastAckAtMs: nowMs,
+    certificateNotBeforeMs: nowMs - 300_000,
     certificateNotAfterMs: nowMs + 86_400_000,
     certificateSerial: "0A1B",
     certificateIssuer: "aa",
     hasRedis: null,
   };
+  /** Of a day: what the certificate of its stream has left, when its port cannot be seen. */
+  const streamLife = (left: number) => ({
+    certificateNotBeforeMs: nowMs - (1 - left) * 86_400_000 - 300_000,
+    certificateNotAfterMs: nowMs + left * 86_400_000,
+  });
   const instance = {
     id: sidecar.id,
     address: "10.0.0.1",
@@ -295,6 +301,18 @@ t.test("check judges the mesh", async (t) => {
     controlPlane: { ...controlPlane, registry: { ...registry, ...change } },
   });
   t.ok(isPassed(checkMesh(good)));
+  const seen = {
+    instance: sidecar.id,
+    service: "web.default",
+    at: "10.0.0.1:2000",
+    problem: null,
+    isSeen: true,
+  };
+  const ofDay = { id: "x", serial: "0A1B", notBeforeMs: nowMs, notAfterMs: nowMs + 86_400_000 };
+  const old = { ...good, sidecars: [{ ...sidecar, ...streamLife(0.1) }] };
+  t.notOk(isPassed(checkMesh(old)), "its port was not seen: its stream tells");
+  const shown = { controlPlane: ofDay, intermediates: [], sidecars: [{ ...seen, ...ofDay }], leftOut: 0 };
+  t.ok(isPassed(checkMesh({ ...old, served: shown })), "what its port shows is what counts");
   const inConsul = {
     name: "web",
     namespace: "default",
@@ -370,6 +388,12 @@ t.test("check judges the mesh", async (t) => {
       "failed",
       /certificate of web\..* has expired/,
     ],
+    [
+      { sidecars: [{ ...sidecar, ...streamLife(0.25) }] },
+      "warning",
+      /certificate of web\..* is valid for 6h only, 25 % of its life/,
+    ],
+    [{ sidecars: [{ ...sidecar, ...streamLife(0.1) }] }, "failed", /is valid for 2h only, 10 % of its life/],
     [{ services: [] }, "warning", /no service is registered/],
     [
       { services: [{ name: "web", namespace: "default", instances: [] }] },

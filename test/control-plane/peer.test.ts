@@ -6,6 +6,7 @@ const nobody = {
   id: undefined,
   identity: undefined,
   certificateSerial: undefined,
+  certificateNotBeforeMs: undefined,
   certificateNotAfterMs: undefined,
 };
 
