@@ -141,14 +141,18 @@ t.test("another datacenter serves while all of a service is gone in the own one"
   });
   t.match(await datacenter("dc2"), { isRead: true, stale: {}, services: [{ instances: [{}, {}] }] });
   t.same(await answering(), ["far-1", "far-2"], "and so they do over a restart");
-  await far.start();
-  await until("a datacenter that can be read again", async () => (await datacenter("dc2"))?.stale === null);
-  await until("all of the other datacenter", async () => (await answering()).join() === "far-1,far-2");
 
   near1.process = mesh.run(near1);
   await until("only the own datacenter", async () => (await answering()).join() === "near-1");
   const { failures, sent } = await load.stop();
   t.same(failures, [], `none of ${sent} requests failed meanwhile`);
+
+  await far.start();
+  await until("a datacenter that can be read again", async () => (await datacenter("dc2"))?.stale === null);
+  await until("its instances", async () => {
+    const [api] = (await datacenter("dc2"))?.services ?? [];
+    return api?.instances.filter(({ status }) => status === "passing").length === 2;
+  });
 });
 
 t.test("with Consul's CA another datacenter proves its own identity", options, async (t) => {
