@@ -238,17 +238,8 @@ t.test("every example has a test", async (t) => {
 
 /** They show that something is quick, or comes in time: nothing runs beside them. */
 const timed: ReadonlySet<string> = new Set([
-  ...[
-    "isolation",
-    "breakers",
-    "failover",
-    "health-checks",
-    "timeouts",
-    "fault-injection",
-    "hedging",
-    "retries",
-  ],
-  ...["load-balancing", "rate-limit", "revocation"],
+  ...["isolation", "breakers", "failover", "timeouts", "fault-injection", "hedging", "retries"],
+  ...["rate-limit", "revocation"],
 ]);
 t.jobs = 2;
 const timedFirst = [...examples].sort(([a], [b]) => Number(timed.has(b)) - Number(timed.has(a)));
