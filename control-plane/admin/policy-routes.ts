@@ -4,6 +4,7 @@ import type { Clock } from "../../src/time/clock.js";
 import type { MeshModel } from "../compiler/mesh-model.js";
 import type { CallTable, ServiceName } from "../observation/call-table.js";
 import { doubtsOf } from "../observation/observation-doubts.js";
+import type { Turn } from "../observation/compare-policies.js";
 import { tryPolicies, type PolicyTrial } from "../observation/policy-trial.js";
 import { suggestPolicy, type Suggestion } from "../observation/suggest-policy.js";
 import { suggestionYaml } from "../observation/suggestion-yaml.js";
@@ -23,8 +24,10 @@ export interface PolicySubject {
   readonly clock: Clock;
 }
 
-/** Sidecars and other requests wait so long. */
-const maxTrialMs = 2000;
+/** The command line waits for 30 s. */
+const maxTrialMs = 20_000;
+/** Sidecars and other requests wait so long at a time. */
+const sliceMs = 20;
 
 /** Answer of GET /v1/policy/suggestion. */
 export interface SuggestionView extends Pick<Suggestion, "service" | "namespace" | "document" | "leftOut"> {
@@ -106,14 +109,33 @@ async function test(subject: PolicySubject, request: AdminRequest): Promise<Admi
   const { documents } = await store.preview(text, fileName, deletions);
   const isAsked = ({ service, namespace }: ServiceName): boolean =>
     (parameters["namespace"] ?? namespace) === namespace && (parameters["service"] ?? service) === service;
-  const endMs = clock.monotonicMs() + maxTrialMs;
-  const trial = tryPolicies({
+  const trial = await tryPolicies({
     ...{ model: model(), documents, intentions, isAsked },
     observed: observed.services(),
     nowMs: clock.wallMs(),
-    isOver: () => clock.monotonicMs() > endMs,
+    turn: turnsOf(clock),
   });
   return ok({ ...trial, trustDomain } satisfies PolicyTestView);
+}
+
+/** Turns for one trial. */
+function turnsOf(clock: Clock): Turn {
+  const endMs = clock.monotonicMs() + maxTrialMs;
+  let sliceEndMs = clock.monotonicMs() + sliceMs;
+  return () => {
+    const nowMs = clock.monotonicMs();
+    if (nowMs < sliceEndMs) return undefined;
+    if (nowMs > endMs)
+      throw new ConfigError(
+        "there are too many observed calls, or rules, to judge at once: ask for one service (--service)",
+      );
+    return new Promise((resolve) => {
+      setImmediate(() => {
+        sliceEndMs = clock.monotonicMs() + sliceMs;
+        resolve();
+      });
+    });
+  };
 }
 
 function readTest(body: string): PolicyTestRequest & { readonly deletions: readonly DocumentName[] } {

@@ -1,5 +1,4 @@
 import type { AuthorizationConfig } from "../../src/config/authorization-config.js";
-import { ConfigError } from "../../src/errors/config-error.js";
 import type { SeenCall, ServiceCalls, ServiceName } from "./call-table.js";
 import { notableSegments } from "./example-paths.js";
 import { createJudge, type Judge, type JudgedCall, type Judgement } from "./judge-calls.js";
@@ -23,20 +22,22 @@ export interface PolicyComparison {
   readonly breaks: boolean;
 }
 
+/** What is waited for before more work is done; throws when it is to end. */
+export type Turn = () => Promise<void> | undefined;
+
 /** What policies say to one service. */
 export type ConfigOf = (service: ServiceName) => AuthorizationConfig;
 
 /**
- * Judges each observed call by both. Pure.
- * @param isOver is there no more time? Who asks must not keep the control plane from its other work.
- * @throws ConfigError when there is not.
+ * Judges each observed call by both.
+ * @param turn asked before each call, and waited for: many calls and many rules take long, and others are to be served meanwhile.
  */
-export function comparePolicies(
+export async function comparePolicies(
   services: readonly ServiceCalls[],
   before: ConfigOf,
   after: ConfigOf,
-  isOver: () => boolean = () => false,
-): PolicyComparison {
+  turn: Turn = () => undefined,
+): Promise<PolicyComparison> {
   const changes: CallChange[] = [];
   let kinds = 0;
   let calls = 0;
@@ -46,10 +47,7 @@ export function comparePolicies(
     const notable = notableSegments(configs);
     const [judgeBefore, judgeAfter] = configs.map((config) => createJudge(config, notable)) as [Judge, Judge];
     for (const call of together(seen)) {
-      if (isOver())
-        throw new ConfigError(
-          "there are too many observed calls, or rules, to judge at once: ask for one service (--service)",
-        );
+      await turn();
       kinds++;
       calls += call.count;
       const [was, will] = [judgeBefore(call), judgeAfter(call)];

@@ -6,7 +6,7 @@ import type { MeshModel } from "../compiler/mesh-model.js";
 import { serviceKey } from "../compiler/service-name.js";
 import type { StoredDocument } from "../policy-store/stored-document.js";
 import type { ServiceCalls, ServiceName } from "./call-table.js";
-import { comparePolicies, type ConfigOf, type PolicyComparison } from "./compare-policies.js";
+import { comparePolicies, type ConfigOf, type PolicyComparison, type Turn } from "./compare-policies.js";
 import { doubtsOf } from "./observation-doubts.js";
 
 /** What new documents, or intentions, would change for the calls that were observed. */
@@ -26,22 +26,22 @@ export interface TrialOptions {
   /** Only these services. */
   readonly isAsked: (service: ServiceName) => boolean;
   /** As of comparePolicies. */
-  readonly isOver?: () => boolean;
+  readonly turn?: Turn;
   readonly nowMs: number;
 }
 
 /**
- * Judges what was observed by what is in force and by what would be. Pure.
+ * Judges what was observed by what is in force and by what would be.
  *
- * @throws ConfigError when there is no model yet, nobody goes by the intentions, or there is not time enough.
+ * @throws ConfigError when there is no model yet, or nobody goes by the intentions.
  */
-export function tryPolicies(options: TrialOptions): PolicyTrial {
+export async function tryPolicies(options: TrialOptions): Promise<PolicyTrial> {
   const { model, documents, intentions = [], observed, isAsked, nowMs } = options;
   if (model === undefined)
     throw new ConfigError("the registry was not read yet: try again when the control plane is ready");
   const before = configsOf(model);
   const after = configsOf({ ...model, documents, intentions: intentionsWith(model, intentions) });
-  const comparison = comparePolicies(observed.filter(isAsked), before, after, options.isOver);
+  const comparison = await comparePolicies(observed.filter(isAsked), before, after, options.turn);
   const isChanged = (name: ServiceName): boolean =>
     JSON.stringify(before(name)) !== JSON.stringify(after(name));
   const known = new Map(observed.map((seen) => [serviceKey(seen.service, seen.namespace), seen]));
