@@ -1,4 +1,4 @@
-import { isIP } from "node:net";
+import { addressKey, addressKind } from "../src/traffic/address-kind.js";
 import type { RefuseAddress } from "./catalog/consul-health.js";
 
 /** The control plane's own ports, once they are open. */
@@ -20,7 +20,7 @@ export function createOwnPorts(): OwnPorts {
       });
     },
     refuse(address, port) {
-      const isOwn = own.some((one) => one.port === port && covers(one.host, plain(address)));
+      const isOwn = own.some((one) => one.port === port && covers(one.host, address));
       return isOwn ? `${address}:${port} is a port of the control plane itself` : undefined;
     },
   };
@@ -28,11 +28,6 @@ export function createOwnPorts(): OwnPorts {
 
 /** A listener on every address of the machine is reached over loopback; its other addresses are not known here. */
 function covers(host: string, address: string): boolean {
-  if (host === address) return true;
-  const isEverywhere = host === "0.0.0.0" || host === "::";
-  return isEverywhere && (address === "::1" || (isIP(address) === 4 && address.startsWith("127.")));
-}
-
-function plain(address: string): string {
-  return address.toLowerCase().replace(/^::ffff:/, "");
+  if (addressKey(host) === addressKey(address)) return true;
+  return addressKind(host) === "unspecified" && addressKind(address) === "loopback";
 }

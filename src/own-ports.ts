@@ -1,6 +1,7 @@
 import type { ListenerView } from "./admin/admin-view.js";
 import type { Bootstrap } from "./config/bootstrap.js";
 import { ConfigError } from "./errors/config-error.js";
+import { addressKey, addressKind } from "./traffic/address-kind.js";
 
 /**
  * The application cannot be at a port of this sidecar's own, whoever says so: peers would speak with its admin API, or
@@ -10,12 +11,13 @@ export function refuseOwnPorts(
   { appAddress, appPort, advertiseAddress }: Bootstrap,
   listeners: readonly ListenerView[],
 ): void {
-  const app = plain(appAddress);
+  const app = reachedAt(appAddress);
+  const isThisMachine =
+    app === loopback || addressKind(appAddress) === "loopback" || app === addressKey(advertiseAddress);
   const own = listeners.find(({ address }) => {
     const colon = address.lastIndexOf(":");
-    const host = address.slice(0, colon);
-    const isEverywhere = host === "0.0.0.0" || host === "::";
-    const isHere = host === app || (isEverywhere && (isLoopback(app) || app === advertiseAddress));
+    const host = address.slice(0, colon).replace(/[[\]]/g, "");
+    const isHere = addressKey(host) === app || (addressKind(host) === "unspecified" && isThisMachine);
     return isHere && Number(address.slice(colon + 1)) === appPort;
   });
   if (own === undefined) return;
@@ -30,15 +32,13 @@ export function isOwnAdmin(
   adminPort: number,
   { address, port }: { readonly address: string; readonly port: number },
 ): boolean {
-  return port === adminPort && plain(address) === "127.0.0.1";
+  return port === adminPort && reachedAt(address) === loopback;
 }
 
-/** What leads to 127.0.0.1 in other words. */
-function plain(address: string): string {
-  const mapped = address.toLowerCase().replace(/^::ffff:/, "");
-  return mapped === "localhost" || mapped === "0.0.0.0" ? "127.0.0.1" : mapped;
-}
+const loopback = "127.0.0.1";
 
-function isLoopback(address: string): boolean {
-  return address === "::1" || address.startsWith("127.");
+/** Where a connection to this address ends. */
+function reachedAt(address: string): string {
+  const isLoopback = address.toLowerCase() === "localhost" || addressKind(address) === "unspecified";
+  return isLoopback ? loopback : addressKey(address);
 }

@@ -2,9 +2,9 @@
  * What /v1/health/service and /v1/health/connect answer, turned into instances. Whoever may write to the registry chose
  * every value here, so each is checked: a wrong one costs its instance, never the others.
  */
-import net from "node:net";
 import { isServiceName } from "../../certs/spiffe-id.js";
 import type { Protocol } from "../../src/config/snapshot.js";
+import { addressKind } from "../../src/traffic/address-kind.js";
 import type { Instance, InstanceStatus } from "./catalog.js";
 
 /** One service instance or one sidecar on one node, as Consul has it. */
@@ -229,34 +229,20 @@ function addressOf(entry: HealthEntry): string {
   return entry.address === "" ? entry.nodeAddress : entry.address;
 }
 
-const neverReachable = new net.BlockList();
-neverReachable.addSubnet("0.0.0.0", 8, "ipv4");
-neverReachable.addSubnet("169.254.0.0", 16, "ipv4"); // link-local: cloud metadata services answer there
-neverReachable.addSubnet("224.0.0.0", 3, "ipv4"); // multicast, reserved, broadcast
-neverReachable.addAddress("::", "ipv6");
-neverReachable.addSubnet("fe80::", 10, "ipv6");
-neverReachable.addSubnet("ff00::", 8, "ipv6");
-const loopback = new net.BlockList();
-loopback.addSubnet("127.0.0.0", 8, "ipv4");
-loopback.addAddress("::1", "ipv6");
-
 /** Why nobody should connect to what this entry names; undefined when it may be used. */
 function refuseEntry(entry: HealthEntry, refuse: RefuseAddress): string | undefined {
   const address = addressOf(entry);
   if (entry.port < 1 || entry.port > 65_535) return `port ${entry.port} is none (1-65535)`;
   const shown = JSON.stringify(address.slice(0, 60));
-  if (net.isIP(address) === 0 || address.includes("%")) return `address ${shown} is no IP address`;
-  if (isIn(neverReachable, address)) return `address ${shown} is unspecified, link-local or multicast`;
+  const kind = addressKind(address);
+  if (kind === undefined) return `address ${shown} is no IP address`;
+  if (kind !== "host" && kind !== "loopback")
+    return `address ${shown} is unspecified, link-local or multicast`;
   // A loopback address means another machine to everybody else, unless the registry's own node is on loopback too: then
   // all of it is one machine.
-  const isNodeLocal = net.isIP(entry.nodeAddress) !== 0 && isIn(loopback, entry.nodeAddress);
-  if (isIn(loopback, address) && !isNodeLocal)
+  if (kind === "loopback" && addressKind(entry.nodeAddress) !== "loopback")
     return `address ${shown} is loopback, its node ${JSON.stringify(entry.nodeAddress)} is not: advertise a reachable address`;
   return refuse(address, entry.port);
-}
-
-function isIn(list: net.BlockList, address: string): boolean {
-  return list.check(address, net.isIPv6(address) ? "ipv6" : "ipv4");
 }
 
 /** The names that /v1/catalog/services lists; undefined when the answer is not what Consul answers. */

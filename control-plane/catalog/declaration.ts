@@ -1,6 +1,6 @@
-import { isIP } from "node:net";
 import type { Protocol } from "../../src/config/snapshot.js";
 import type { InstanceDeclaration } from "../../src/registration/registration-service.js";
+import { addressKind } from "../../src/traffic/address-kind.js";
 import type { Instance, InstanceStatus } from "./catalog.js";
 
 /** Who declares an instance: what its client certificate proves, and where its connection comes from. */
@@ -79,20 +79,14 @@ export function readDeclaration(
  */
 function checkAddress(address: string, connectionAddress: string): string | undefined {
   const fix = "set --advertise to the IP address that other sidecars reach this one at";
-  if (isIP(address) === 0) return `address ${quote(address)} is not an IP address: ${fix}`;
-  const plain = address.toLowerCase().replace(/^::ffff:/, "");
-  if (/^(0\.0\.0\.0|::|255\.255\.255\.255)$/.test(plain))
-    return `address ${address} names no machine: ${fix}`;
-  if (/^(169\.254\.|fe[89ab][0-9a-f]:|22[4-9]\.|23[0-9]\.|ff[0-9a-f]{2}:)/.test(plain))
+  const kind = addressKind(address);
+  if (kind === undefined) return `address ${quote(address)} is not an IP address: ${fix}`;
+  if (kind === "unspecified") return `address ${address} names no machine: ${fix}`;
+  if (kind === "link-local" || kind === "multicast")
     return `address ${address} is link-local or multicast: ${fix}`;
-  if (isLoopback(plain) && !isLoopback(connectionAddress))
+  if (kind === "loopback" && addressKind(connectionAddress) !== "loopback")
     return `address ${address} is loopback, but the sidecar connects from ${connectionAddress}: ${fix}`;
   return undefined;
-}
-
-function isLoopback(address: string): boolean {
-  const plain = address.toLowerCase().replace(/^::ffff:/, "");
-  return plain === "::1" || (isIP(plain) === 4 && plain.startsWith("127."));
 }
 
 function isPort(port: number): boolean {

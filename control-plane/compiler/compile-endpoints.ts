@@ -1,5 +1,5 @@
-import { isIP, isIPv4 } from "node:net";
 import type { EndpointConfig, MtlsMode } from "../../src/config/snapshot.js";
+import { addressKind } from "../../src/traffic/address-kind.js";
 import type { CatalogService, Instance } from "../catalog/catalog.js";
 
 /** Largest weight of an endpoint, as in Consul. */
@@ -63,37 +63,8 @@ function weightOf(weight: number): number {
  * services on one machine use.
  */
 export function isRoutable(address: string): boolean {
-  if (isIP(address) === 0) return false;
-  if (isIPv4(address)) return isRoutableIpv4(address);
-  const lower = address.toLowerCase();
-  // A zone (fe80::1%eth0) has a meaning only on the machine that wrote it.
-  if (lower.includes("%")) return false;
-  const mapped = /^(?:0{0,4}:){1,5}:?ffff:(?:0{1,4}:)?([0-9.]+|[0-9a-f]{1,4}:[0-9a-f]{1,4})$/.exec(
-    lower,
-  )?.[1];
-  if (mapped !== undefined) return isRoutableIpv4(mapped.includes(".") ? mapped : dotted(mapped));
-  if (/^[0:]+$/.test(lower)) return false; // ::, the unspecified address
-  const first = Number.parseInt(lower.split(":", 1)[0] || "0", 16);
-  const isLinkLocal = (first & 0xffc0) === 0xfe80; // RFC 4291 §2.5.6
-  const isMulticast = first >= 0xff00; // RFC 4291 §2.7
-  return !isLinkLocal && !isMulticast;
-}
-
-function isRoutableIpv4(address: string): boolean {
-  const [a = 0, b = 0] = address.split(".").map(Number);
-  const isLinkLocal = a === 169 && b === 254; // RFC 3927
-  const isMulticastOrBroadcast = a >= 224; // RFC 1112, RFC 919
-  return a !== 0 && !isLinkLocal && !isMulticastOrBroadcast;
-}
-
-function dotted(groups: string): string {
-  return groups
-    .split(":")
-    .flatMap((group) => {
-      const value = Number.parseInt(group, 16);
-      return [value >> 8, value & 0xff];
-    })
-    .join(".");
+  const kind = addressKind(address);
+  return kind === "host" || kind === "loopback";
 }
 
 function compareInstances(a: Instance, b: Instance): number {

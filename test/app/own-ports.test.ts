@@ -10,6 +10,8 @@ t.test("row 71: a name that leads to our own admin API is connected to by nobody
   for (const [address, meshed] of [
     ["127.0.0.1", false],
     ["::ffff:127.0.0.1", false],
+    ["::ffff:7f00:1", false],
+    ["0.0.0.0", false],
     ["127.0.0.1", true],
   ] as const) {
     const adminPort = await freePort();
@@ -60,6 +62,7 @@ t.test("row 71: own ports in other words, and those that only look like them", a
     ["localhost", 9901, true],
     ["0.0.0.0", 9901, true],
     ["::ffff:127.0.0.1", 9901, true],
+    ["::ffff:7f00:1", 9901, true],
     ["127.0.0.2", 9901, false],
     ["10.0.0.5", 9901, false],
     ["127.0.0.1", 9902, false],
