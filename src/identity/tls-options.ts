@@ -100,8 +100,9 @@ function contextOptions(svid: Svid, trust: MeshTrust): SecureContextOptions {
     minVersion: "TLSv1.3",
     ciphers,
     honorCipherOrder: true,
-    // Without tickets no session is resumed: resuming skips the chain check, so a certificate that has expired, or a root
-    // that was removed, would live on. Pools make handshakes rare enough not to miss it.
+    // Without tickets no session is resumed: OpenSSL gives a number in their place, and nothing is kept under it. Resuming skips
+    // the chain check, so a certificate that has expired, or a root that was removed, would live on. Pools make handshakes rare
+    // enough not to miss it.
     secureOptions: constants.SSL_OP_NO_TICKET,
   };
 }

@@ -214,8 +214,9 @@ t.test("rows 54, 55, 57, 58 at the control plane: refused before the first HTTP/
       "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     );
     t.equal(received.length, 0, `${name}: nothing comes back`);
-    // Who has no certificate may join, so the handshake is not what fails: TLS has something against it that node has no name for.
-    const told = reason === "handshake_failed" ? "unauthorized" : reason;
+    // Who has no certificate may join, so the handshake is not what fails, unless the chain is too long for it: TLS has something against
+    // it that node has no name for.
+    const told = reason === "handshake_failed" && !name.startsWith("58 ") ? "unauthorized" : reason;
     t.same(since(before, await controlPlaneRefusals()), [`${told} 1`], `${name}: refused as ${told}`);
   }
   t.ok(mesh.controlPlaneProcess?.isRunning);

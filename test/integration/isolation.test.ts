@@ -102,7 +102,7 @@ spec:
   t.ok(share("critical") >= 0.99, said.join(", "));
   t.ok(share("default") > share("batch"), said.join(", "));
   t.ok(
-    outcomes.filter(isOk).length > seconds * perSecond * 0.7,
+    outcomes.filter(isOk).length > seconds * perSecond * 0.6,
     `${outcomes.filter(isOk).length} served: it was kept busy`,
   );
   const failed = outcomes.filter((each) => !isOk(each));
