@@ -64,17 +64,16 @@ export function failureOfHead(head: ResponseHead, isGrpc: boolean, isTrusted: bo
  * May the request be sent elsewhere? Safe and idempotent ones may (RFC 9110 §9.2); the others when no application can have
  * worked on them. Pure.
  * @param attempts made so far.
+ * @param wasSeen an application may have worked on an attempt before the last.
  */
 export function mayBeSentElsewhere(
   failure: Failure,
   method: string,
   attempts: number,
-  isGrpc: boolean,
+  wasSeen: boolean,
 ): boolean {
   if (idempotent.has(method) || attempts === 0) return true;
-  // Retries of gRPC go by the status: an attempt before the last may have been worked on.
-  if (failure.code === undefined || (isGrpc && attempts > 1)) return false;
-  // Of other requests, retry has sent on only what was provably not processed.
+  if (failure.code === undefined || wasSeen) return false;
   return errorTable[failure.code].retry === "always" || refusals.has(failure.code);
 }
 

@@ -172,13 +172,14 @@ class FallbackCall implements Call, Reply {
 
   #canAnswer(failure: Failure): boolean {
     const { answer, clock } = this.#options;
-    const { head, isGrpc, attempts } = this.#request;
+    const { head, isGrpc, attempts, attempt } = this.#request;
     switch (answer.type) {
       case "reply":
         return (isGrpc ? answer.reply.grpc : answer.reply.http) !== undefined;
       case "service": {
         const canReplay = this.#replay?.canReplay ?? true;
-        return canReplay && mayBeSentElsewhere(failure, head.method, attempts, isGrpc);
+        const wasSeen = attempt > (this.#pristine as RequestContext).attempt;
+        return canReplay && mayBeSentElsewhere(failure, head.method, attempts, wasSeen);
       }
       case "stale":
         this.#kept = answer.cache.find(answer.scope, this.#request, clock.monotonicMs());

@@ -299,7 +299,7 @@ t.test("fallbacks and faults answer calls in the form of gRPC", async (t) => {
     t.equal(ended.trailers["x-remora-fallback"] ?? ended.headers["x-remora-fallback"], "reply", name);
     // Nobody accepts connections there any more.
     const other = await call(at("mute"), "Unary", { messages: ["one"], deadlineMs: 10_000 });
-    t.match(other, { status: 0, sha256: sha256("one") }, `another service: ${name}`);
+    t.match(other, { status: 0, sha256: sha256("one") }, `another service: ${name} ${other.details}`);
     t.equal(other.headers["x-remora-fallback"], "service", name);
 
     const metadata = { "x-user": "tester" };

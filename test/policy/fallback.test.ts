@@ -97,16 +97,16 @@ t.test("another service gets what is idempotent, and what nobody can have worked
     [full, "POST", 1, false, true],
     [status, "POST", 1, false, false],
     [status, "GET", 3, false, true],
-    [refused, "POST", 1, true, true],
     [failureOfError("queue_timeout") as Failure, "POST", 0, false, true],
     // The first of the two attempts may have been worked on.
     [refused, "POST", 2, true, false],
+    [refused, "GET", 2, true, true],
   ];
-  for (const [failure, method, attempts, isGrpc, expected] of cases)
+  for (const [failure, method, attempts, wasSeen, expected] of cases)
     t.equal(
-      mayBeSentElsewhere(failure, method, attempts, isGrpc),
+      mayBeSentElsewhere(failure, method, attempts, wasSeen),
       expected,
-      `${failure.what} ${method} ${attempts} ${isGrpc}`,
+      `${failure.what} ${method} ${attempts} ${wasSeen}`,
     );
 });
 
@@ -256,6 +256,23 @@ t.test("a POST that may have been processed, and a body that is too long, go now
   t.equal(meters.missed.value, 2);
   t.equal(send({ method: "POST" }).reply.outcome, "200", "refused connections were never seen");
   t.equal(other.attempts.length, 1);
+});
+
+t.test("what attempts before the last have done decides, too", (t) => {
+  const other = new ScriptedService((attempt) => attempt.respond(200));
+  const answer: FallbackAnswer = { type: "service", service: other, maxReplayBytes: 4 };
+  const retried = (seen: number): Step =>
+    at((attempt) => {
+      attempt.request.attempts = 2;
+      attempt.request.attempt += seen;
+      attempt.fail("connect_failed");
+    });
+  const { send, meters } = setup(answer, [retried(0), retried(1)]);
+  const grpc = { method: "POST", headers: ["content-type", "application/grpc"] };
+  t.equal(send(grpc).reply.outcome, "200", "two refused connections");
+  t.equal(send(grpc).reply.outcome, "connect_failed", "the first may have been worked on");
+  t.equal(meters.missed.value, 1);
+  t.end();
 });
 
 t.test("the other service's own failure is told; a caller that leaves cancels it", async (t) => {
