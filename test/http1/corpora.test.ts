@@ -104,7 +104,6 @@ t.test("llhttp's cases", { skip }, async (t) => {
 
 /** Bytes that are no whole message: a matter of timers. */
 const unfinished = new Set([
-  "RFC9112-2.3-HTTP09-REQUEST",
   "MAL-INCOMPLETE-REQUEST",
   "COMP-POST-CL-UNDERSEND",
   "COMP-CHUNKED-NO-FINAL",
