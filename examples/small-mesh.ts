@@ -2,7 +2,8 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { freePorts, run, start, stopAll, until } from "./demo/processes.js";
+import { freePorts } from "./demo/free-ports.js";
+import { run, start, stopAll, until } from "./demo/processes.js";
 import { call } from "./demo/traffic.js";
 
 export interface Application {

@@ -1,6 +1,7 @@
 /** `make example NAME=ca-rotation`: the CA is replaced, step by step and then in one go, while a caller calls. */
 import path from "node:path";
-import { freePorts, run, until } from "../demo/processes.js";
+import { freePorts } from "../demo/free-ports.js";
+import { run, until } from "../demo/processes.js";
 import { call } from "../demo/traffic.js";
 import { show } from "../small-mesh.js";
 

@@ -8,7 +8,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { freePorts, start, startProgram, stopAll, until } from "../demo/processes.js";
+import { freePorts } from "../demo/free-ports.js";
+import { start, startProgram, stopAll, until } from "../demo/processes.js";
 
 const unpacked = path.resolve(import.meta.dirname, "../../../.cache/peers/bin");
 const plainService = path.resolve(import.meta.dirname, "../plain-service.js");

@@ -1,7 +1,8 @@
 /** The demo's mesh: a control plane on the embedded registry, web, three instances of api (one slow) and one of api-v2. */
 import path from "node:path";
 import { SmallMesh, type Instance } from "../small-mesh.js";
-import { freePorts, until } from "./processes.js";
+import { freePorts } from "./free-ports.js";
+import { until } from "./processes.js";
 import { call } from "./traffic.js";
 
 export interface Mesh {

@@ -1,7 +1,6 @@
 /** Starts the demo's processes through the command line, as a user would, and ends exactly those. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { createWriteStream } from "node:fs";
-import net from "node:net";
 import path from "node:path";
 
 export const remora = path.resolve(import.meta.dirname, "../../bin/remora.js");
@@ -73,27 +72,6 @@ export function stop(child: ChildProcess): Promise<void> {
       resolve();
     });
     child.kill("SIGTERM");
-  });
-}
-
-/** Below the ports that the system gives to clients, which could take one before its server does. */
-let nextPort = 20_000 + (process.pid % 120) * 100;
-
-/** Ports that are free now, and are not given out again. */
-export async function freePorts(count: number): Promise<number[]> {
-  const ports: number[] = [];
-  while (ports.length < count) {
-    const port = nextPort++;
-    if (await isFree(port)) ports.push(port);
-  }
-  return ports;
-}
-
-function isFree(port: number): Promise<boolean> {
-  const server = net.createServer();
-  return new Promise((resolve) => {
-    server.once("error", () => resolve(false));
-    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
   });
 }
 

@@ -5,7 +5,7 @@
 import http from "node:http";
 import http2 from "node:http2";
 import path from "node:path";
-import { freePorts } from "../demo/processes.js";
+import { freePorts } from "../demo/free-ports.js";
 import { show } from "../small-mesh.js";
 
 const plain = () => [process.execPath, path.resolve(import.meta.dirname, "../plain-service.js")];

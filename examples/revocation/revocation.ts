@@ -1,6 +1,7 @@
 /** `make example NAME=revocation`: a caller's certificate is taken back while it calls; only a new token lets it in again. */
 import path from "node:path";
-import { freePorts, run, until } from "../demo/processes.js";
+import { freePorts } from "../demo/free-ports.js";
+import { run, until } from "../demo/processes.js";
 import { call } from "../demo/traffic.js";
 import { show } from "../small-mesh.js";
 

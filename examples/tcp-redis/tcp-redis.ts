@@ -1,7 +1,7 @@
 /** `make example NAME=tcp-redis`: redis-cli and redis-server, neither of which knows of the mesh or of TLS, over mTLS. */
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { freePorts } from "../demo/processes.js";
+import { freePorts } from "../demo/free-ports.js";
 import { show } from "../small-mesh.js";
 
 const unpacked = path.resolve(import.meta.dirname, "../../../.cache/peers/bin");

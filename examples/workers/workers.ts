@@ -4,7 +4,8 @@
  */
 import { readFile } from "node:fs/promises";
 import path from "node:path";
-import { freePorts, until } from "../demo/processes.js";
+import { freePorts } from "../demo/free-ports.js";
+import { until } from "../demo/processes.js";
 import { call, metric } from "../demo/traffic.js";
 import { show, type Instance } from "../small-mesh.js";
 

@@ -1,17 +1,7 @@
-import net from "node:net";
+import { freePorts } from "../../examples/demo/free-ports.js";
 
-/** Below the ports that the system gives to clients, and apart from test files that run at the same time. */
-let nextPort = 12_000 + (process.pid % 180) * 100;
-
-/** A port of 127.0.0.1 that nobody uses; never given out again by this process. */
+/** A port of 127.0.0.1 that nobody uses; never given out again, neither here nor by test files that run at the same time. */
 export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = nextPort++;
-    const server = net.createServer();
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once("error", () => resolve(false));
-      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
-    });
-    if (isFree) return port;
-  }
+  const [port = 0] = await freePorts(1);
+  return port;
 }
