@@ -1,4 +1,4 @@
-import { addressKey, addressKind } from "../src/traffic/address-kind.js";
+import { listensAt } from "../src/traffic/address-kind.js";
 import type { RefuseAddress } from "./catalog/consul-health.js";
 
 /** The control plane's own ports, once they are open. */
@@ -20,14 +20,8 @@ export function createOwnPorts(): OwnPorts {
       });
     },
     refuse(address, port) {
-      const isOwn = own.some((one) => one.port === port && covers(one.host, address));
+      const isOwn = own.some((one) => one.port === port && listensAt(one.host, address));
       return isOwn ? `${address}:${port} is a port of the control plane itself` : undefined;
     },
   };
-}
-
-/** A listener on every address of the machine is reached over loopback; its other addresses are not known here. */
-function covers(host: string, address: string): boolean {
-  if (addressKey(host) === addressKey(address)) return true;
-  return addressKind(host) === "unspecified" && addressKind(address) === "loopback";
 }

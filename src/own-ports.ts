@@ -1,7 +1,7 @@
 import type { ListenerView } from "./admin/admin-view.js";
 import type { Bootstrap } from "./config/bootstrap.js";
 import { ConfigError } from "./errors/config-error.js";
-import { addressKey, addressKind } from "./traffic/address-kind.js";
+import { addressKey, addressKind, listensAt } from "./traffic/address-kind.js";
 
 /**
  * The application cannot be at a port of this sidecar's own, whoever says so: peers would speak with its admin API, or
@@ -12,12 +12,11 @@ export function refuseOwnPorts(
   listeners: readonly ListenerView[],
 ): void {
   const app = reachedAt(appAddress);
-  const isThisMachine =
-    app === loopback || addressKind(appAddress) === "loopback" || app === addressKey(advertiseAddress);
+  const isAdvertised = addressKey(app) === addressKey(advertiseAddress);
   const own = listeners.find(({ address }) => {
     const colon = address.lastIndexOf(":");
     const host = address.slice(0, colon).replace(/[[\]]/g, "");
-    const isHere = addressKey(host) === app || (addressKind(host) === "unspecified" && isThisMachine);
+    const isHere = listensAt(host, app) || (isAdvertised && addressKind(host) === "unspecified");
     return isHere && Number(address.slice(colon + 1)) === appPort;
   });
   if (own === undefined) return;
@@ -32,7 +31,7 @@ export function isOwnAdmin(
   adminPort: number,
   { address, port }: { readonly address: string; readonly port: number },
 ): boolean {
-  return port === adminPort && reachedAt(address) === loopback;
+  return port === adminPort && listensAt(loopback, reachedAt(address));
 }
 
 const loopback = "127.0.0.1";
@@ -40,5 +39,5 @@ const loopback = "127.0.0.1";
 /** Where a connection to this address ends. */
 function reachedAt(address: string): string {
   const isLoopback = address.toLowerCase() === "localhost" || addressKind(address) === "unspecified";
-  return isLoopback ? loopback : addressKey(address);
+  return isLoopback ? loopback : address;
 }

@@ -18,6 +18,15 @@ export function addressKey(text: string): string {
   return ipBytes(text)?.join(".") ?? text.toLowerCase();
 }
 
+/**
+ * Whether a connection to `address` reaches a listener bound to `host`, as far as that is known without the addresses of this
+ * machine: a listener on all of them is reached over loopback.
+ */
+export function listensAt(host: string, address: string): boolean {
+  if (addressKey(host) === addressKey(address)) return true;
+  return addressKind(host) === "unspecified" && addressKind(address) === "loopback";
+}
+
 function kindOfIpv4([a = 0, b = 0]: readonly number[]): AddressKind {
   if (a === 0) return "unspecified";
   if (a === 127) return "loopback";
