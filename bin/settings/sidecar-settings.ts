@@ -1,3 +1,4 @@
+import { protocols } from "../../src/config/protocol.js";
 import { config } from "./common-settings.js";
 import * as parse from "./parsers.js";
 import { defaulted, list, optional, requiredUnless, toggle } from "./setting.js";
@@ -52,7 +53,7 @@ export const sidecarSettings = {
     help: "fingerprint of the root that the control plane must have",
     defaultText: "the one in the join token",
   }),
-  protocol: optional(parse.oneOf("http", "http2", "grpc", "tcp"), {
+  protocol: optional(parse.oneOf(...protocols), {
     placeholder: "PROTOCOL",
     help: "what the application speaks: http (HTTP/1.1), http2, grpc or tcp",
     defaultText: "http; with --for what Consul says",

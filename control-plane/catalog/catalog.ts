@@ -21,7 +21,9 @@ export interface CatalogService {
   readonly instances: readonly Instance[];
 }
 
-export type InstanceStatus = "passing" | "warning" | "critical" | "maintenance";
+/** From well to bad. */
+export const instanceStatuses = ["passing", "warning", "critical", "maintenance"] as const;
+export type InstanceStatus = (typeof instanceStatuses)[number];
 
 export interface Instance {
   /** Unique in its service. */

@@ -3,9 +3,9 @@
  * every value here, so each is checked: a wrong one costs its instance, never the others.
  */
 import { isServiceName } from "../../certs/spiffe-id.js";
-import type { Protocol } from "../../src/config/snapshot.js";
+import { protocols, type Protocol } from "../../src/config/protocol.js";
 import { addressKind } from "../../src/traffic/address-kind.js";
-import type { Instance, InstanceStatus } from "./catalog.js";
+import { instanceStatuses, type Instance, type InstanceStatus } from "./catalog.js";
 
 /** One service instance or one sidecar on one node, as Consul has it. */
 export interface HealthEntry {
@@ -119,8 +119,6 @@ function wanAddress(
   };
 }
 
-const severity: readonly InstanceStatus[] = ["passing", "warning", "critical", "maintenance"];
-
 /** The metadata `zone`, else Consul's own field (Consul: "Locality", since 1.17); "" when it has neither. */
 function zoneOf(registered: Readonly<Record<string, unknown>>): string {
   return strings(registered["Meta"])["zone"] || text(record(registered["Locality"])?.["Zone"]);
@@ -134,10 +132,10 @@ export function statusOf(checks: unknown): InstanceStatus {
     const id = text(check?.["CheckID"]);
     // Consul models maintenance as a critical check with one of these ids (api.NodeMaint, api.ServiceMaintPrefix).
     const isMaintenance = id === "_node_maintenance" || id.startsWith("_service_maintenance:");
-    const known = severity.indexOf(text(check?.["Status"]) as InstanceStatus);
+    const known = instanceStatuses.indexOf(text(check?.["Status"]) as InstanceStatus);
     worst = Math.max(worst, isMaintenance ? 3 : known === -1 ? 2 : known);
   }
-  return severity[worst] ?? "critical";
+  return instanceStatuses[worst] ?? "critical";
 }
 
 function isAlias(check: unknown): boolean {
@@ -154,7 +152,7 @@ function isUnproven(check: unknown): boolean {
 }
 
 function worse(a: InstanceStatus, b: InstanceStatus): InstanceStatus {
-  return severity.indexOf(a) > severity.indexOf(b) ? a : b;
+  return instanceStatuses.indexOf(a) > instanceStatuses.indexOf(b) ? a : b;
 }
 
 /**
@@ -222,7 +220,7 @@ function toInstance(id: string, app: HealthEntry, proxy: HealthEntry | undefined
 /** In any case, as Consul takes the Protocol of its service-defaults. */
 function protocolOf(value: string | undefined): Protocol | undefined {
   const lower = value?.toLowerCase();
-  return (["http", "http2", "grpc", "tcp"] as const).find((protocol) => protocol === lower);
+  return protocols.find((protocol) => protocol === lower);
 }
 
 function addressOf(entry: HealthEntry): string {

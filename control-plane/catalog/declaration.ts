@@ -1,7 +1,7 @@
-import type { Protocol } from "../../src/config/snapshot.js";
+import { protocols, type Protocol } from "../../src/config/protocol.js";
 import type { InstanceDeclaration } from "../../src/registration/registration-service.js";
 import { addressKind } from "../../src/traffic/address-kind.js";
-import type { Instance, InstanceStatus } from "./catalog.js";
+import { instanceStatuses, type Instance, type InstanceStatus } from "./catalog.js";
 
 /** Who declares an instance: what its client certificate proves, and where its connection comes from. */
 export interface Declarer {
@@ -13,13 +13,6 @@ export interface Declarer {
 
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
 const metaNamePattern = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$/;
-const protocols: readonly string[] = ["http", "http2", "grpc", "tcp"] satisfies Protocol[];
-const statuses: readonly string[] = [
-  "passing",
-  "warning",
-  "critical",
-  "maintenance",
-] satisfies InstanceStatus[];
 const maxMeta = 64;
 const maxMetaValueLength = 512;
 /** Consul's bound for service weights. */
@@ -27,7 +20,7 @@ const maxWeight = 65_535;
 
 /** @returns the status, or undefined when the text is none. */
 export function parseStatus(text: string): InstanceStatus | undefined {
-  return statuses.includes(text) ? (text as InstanceStatus) : undefined;
+  return instanceStatuses.find((status) => status === text);
 }
 
 /**
@@ -50,7 +43,7 @@ export function readDeclaration(
   if (!isPort(declared.meshPort)) return `mesh port ${declared.meshPort}: must be 1-65535`;
   if (declared.appPort !== 0 && !isPort(declared.appPort))
     return `application port ${declared.appPort}: must be 1-65535, or 0 when it is not known`;
-  if (!protocols.includes(declared.protocol))
+  if (!protocols.includes(declared.protocol as Protocol))
     return `protocol ${quote(declared.protocol)}: must be one of ${protocols.join(", ")}`;
   if (declared.weight > maxWeight) return `weight ${declared.weight}: must be 1-${maxWeight}`;
   if (declared.zone.length > 128) return "zone: at most 128 characters";

@@ -1,47 +1,37 @@
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
+import { protocols } from "../../src/config/protocol.js";
 import type { LatestValue } from "../../src/lifecycle/latest-value.js";
 import type { Clock } from "../../src/time/clock.js";
-import type { CatalogState } from "./catalog.js";
+import { instanceStatuses, type CatalogState } from "./catalog.js";
 import type { OtherDatacenters } from "./other-datacenters.js";
 import { keepWritten } from "./keep-written.js";
 
 /** Services by datacenter. */
 export type KnownDatacenters = ReadonlyMap<string, CatalogState["services"]>;
 
-const Instance = z.object({
-  id: z.string(),
-  address: z.string(),
-  port: z.number(),
-  meshPort: z.number().optional(),
-  status: z.enum(["passing", "warning", "critical", "maintenance"]),
-  protocol: z.enum(["http", "http2", "grpc", "tcp"]),
-  weight: z.number(),
-  zone: z.string(),
-  meta: z.record(z.string(), z.string()),
-  tags: z.array(z.string()),
-});
+const Instance = z
+  .object({
+    id: z.string(),
+    address: z.string(),
+    port: z.number(),
+    meshPort: z.number().optional(),
+    status: z.enum(instanceStatuses),
+    protocol: z.enum(protocols),
+    weight: z.number(),
+    zone: z.string(),
+    meta: z.record(z.string(), z.string()),
+    tags: z.array(z.string()),
+  })
+  .transform((instance) => ({ ...instance, meshPort: instance.meshPort }));
 const Service = z.object({ name: z.string(), namespace: z.string(), instances: z.array(Instance) });
-const Kept = z.record(z.string(), z.record(z.string(), Service));
+const Services = z.record(z.string(), Service).transform((each) => new Map(Object.entries(each)));
+const Kept = z.record(z.string(), Services).transform((each) => new Map(Object.entries(each)));
 
 /** Reads what keepKnownDatacenters wrote; empty when there is nothing or it is damaged, which is no reason to stop. */
 export async function readKnownDatacenters(file: string): Promise<KnownDatacenters> {
   try {
-    const kept = Kept.parse(JSON.parse(await readFile(file, "utf8")));
-    return new Map(
-      Object.entries(kept).map(([name, services]) => [
-        name,
-        new Map(
-          Object.entries(services).map(([key, { instances, ...service }]) => [
-            key,
-            {
-              ...service,
-              instances: instances.map((instance) => ({ ...instance, meshPort: instance.meshPort })),
-            },
-          ]),
-        ),
-      ]),
-    );
+    return Kept.parse(JSON.parse(await readFile(file, "utf8")));
   } catch {
     return new Map();
   }

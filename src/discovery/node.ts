@@ -1,4 +1,4 @@
-import type { Protocol } from "../config/snapshot.js";
+import { protocols, type Protocol } from "../config/protocol.js";
 import type { Fields } from "./fields.js";
 
 /** Who a sidecar says it is when it opens its config stream. */
@@ -47,7 +47,7 @@ export function decodeNode(node: Fields): SidecarNode {
   const text = (name: string): string | undefined => metadata?.optionalMessage(name)?.string("stringValue");
   const upstreams = metadata?.optionalMessage("upstreams")?.message("listValue").messages("values") ?? [];
   if (upstreams.length > maxUpstreams) throw node.error("metadata.upstreams", `more than ${maxUpstreams}`);
-  const protocol = (["http", "http2", "grpc", "tcp"] as const).find((each) => each === text("protocol"));
+  const protocol = protocols.find((each) => each === text("protocol"));
   const redis = metadata?.optionalMessage("redis");
   const read: SidecarNode = {
     id: node.requiredString("id"),

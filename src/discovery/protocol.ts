@@ -1,4 +1,4 @@
-import type { Protocol } from "../config/snapshot.js";
+import { protocols, type Protocol } from "../config/protocol.js";
 import type { Fields } from "./fields.js";
 
 const names = { http: "HTTP", http2: "HTTP2", grpc: "GRPC", tcp: "TCP" } as const;
@@ -11,5 +11,5 @@ export function encodeProtocol(protocol: Protocol): string {
 /** Throws ConfigError for an unspecified or unknown one. */
 export function decodeProtocol(fields: Fields, name: string): Protocol {
   const found = fields.oneOf(name, Object.values(names));
-  return (["http", "http2", "grpc", "tcp"] as const).find((each) => names[each] === found) ?? "http";
+  return protocols.find((each) => names[each] === found) ?? "http";
 }

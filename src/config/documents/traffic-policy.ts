@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { protocols } from "../protocol.js";
 import { AdaptiveConcurrency } from "./adaptive-concurrency.js";
 import { Bulkheads } from "./bulkheads.js";
 import { CircuitBreaker } from "./circuit-breaker.js";
@@ -35,9 +36,7 @@ export const TrafficPolicy = z.strictObject({
         .min(1, { error: "must name at least one service or route" })
         .max(16)
         .describe("The services or routes that the policy holds for."),
-      protocol: choice(["http", "http2", "grpc", "tcp"])
-        .optional()
-        .describe("What the service speaks, whatever its instances say."),
+      protocol: choice(protocols).optional().describe("What the service speaks, whatever its instances say."),
       loadBalancer: LoadBalancer.optional().describe("Choice of the endpoint."),
       healthChecks: HealthChecks.optional().describe(
         "What callers' sidecars ask the instances, beside the registry's own checks.",
