@@ -114,8 +114,11 @@ export class HpackEncoder {
       return this.field(out, lowerName, trimmed, isSecret);
     }
     const rule = isSecret ? "never" : isShort(value) ? state.shortRule : state.rule;
-    const inserts = rule === "index" && this.#comesAgain(state, value);
     const nameIndex = state.staticIndex > 0 ? state.staticIndex : this.#dynamicIndex(state.newest);
+    const inserts =
+      rule === "index"
+        ? this.#comesAgain(state, value)
+        : rule === "literal" && nameIndex === 0 && this.#makesNameKnown(state, value);
     out.ensure(24 + lowerName.length + value.length);
     if (inserts) integer(out, indexBits, 0x3f, nameIndex);
     else integer(out, rule === "never" ? neverBits : 0, 0x0f, nameIndex);
@@ -172,8 +175,17 @@ export class HpackEncoder {
     return staticCount + 1 + this.#evicted + (this.#entries.length - this.#oldest) - running;
   }
 
+  /** One entry for its name's sake: what differs with each message is then told without spelling the name again. */
+  #makesNameKnown(state: NameState, value: string): boolean {
+    return state.name.length <= maxNameLength && this.#mayInsert(state, value);
+  }
+
+  #mayInsert({ name }: NameState, value: string): boolean {
+    return (name.length + value.length + fieldOverhead) * largestShare <= this.#limitBytes;
+  }
+
   #comesAgain(state: NameState, value: string): boolean {
-    if ((state.name.length + value.length + fieldOverhead) * largestShare > this.#limitBytes) return false;
+    if (!this.#mayInsert(state, value)) return false;
     const hash = hashOf(value);
     if (hash === state.last || hash === state.beforeLast) return true;
     state.beforeLast = state.last;

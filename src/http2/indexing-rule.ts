@@ -1,7 +1,7 @@
 /**
  * What an encoder does with the values of a field (RFC 7541 §6.2, §7.1.3): "index" those that come again; "literal" for what
- * differs with each message and would push the others out of the table; "never" for secrets, which hops behind us must
- * not index either.
+ * differs with each message and would push the others out of the table: one value is in it, for the sake of the name; "never"
+ * for secrets, which hops behind us must not index either.
  */
 export type IndexingRule = "index" | "literal" | "never";
 

@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import type { Clock } from "../time/clock.js";
 import type { TimerTarget, TimerWheel, WheelTimer } from "../time/timer-wheel.js";
+import { turnOfLoop } from "../traffic/turn-flush.js";
 import { FrameWriter, type FrameWriterOwner } from "./frame-writer.js";
 import type { Http2Limits, LimitMeter } from "./limits.js";
 
@@ -37,6 +38,8 @@ export abstract class Http2Link implements FrameWriterOwner, TimerTarget {
   #pingAtMs = -1;
   #swallowedBytes = 0;
   #readingMs = 0;
+  /** The turn in which `#readingMs` was spent. */
+  #turn = 0;
 
   constructor(socket: Socket, options: Http2LinkOptions, firstLookMs: number) {
     this.socket = socket;
@@ -111,7 +114,9 @@ export abstract class Http2Link implements FrameWriterOwner, TimerTarget {
    * expensive, it would keep that for itself, so it pauses until the next turn.
    */
   #letOthersRead(tookMs: number): void {
-    this.#readingMs += tookMs;
+    const turn = turnOfLoop();
+    this.#readingMs = turn === this.#turn ? this.#readingMs + tookMs : tookMs;
+    this.#turn = turn;
     if (this.#readingMs <= maxReadingMs) return;
     this.#readingMs = 0;
     this.socket.pause();

@@ -70,14 +70,15 @@ export function tellUpstream(request: RequestContext, isTold: boolean, nowMs: nu
   const { attempt, isGrpc } = request;
   if (leftMs === Infinity && attempt === 1) return;
   const { headers } = request.head;
-  if (isGrpc && leftMs !== Infinity) setHeader(headers, grpcField, formatGrpcTimeout(leftMs));
+  if (isGrpc && leftMs !== Infinity) setHeader(headers, grpcField, formatGrpcTimeout(leftMs), grpcField);
   if (!isTold) {
     // An attempt at another endpoint may have been told.
     removeHeader(headers, timeLeftField);
     removeHeader(headers, attemptField);
     return;
   }
-  if (!isGrpc && leftMs !== Infinity) setHeader(headers, timeLeftField, formatTimeLeft(leftMs));
+  if (!isGrpc && leftMs !== Infinity)
+    setHeader(headers, timeLeftField, formatTimeLeft(leftMs), timeLeftField);
   if (attempt > 1) setHeader(headers, attemptField, `${attempt}`);
 }
 

@@ -27,13 +27,14 @@ const hopName = "x-remora-hop";
  * @param self our own SPIFFE id, for the By element.
  */
 export function inboundHeaders(self: string): Layer {
+  const clientCerts = new ClientCerts(self);
   return (inner) => ({
     call(request, reply) {
       const headers = request.head.headers;
       request.id = sweep(request, true, request.peerId !== undefined) || addRequestId(headers);
       if (request.peerId !== undefined) {
         if (request.claimedPriority !== "") setPriority(request, priorityOf(request.claimedPriority));
-        headers.push("x-forwarded-client-cert", clientCertOf(self, request.peerId, request.peerHash));
+        headers.push("x-forwarded-client-cert", clientCerts.of(request.peerId, request.peerHash));
         headers.push("x-remora-caller", request.peerId);
       }
       return inner.call(request, reply);
@@ -41,9 +42,25 @@ export function inboundHeaders(self: string): Layer {
   });
 }
 
-/** An element of Envoy's x-forwarded-client-cert. No SPIFFE id has a character that would have to be quoted. */
-function clientCertOf(self: string, peerId: string, hash: string): string {
-  return hash === "" ? `By=${self};URI=${peerId}` : `By=${self};Hash=${hash};URI=${peerId}`;
+/** Elements of Envoy's x-forwarded-client-cert. The last one is kept: most requests of a moment have the same caller. */
+class ClientCerts {
+  readonly #self: string;
+  #peerId = "";
+  #hash = "";
+  #text = "";
+
+  constructor(self: string) {
+    this.#self = self;
+  }
+
+  /** No SPIFFE id has a character that would have to be quoted. */
+  of(peerId: string, hash: string): string {
+    if (peerId === this.#peerId && hash === this.#hash) return this.#text;
+    this.#peerId = peerId;
+    this.#hash = hash;
+    const hashed = hash === "" ? "" : `Hash=${hash};`;
+    return (this.#text = `By=${this.#self};${hashed}URI=${peerId}`);
+  }
 }
 
 /**
@@ -118,7 +135,7 @@ function sweep(request: RequestContext, takeHops: boolean, isTrusted: boolean): 
     }
     kept += 2;
   }
-  headers.length = kept;
+  if (kept < headers.length) headers.length = kept;
   return id;
 }
 

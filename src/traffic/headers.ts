@@ -31,12 +31,14 @@ export function removeHeader(headers: Headers, lower: string): void {
     }
     kept += 2;
   }
-  headers.length = kept;
+  if (kept < headers.length) headers.length = kept;
 }
 
-/** Replaces the first field in its place and drops further ones, or appends. Compares without regard to case. */
-export function setHeader(headers: Headers, name: string, value: string): void {
-  const lower = name.toLowerCase();
+/**
+ * Replaces the first field in its place and drops further ones, or appends. Compares without regard to case.
+ * @param lower given where `name` is in lower case anyway.
+ */
+export function setHeader(headers: Headers, name: string, value: string, lower = name.toLowerCase()): void {
   for (let i = 0; i < headers.length; i += 2) {
     if (!nameIs(headers[i] as string, lower)) continue;
     headers[i + 1] = value;

@@ -5,6 +5,12 @@ export interface TurnOutput {
 }
 
 let dirty: TurnOutput[] = [];
+let turn = 0;
+
+/** A number that changes with each turn that made output. */
+export function turnOfLoop(): number {
+  return turn;
+}
 
 /**
  * Has `output` flushed when all sockets that are readable in this turn were read: what several of them caused to be written
@@ -16,6 +22,7 @@ export function flushAfterReading(output: TurnOutput): void {
 }
 
 function flushDirty(): void {
+  turn++;
   const outputs = dirty;
   dirty = [];
   for (const output of outputs) output.runScheduled();

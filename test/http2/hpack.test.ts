@@ -289,7 +289,7 @@ t.test("bombs cost what their bytes cost", async (t) => {
 
 t.test("what is indexed, and what never", async (t) => {
   const id = "8f14e45f-ceea-467f-a8f4-2b1c3d4e5f60";
-  const cases: readonly (readonly [field: Field, wanted: "index" | "literal" | "never"])[] = [
+  const cases: readonly (readonly [field: Field, wanted: "index" | "literal" | "name" | "never"])[] = [
     [["content-type", "application/grpc"], "index"],
     [["x-own", "some value"], "index"],
     [[":authority", "orders.mesh"], "index"],
@@ -297,12 +297,12 @@ t.test("what is indexed, and what never", async (t) => {
     [["content-length", "12345"], "literal"],
     [["date", dates[0]], "literal"],
     [["etag", '"abc"'], "literal"],
-    [["x-request-id", id], "literal"],
-    [["x-b3-traceid", "80f198ee56343ba8"], "literal"],
-    [["traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"], "literal"],
-    [["grpc-timeout", "99m"], "literal"],
-    [["sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="], "literal"],
-    [["idempotency-key", id], "literal"],
+    [["x-request-id", id], "name"],
+    [["x-b3-traceid", "80f198ee56343ba8"], "name"],
+    [["traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"], "name"],
+    [["grpc-timeout", "99m"], "name"],
+    [["sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="], "name"],
+    [["idempotency-key", id], "name"],
     [["x-long", "v".repeat(2000)], "literal"],
     [["authorization", "Basic YWxhZGRpbjpvcGVuc2VzYW1l"], "never"],
     [["authorization", `Bearer ${"x".repeat(200)}`], "never"],
@@ -316,8 +316,15 @@ t.test("what is indexed, and what never", async (t) => {
     const kinds = blocks.map(([first = 0]) =>
       first >= 0x80 ? "indexed" : first >= 0x40 ? "insert" : first >= 0x10 ? "never" : "literal",
     );
-    const all = wanted === "index" ? ["literal", "insert", "indexed", "indexed"] : Array(4).fill(wanted);
+    const all =
+      wanted === "index"
+        ? ["literal", "insert", "indexed", "indexed"]
+        : wanted === "name"
+          ? ["insert", "literal", "literal", "literal"]
+          : Array(4).fill(wanted);
     t.strictSame(kinds, all, field.join(": ").slice(0, 60));
+    // Nobody can try values against the one that is in the table: lengths do not tell.
+    if (wanted === "name") t.equal(blocks[1]?.length, 3 + field[1].length, "its name is not spelled again");
   }
   const encoder = new HpackEncoder(4096);
   t.same(
