@@ -3,15 +3,14 @@
  * `consul connect envoy -sidecar-for shop`, and Consul's built-in proxy beside `stock`.
  */
 import { generateKeyPairSync } from "node:crypto";
-import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { freePorts } from "../demo/free-ports.js";
 import { start, startProgram, stopAll, until } from "../demo/processes.js";
+import { programOnPath } from "../program-on-path.js";
 
-const unpacked = path.resolve(import.meta.dirname, "../../../.cache/peers/bin");
 const plainService = path.resolve(import.meta.dirname, "../plain-service.js");
 const [api = 0, rpc = 0, serfLan = 0, serfWan = 0, listen = 0, admin = 0] = await freePorts(6);
 const [shop = 0, shopSidecar = 0, toStock = 0, stock = 0, stockSidecar = 0, toShop = 0] = await freePorts(6);
@@ -46,14 +45,6 @@ async function consul(method: string, target: string, body?: object): Promise<st
   return text;
 }
 
-function program(): string {
-  const folders = [...(process.env["PATH"] ?? "").split(":"), unpacked];
-  const found = folders.map((folder) => path.join(folder, "consul")).find((file) => existsSync(file));
-  if (found === undefined)
-    throw new Error("no consul on PATH: install it, or run test/support/install-peers.sh consul");
-  return found;
-}
-
 /** The registration that any mesh of Consul's has: a service, and a sidecar with upstreams. */
 function register(
   name: string,
@@ -79,7 +70,7 @@ function untilStatus(port: number, target: string, status: number): Promise<stri
 }
 
 async function show(dir: string): Promise<void> {
-  const binary = program();
+  const binary = programOnPath("consul", "consul");
   startProgram(dir, "consul", [
     ...[binary, "agent", "-dev", "-bind=127.0.0.1", "-log-level=warn", "-dns-port=-1", "-grpc-port=-1"],
     ...[`-http-port=${api}`, `-server-port=${rpc}`],

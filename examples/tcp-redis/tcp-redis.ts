@@ -1,21 +1,11 @@
 /** `make example NAME=tcp-redis`: redis-cli and redis-server, neither of which knows of the mesh or of TLS, over mTLS. */
-import { existsSync } from "node:fs";
-import path from "node:path";
 import { freePorts } from "../demo/free-ports.js";
+import { programOnPath } from "../program-on-path.js";
 import { show } from "../small-mesh.js";
 
-const unpacked = path.resolve(import.meta.dirname, "../../../.cache/peers/bin");
-
-function program(name: string): string {
-  const folders = [...(process.env["PATH"] ?? "").split(":"), unpacked];
-  const found = folders.map((folder) => path.join(folder, name)).find((file) => existsSync(file));
-  if (found === undefined)
-    throw new Error(`no ${name} on PATH: install redis, or run test/support/install-peers.sh brokers`);
-  return found;
-}
-
 await show(async (mesh) => {
-  const [server, client] = [program("redis-server"), program("redis-cli")];
+  const server = programOnPath("redis-server", "brokers");
+  const client = programOnPath("redis-cli", "brokers");
   const [local = 0] = await freePorts(1);
   await mesh.serve({
     name: "redis-1",

@@ -197,6 +197,23 @@ const examples = new Map<string, Example>([
     },
   ],
   ["rate-limit", { skip: false, shows: ["greedy: held back, Retry-After: 1", "modest: 5 of 5 passed"] }],
+  [
+    "global-rate-limit",
+    {
+      skip: skipWithout("redis-server"),
+      shows: [
+        // One more or less for each answer of Redis that came too late.
+        /^Redis counts for both instances: \d+ of 60 passed\n {2}asked by shop \d+, web \d+; answered by search-1 \d+, search-2 \d+$/m,
+        "429 rate limit exceeded: limit service search.default: 20 requests per 1h",
+        "Redis is away, onUnavailable: local: 40 of 60 passed",
+        "answered by search-1 20, search-2 20",
+        "Redis is away, onUnavailable: open: 60 of 60 passed",
+        "Redis is away, onUnavailable: closed: 0 of 60 passed",
+        "Redis cannot be asked, onUnavailable=closed",
+        /^Redis is back, its counts begin anew: \d+ of 60 passed$/m,
+      ],
+    },
+  ],
   ["idempotency", { skip: false, shows: ["(replayed)", "payments made: 1", "idempotency_key_missing"] }],
   [
     "workload-api",
@@ -239,7 +256,7 @@ t.test("every example has a test", async (t) => {
 /** They show that something is quick, or comes in time: nothing runs beside them. */
 const timed: ReadonlySet<string> = new Set([
   ...["isolation", "breakers", "failover", "timeouts", "fault-injection", "hedging", "retries"],
-  ...["rate-limit", "revocation"],
+  ...["rate-limit", "global-rate-limit", "revocation"],
 ]);
 t.jobs = 2;
 const timedFirst = [...examples].sort(([a], [b]) => Number(timed.has(b)) - Number(timed.has(a)));
