@@ -86,9 +86,10 @@ function httpPools(
   isMeshed: boolean,
   { clock, wheel, metrics, onLimit, hasForeignPeers }: TransportOptions,
 ): Pick<NegotiatedPoolOptions, "http1" | "http2"> {
-  const { maxConnections, maxPendingRequests, maxConcurrentStreams, poolIdleMs } = cluster;
+  const { maxConnections, maxPendingRequests, maxConcurrentStreams, maxRequestsPerConnection, poolIdleMs } =
+    cluster;
   const cells = metrics(cluster.name);
-  const common = { name: peer, clock, wheel, maxConnections, maxPendingRequests };
+  const common = { name: peer, clock, wheel, maxConnections, maxPendingRequests, maxRequestsPerConnection };
   return {
     http1: (dialer) =>
       new Http1Pool({

@@ -49,6 +49,7 @@ export function compileCluster(index: MeshIndex, name: string): ClusterConfig {
     maxConnections: pool.maxConnections ?? clusterDefaults.maxConnections,
     maxPendingRequests: pool.maxPendingRequests ?? clusterDefaults.maxPendingRequests,
     maxConcurrentStreams: pool.http2?.maxConcurrentStreams ?? clusterDefaults.maxConcurrentStreams,
+    ...(pool.maxRequestsPerConnection ? { maxRequestsPerConnection: pool.maxRequestsPerConnection } : {}),
     tunnelIdleMs: milliseconds(pool.tcp?.idleTimeout, clusterDefaults.tunnelIdleMs),
     poolIdleMs: milliseconds(pool.idleTimeout, clusterDefaults.poolIdleMs),
     breaker: compileBreaker(spec.outlierDetection ?? {}, failover.failover !== undefined),

@@ -162,6 +162,8 @@ export interface ClusterConfig {
   readonly maxPendingRequests: number;
   /** Streams under way on one HTTP/2 connection: the caller opens another connection beyond it. The peer may allow fewer. */
   readonly maxConcurrentStreams: number;
+  /** Requests that one HTTP connection carries in its life. Absent: no limit. */
+  readonly maxRequestsPerConnection?: number;
   /** Idle kept-alive connections are closed after this. Must be below the server's own (Node: 5 s). */
   readonly poolIdleMs: number;
   /** Longest silence in both directions of a TCP connection or an upgraded one (WebSocket). 0 = no limit. */

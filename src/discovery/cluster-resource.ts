@@ -77,6 +77,7 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
   const bulkheads = decodeBulkheads(ours.messages("bulkheads"));
   const datacenter = ours.string("datacenter");
   const http = cluster.message("typedExtensionProtocolOptions").any(httpOptionsKey, wire.httpProtocolOptions);
+  const common = http.message("commonHttpProtocolOptions");
   return {
     name: cluster.string("name"),
     service: ours.requiredString("service"),
@@ -98,7 +99,10 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
     maxPendingRequests: each.wrapped("maxPendingRequests", 0),
     tunnelIdleMs: ours.durationMs("tunnelIdle"),
     maxConcurrentStreams: ours.number("maxConcurrentStreams", 1, maxInteger),
-    poolIdleMs: http.message("commonHttpProtocolOptions").durationMs("idleTimeout"),
+    poolIdleMs: common.durationMs("idleTimeout"),
+    ...(common.has("maxRequestsPerConnection") && {
+      maxRequestsPerConnection: common.wrapped("maxRequestsPerConnection", 1),
+    }),
     breaker: decodeBreaker(cluster.message("outlierDetection"), ours),
     ...(serviceBreaker !== undefined && { serviceBreaker: decodeServiceBreaker(serviceBreaker) }),
     retryBudget: {
@@ -124,12 +128,22 @@ function encodeLimits(cluster: ClusterConfig): object {
   };
 }
 
-function httpOptions({ protocol, poolIdleMs, maxConcurrentStreams }: ClusterConfig): object {
+function httpOptions({
+  protocol,
+  poolIdleMs,
+  maxConcurrentStreams,
+  maxRequestsPerConnection,
+}: ClusterConfig): object {
   const isHttp2 = protocol === "http2" || protocol === "grpc";
   // The largest that Envoy accepts.
   const streams = { maxConcurrentStreams: { value: Math.min(maxConcurrentStreams, 2 ** 31 - 1) } };
   return {
-    commonHttpProtocolOptions: { idleTimeout: duration(poolIdleMs) },
+    commonHttpProtocolOptions: {
+      idleTimeout: duration(poolIdleMs),
+      ...(maxRequestsPerConnection !== undefined && {
+        maxRequestsPerConnection: { value: maxRequestsPerConnection },
+      }),
+    },
     explicitHttpConfig: isHttp2 ? { http2ProtocolOptions: streams } : { httpProtocolOptions: {} },
   };
 }

@@ -81,8 +81,9 @@ export class Http1ClientConnection implements BodyReaderOwner, SocketTunnelOwner
     socket.on("close", this.#onClose);
   }
 
-  get isUsed(): boolean {
-    return this.#requests > 0;
+  /** Sent so far, the present one among them. */
+  get requests(): number {
+    return this.#requests;
   }
 
   /** Sends a request; only when idle. */

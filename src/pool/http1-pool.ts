@@ -11,8 +11,8 @@ import { closedError, retiredError } from "./pool-errors.js";
 
 /** A connection as the pool sees it; http1/ makes them. */
 export interface PooledConnection {
-  /** It has carried a request before: the peer may be closing it. */
-  readonly isUsed: boolean;
+  /** That it has carried: after the first one the peer may be closing it. */
+  readonly requests: number;
   idleSinceMs: number;
   /** The peer's own keep-alive time, milliseconds; -1 = unknown. */
   readonly keepAliveHintMs: number;
@@ -34,6 +34,8 @@ export interface PoolOptions {
   readonly wheel: TimerWheel;
   readonly maxConnections: number;
   readonly maxPendingRequests: number;
+  /** That a connection carries in its life. Absent: no limit. */
+  readonly maxRequestsPerConnection?: number | undefined;
   readonly poolIdleMs: number;
 }
 
@@ -119,7 +121,9 @@ export class Http1Pool implements EndpointTransport, ConnectionOwner {
   }
 
   connectionIdle(connection: PooledConnection): void {
-    const next = this.#nextWaiting(connection.isUsed);
+    const { maxRequestsPerConnection = Infinity } = this.#options;
+    if (connection.requests >= maxRequestsPerConnection) return connection.destroy(retiredError);
+    const next = this.#nextWaiting(connection.requests > 0);
     if (next !== undefined) return next.start(connection);
     // Whoever waits now wants a fresh connection: this one makes room for it, or is not wanted any more.
     if (this.#isRetired || (this.#waiting.size > this.#dials.size && !this.#canDial))

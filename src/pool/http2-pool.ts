@@ -42,6 +42,8 @@ export interface Http2PoolOptions {
   readonly maxPendingRequests: number;
   /** Per connection; the peer may allow fewer. */
   readonly maxConcurrentStreams: number;
+  /** That a connection carries in its life: then it takes no new ones, and closes when the last has ended. Absent: no limit. */
+  readonly maxRequestsPerConnection?: number | undefined;
 }
 
 /**
@@ -63,6 +65,9 @@ const growthPauseMs = 1000;
  */
 export class Http2Pool implements EndpointTransport {
   readonly #options: Http2PoolOptions;
+  readonly #maxRequests: number;
+  /** Requests that a connection which is being opened will take at once. */
+  readonly #room: number;
   readonly #members = new Set<Member>();
   /** Those that take new streams. */
   readonly #usable: Member[] = [];
@@ -76,7 +81,10 @@ export class Http2Pool implements EndpointTransport {
   opened = 0;
 
   constructor(options: Http2PoolOptions) {
+    const { maxRequestsPerConnection = Infinity, maxConcurrentStreams } = options;
     this.#options = options;
+    this.#maxRequests = maxRequestsPerConnection;
+    this.#room = Math.min(maxConcurrentStreams, maxRequestsPerConnection);
   }
 
   get connectionCount(): number {
@@ -91,12 +99,14 @@ export class Http2Pool implements EndpointTransport {
     const member = this.#pick(request);
     if (member !== undefined) {
       if (member.connection.activeStreams >= streamsPerConnection) this.#grow();
-      return member.connection.send(request, reply);
+      const call = member.connection.send(request, reply);
+      this.#sent(member);
+      return call;
     }
-    const { maxPendingRequests, maxConcurrentStreams, name } = this.#options;
+    const { maxPendingRequests, name } = this.#options;
     this.#dialFor(this.#waiting.size + 1);
     // Whoever fits on a connection that is being opened is not in the queue for the others.
-    if (this.#waiting.size - this.#dials.size * maxConcurrentStreams >= maxPendingRequests) {
+    if (this.#waiting.size - this.#dials.size * this.#room >= maxPendingRequests) {
       const text = `${name}: ${this.#members.size} connections in use and ${maxPendingRequests} requests waiting`;
       reply.end(new ProxyError("concurrency_limit", text));
       return endedCall;
@@ -195,15 +205,22 @@ export class Http2Pool implements EndpointTransport {
 
   /** Opens a connection when those being opened do not suffice for so many waiting requests. */
   #dialFor(waiting: number): void {
-    if (waiting > this.#dials.size * this.#options.maxConcurrentStreams && this.#canDial) this.#dial();
+    if (waiting > this.#dials.size * this.#room && this.#canDial) this.#dial();
   }
 
   #serveWaiting(): void {
     for (const pending of this.#waiting) {
       const member = this.#pick(pending.request);
-      if (member !== undefined) pending.start(member.connection);
-      else if (!pending.request.needsFreshConnection) break;
+      if (member !== undefined) {
+        pending.start(member.connection);
+        this.#sent(member);
+      } else if (!pending.request.needsFreshConnection) break;
     }
+  }
+
+  /** The last request that it may carry goes on it like the others; it closes with the end of all of them. */
+  #sent(member: Member): void {
+    if (++member.requests >= this.#maxRequests && !member.isDraining) this.#retire(member);
   }
 
   #dial(): void {
@@ -274,6 +291,8 @@ class Member implements MultiplexedOwner {
   /** Monotonic milliseconds. */
   readonly openedAtMs: number;
   idleSinceMs: number;
+  /** That it has carried. */
+  requests = 0;
   isDraining = false;
   connection!: MultiplexedConnection;
 

@@ -278,9 +278,10 @@ export class Cluster {
 /** What a connection was opened for: another value needs other connections. */
 function transportOf(config: ClusterConfig): unknown {
   const { identities, protocol, mtlsMode, connectTimeoutMs } = config;
-  const { maxConnections, maxPendingRequests, maxConcurrentStreams, poolIdleMs } = config;
-  const limits = [maxConnections, maxPendingRequests, maxConcurrentStreams, poolIdleMs];
-  return [identities, protocol, mtlsMode, connectTimeoutMs, ...limits];
+  const { maxConnections, maxPendingRequests, maxConcurrentStreams, maxRequestsPerConnection, poolIdleMs } =
+    config;
+  const limits = [maxConnections, maxPendingRequests, maxConcurrentStreams, maxRequestsPerConnection];
+  return [identities, protocol, mtlsMode, connectTimeoutMs, poolIdleMs, ...limits];
 }
 
 function differs(a: unknown, b: unknown): boolean {

@@ -217,6 +217,33 @@ t.test("requests that find no room wait within bounds", async (t) => {
   t.equal(dials.length, 1);
 });
 
+t.test("a connection carries so many requests in its life, and ends with the last of them", async (t) => {
+  const { pool, dials, connect, connections, call, calls, load } = setup({
+    maxConnections: 2,
+    maxRequestsPerConnection: 3,
+  });
+  const waiting = calls(5);
+  t.equal(dials.length, 2, "one alone would not take them");
+  const first = connect();
+  t.strictSame([load(), first.state], [[3], "draining"]);
+  const second = connect();
+  t.strictSame(load(), [3, 2]);
+  const next = call();
+  t.strictSame([load(), second.state], [[3, 3], "draining"]);
+  for (let n = 0; n < 3; n++) {
+    t.not(first.state, "closed", "while any is under way");
+    first.respond();
+  }
+  t.equal(first.state, "closed");
+  const late = call();
+  t.equal(dials.length, 3, "those under way keep no place");
+  for (let n = 0; n < 3; n++) second.respond();
+  connect();
+  connections[2]?.respond();
+  t.ok([...waiting, next, late].every((reply) => reply.outcome === "200"));
+  t.equal(pool.connectionCount, 1);
+});
+
 t.test("the peer's limit holds, and may change", async (t) => {
   const { connect, call, calls, load } = setup({ maxConnections: 1 });
   call();

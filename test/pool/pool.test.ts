@@ -158,6 +158,24 @@ t.test("who waits gets the connection that is set free", async (t) => {
   t.equal(dials.length, 1);
 });
 
+t.test("a connection carries so many requests in its life, and whoever waits gets the next", async (t) => {
+  const { dials, connections, call } = setup({ maxConnections: 1, maxRequestsPerConnection: 2 });
+  const replies = [call(), call(), call()];
+  const first = dials[0]?.connect();
+  first?.respond();
+  t.ok(first?.isBusy, "its second one");
+  first?.respond();
+  t.ok(first?.isDestroyed);
+  t.equal(dials.length, 2);
+  dials[1]?.connect().respond();
+  t.ok(replies.every((reply) => reply.outcome === "200"));
+  t.notOk(connections[1]?.isDestroyed, "it has one more");
+  const last = call();
+  connections[1]?.respond();
+  t.equal(last.outcome, "200");
+  t.ok(connections[1]?.isDestroyed);
+});
+
 t.test("a request that needs a fresh connection gets one", async (t) => {
   await t.test("although another is idle", async (t) => {
     const { dials, call } = setup();

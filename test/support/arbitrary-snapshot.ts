@@ -463,6 +463,7 @@ const optionalOfCluster = fc.record(
     subset: text.filter((value) => value !== ""),
     datacenter: text.filter((value) => value !== ""),
     hedge,
+    maxRequestsPerConnection: count,
     serviceBreaker: fc.record(
       {
         failureRatio: ratio,

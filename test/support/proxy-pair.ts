@@ -46,7 +46,9 @@ export interface PairOptions {
   /** What the upstream speaks. Default HTTP/1.1. */
   readonly app?: "http1" | "http2";
   readonly timeouts?: Partial<ServerTimeouts>;
-  readonly pool?: Partial<Pick<PoolOptions, "maxConnections" | "maxPendingRequests" | "poolIdleMs">>;
+  readonly pool?: Partial<
+    Pick<PoolOptions, "maxConnections" | "maxPendingRequests" | "maxRequestsPerConnection" | "poolIdleMs">
+  >;
   readonly connectTimeoutMs?: number;
   /** Layers of the first hop, inside of rescue. */
   readonly layers?: (wheel: TimerWheel) => readonly Layer[];

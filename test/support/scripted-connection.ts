@@ -6,7 +6,7 @@ import type { Call, Reply } from "../../src/stack/service.js";
 /** A pooled connection of one request at a time, that the test answers for. */
 export class ScriptedConnection implements PooledConnection {
   readonly #owner: ConnectionOwner;
-  isUsed = false;
+  requests = 0;
   isDestroyed = false;
   idleSinceMs = 0;
   keepAliveHintMs = -1;
@@ -22,7 +22,7 @@ export class ScriptedConnection implements PooledConnection {
 
   send(_: RequestContext, reply: Reply): Call {
     if (this.isDestroyed || this.#reply !== null) throw new Error("cannot send now");
-    this.isUsed = true;
+    this.requests++;
     this.#reply = reply;
     return { cancel: (error) => this.destroy(error) };
   }

@@ -37,6 +37,13 @@ export const ConnectionPool = z.strictObject({
     .optional()
     .describe("HTTP/2 connections, between sidecars and to applications."),
   maxRetries: notSupported("see retryBudget"),
-  maxRequestsPerConnection: notSupported(),
+  maxRequestsPerConnection: z
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .optional()
+    .describe(
+      "Requests that one HTTP connection carries in its life; the next one goes on another. 0 = no limit.",
+    ),
 });
 export type ConnectionPoolSpec = z.infer<typeof ConnectionPool>;

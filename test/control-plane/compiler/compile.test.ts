@@ -312,7 +312,7 @@ t.test("a TrafficPolicy changes the cluster and what its routes leave open", asy
   const yaml = policy(
     "api",
     `targetRefs: [{kind: Service, name: api}], loadBalancer: {policy: round_robin, locality: {panicThreshold: 0}},
-     connectionPool: {connectTimeout: 300ms, maxRequests: 7, maxConnections: 8, maxPendingRequests: 9, idleTimeout: 2s},
+     connectionPool: {connectTimeout: 300ms, maxRequests: 7, maxConnections: 8, maxPendingRequests: 9, maxRequestsPerConnection: 6, idleTimeout: 2s},
      circuitBreaker: {failureRatio: 0.3, slowCalls: {threshold: 2s}, openFor: 90s, halfOpenRequests: 2, ramp: 0s},
      outlierDetection: {slowCalls: {threshold: 700ms, ratio: 0.2}, consecutive5xx: 3, interval: 5s, baseEjectionTime: 90s, maxEjectionPercent: 10, successRate: {minimumRatio: 0.5, requestVolume: 50}},
      retry: {attempts: 2, codes: [503], methods: [GET], backoff: {base: 10ms, max: 40ms}, bufferLimit: 1KiB},
@@ -321,6 +321,11 @@ t.test("a TrafficPolicy changes the cluster and what its routes leave open", asy
   const snapshot = compile(yaml);
   const plain = compile(policy("api", "targetRefs: [{kind: Service, name: api}]")).clusters[0];
   t.notOk(plain && ("serviceBreaker" in plain || "slowCalls" in plain.breaker), "off unless configured");
+  const zero = policy(
+    "api",
+    "targetRefs: [{kind: Service, name: api}], connectionPool: {maxRequestsPerConnection: 0}",
+  );
+  t.notOk("maxRequestsPerConnection" in (compile(zero).clusters[0] ?? {}), "0 = no limit");
   t.match(snapshot.clusters[0], {
     source: "TrafficPolicy/default/api",
     mtlsMode: "PERMISSIVE",
@@ -329,6 +334,7 @@ t.test("a TrafficPolicy changes the cluster and what its routes leave open", asy
     maxRequests: 7,
     maxConnections: 8,
     maxPendingRequests: 9,
+    maxRequestsPerConnection: 6,
     poolIdleMs: 2000,
     breaker: {
       consecutiveFailures: 3,
