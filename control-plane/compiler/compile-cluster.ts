@@ -57,6 +57,7 @@ export function compileCluster(index: MeshIndex, name: string): ClusterConfig {
       serviceBreaker: compileServiceBreaker(spec.circuitBreaker),
     }),
     retryBudget: budgetOf(spec.retryBudget ?? {}),
+    ...(pool.maxRetries === undefined ? {} : { maxRetries: pool.maxRetries }),
     ...(hedge === undefined ? {} : { hedge }),
     source: owner?.id ?? "default",
   };

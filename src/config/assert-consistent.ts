@@ -198,9 +198,10 @@ function assertCluster(cluster: ClusterConfig, place: string): void {
   ] as const) {
     atLeast(cluster[field], 1, `${place}.${field}`);
   }
-  const { maxRequestsPerConnection } = cluster;
+  const { maxRequestsPerConnection, maxRetries } = cluster;
   if (maxRequestsPerConnection !== undefined)
     atLeast(maxRequestsPerConnection, 1, `${place}.maxRequestsPerConnection`);
+  if (maxRetries !== undefined) atLeast(maxRetries, 1, `${place}.maxRetries`);
   if (cluster.bulkheads !== undefined) assertBulkheads(cluster.bulkheads, `${place}.bulkheads`);
   atLeast(cluster.tunnelIdleMs, 0, `${place}.tunnelIdleMs`);
   assertLoadBalancer(loadBalancer, `${place}.loadBalancer`);

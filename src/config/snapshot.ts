@@ -172,6 +172,8 @@ export interface ClusterConfig {
   /** Absent: the service has none. */
   readonly serviceBreaker?: ServiceBreakerConfig;
   readonly retryBudget: RetryBudgetConfig;
+  /** Retries under way at once, all endpoints together, beside the budget. Absent: no limit of its own. */
+  readonly maxRetries?: number;
   /** The document that set these, for error texts: `TrafficPolicy/default/api`, or `default`. */
   readonly source: string;
 }

@@ -110,15 +110,22 @@ export function decodeCluster(bytes: Buffer): ClusterConfig {
       minRetriesPerSecond: ours.number("minRetriesPerSecond", 0, Number.MAX_VALUE),
       windowMs: ours.number("retryBudgetWindowMs", 0, maxInteger),
     },
+    ...(all.has("maxRetries") && { maxRetries: all.wrapped("maxRetries", 1) }),
     source: ours.string("source"),
   };
 }
 
 /** thresholds: all endpoints together; per_host_thresholds: each endpoint. */
 function encodeLimits(cluster: ClusterConfig): object {
-  const retryBudget = { budgetPercent: { value: cluster.retryBudget.percent } };
+  const { maxRequests, maxRetries, retryBudget } = cluster;
+  const all = {
+    maxRequests: { value: maxRequests },
+    // Envoy would keep to the budget alone; with us both bound.
+    retryBudget: { budgetPercent: { value: retryBudget.percent } },
+    ...(maxRetries !== undefined && { maxRetries: { value: maxRetries } }),
+  };
   return {
-    thresholds: [{ maxRequests: { value: cluster.maxRequests }, retryBudget }],
+    thresholds: [all],
     perHostThresholds: [
       {
         maxConnections: { value: cluster.maxConnections },

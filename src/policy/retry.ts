@@ -18,6 +18,7 @@ import { OfferedTunnel } from "./offered-tunnel.js";
 import { ReplayBody } from "./replay-body.js";
 import { parseRetryAfterMs, parseRetryPushbackMs } from "./retry-after.js";
 import type { RetryBudget } from "./retry-budget.js";
+import type { RetryPlaces } from "./retry-places.js";
 import {
   isRetryable,
   isUnseen,
@@ -33,6 +34,8 @@ export interface RetryOptions {
   readonly config: RetryConfig | undefined;
   /** Spent by every retry; shared by all routes to a cluster. */
   readonly budget: RetryBudget;
+  /** Beside the budget: both must have room. Absent: as many at once as the budget pays for. */
+  readonly places?: RetryPlaces | undefined;
   readonly wheel: TimerWheel;
   readonly clock: Clock;
   readonly meters: RetryMeters;
@@ -45,7 +48,7 @@ export interface RetryMeters {
   readonly retries: Counter;
   /** Requests that a retry made good. */
   readonly successes: Counter;
-  /** Retries that the budget denied. */
+  /** Retries that the budget or the limit of those under way denied. */
   readonly overflows: Counter;
   /** Requests that failed with all their attempts used up. */
   readonly exhausted: Counter;
@@ -103,6 +106,7 @@ class RetriedCall implements Call, Reply, TimerTarget {
   #offer: OfferedTunnel | null = null;
   #phase: Phase = "trying";
   #retries = 0;
+  #hasPlace = false;
   /** The attempt under way; null while its call has not returned yet. */
   #inner: Call | null = null;
   /** What the attempt is cancelled with, and (cancelled) what the caller is told. */
@@ -168,6 +172,7 @@ class RetriedCall implements Call, Reply, TimerTarget {
 
   head(head: ResponseHead, body: BodySource | null): void {
     if (this.#phase !== "trying") return;
+    this.#givePlace();
     const { rules, options } = this.#layer;
     const outcome = failureOf(head, this.#request);
     const isSpent = outcome !== undefined && hasSpentRetries(head.headers);
@@ -196,6 +201,7 @@ class RetriedCall implements Call, Reply, TimerTarget {
   end(error: ProxyError | null): void {
     switch (this.#phase) {
       case "trying":
+        this.#givePlace();
         if (error === null || !this.#mayRetry(error.code, undefined, false)) return this.#finish(error);
         // Connections as old as the one that was closed are about to be closed, too.
         if (error.code === "keepalive_race" || error.code === "upstream_unprocessed")
@@ -242,7 +248,7 @@ class RetriedCall implements Call, Reply, TimerTarget {
         this.#spent();
         return false;
       case "retry":
-        if (!options.budget.tryRetry(nowMs)) {
+        if (!this.#isGranted(nowMs)) {
           meters.overflows.value++;
           this.#spent();
           return false;
@@ -251,6 +257,23 @@ class RetriedCall implements Call, Reply, TimerTarget {
         if (!isUnseen(outcome)) this.#request.attempt++;
         return true;
     }
+  }
+
+  /** Takes a place and spends the budget, or neither. */
+  #isGranted(nowMs: number): boolean {
+    const { budget, places } = this.#layer.options;
+    if (places?.hasRoom === false || !budget.tryRetry(nowMs)) return false;
+    if (places !== undefined) {
+      places.take();
+      this.#hasPlace = true;
+    }
+    return true;
+  }
+
+  #givePlace(): void {
+    if (!this.#hasPlace) return;
+    this.#hasPlace = false;
+    this.#layer.options.places?.give();
   }
 
   /**
@@ -276,6 +299,7 @@ class RetriedCall implements Call, Reply, TimerTarget {
 
   #finish(error: ProxyError | null): void {
     this.#phase = "ended";
+    this.#givePlace();
     this.#replay?.release();
     this.#offer?.release();
     this.#reply.end(error);

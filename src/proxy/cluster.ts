@@ -14,6 +14,7 @@ import { HealthGate } from "../policy/health-gate.js";
 import { pickEndpoint } from "../policy/pick-endpoint.js";
 import type { RetryMeters } from "../policy/retry.js";
 import { RetryBudget } from "../policy/retry-budget.js";
+import { RetryPlaces } from "../policy/retry-places.js";
 import { tunnelIdle } from "../policy/tunnel-idle.js";
 import { DeferredTransport } from "../stack/deferred.js";
 import type { EndpointTransport } from "../stack/endpoint.js";
@@ -60,6 +61,8 @@ export class Cluster {
   readonly #breakers: ClusterBreakers;
   readonly #checks: ClusterHealth;
   #budget: RetryBudget | undefined;
+  /** Once there were any: who is under way outlives every push. */
+  #retryPlaces: RetryPlaces | undefined;
   /** Once there are any: who is under way and who waits outlives every push. */
   #bulkheads: Bulkheads | undefined;
   #hedging: HedgeState | undefined;
@@ -106,6 +109,12 @@ export class Cluster {
 
   get budget(): RetryBudget {
     return (this.#budget ??= new RetryBudget(this.#config.retryBudget));
+  }
+
+  /** undefined when only the budget bounds its retries. */
+  get retryPlaces(): RetryPlaces | undefined {
+    const { maxRetries } = this.#config;
+    return maxRetries === undefined ? undefined : (this.#retryPlaces ??= new RetryPlaces(maxRetries));
   }
 
   /** undefined when its requests are not hedged. */
@@ -156,6 +165,7 @@ export class Cluster {
     const known = new Set(this.#endpoints.endpoints);
     this.#config = config;
     if (differs(before.retryBudget, config.retryBudget)) this.#budget = undefined;
+    if (this.#retryPlaces !== undefined) this.#retryPlaces.limit = config.maxRetries ?? Infinity;
     if (config.hedge === undefined) this.#hedging = undefined;
     else this.#hedging?.configure(config.hedge);
     this.#breakers.configure(config);

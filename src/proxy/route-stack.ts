@@ -129,13 +129,13 @@ function otherService(
 ): Service | undefined {
   const other = name === "" ? undefined : cluster(name);
   if (other === undefined) return undefined;
-  const { budget, meters } = other;
+  const { budget, retryPlaces: places, meters } = other;
   return stack(
     [
       ...(timeoutMs === undefined || timeoutMs === 0 ? [] : [routeTimeout({ timeoutMs, source, wheel })]),
       inCluster(name),
       // Only what its instances provably never saw is sent again.
-      retry({ config: undefined, budget, wheel, clock, meters }),
+      retry({ config: undefined, budget, places, wheel, clock, meters }),
     ],
     other.service,
   );
@@ -205,6 +205,7 @@ function backendStack(
       retry({
         config: route.retry,
         budget: cluster.budget,
+        places: cluster.retryPlaces,
         wheel,
         clock,
         meters: cluster.meters,

@@ -32,7 +32,7 @@ export interface ClusterMetrics {
   readonly retriesExhausted: Counter;
   /** Retries that the budget paid for. */
   readonly retryBudgetSpent: Counter;
-  /** Retries that the budget denied. */
+  /** Retries that the budget or the limit of those under way denied. */
   readonly retryBudgetDenied: Counter;
   /** Retries left to another hop. */
   readonly retriesSuppressed: Counter;

@@ -64,7 +64,7 @@ export class Metrics extends PolicyFamilies {
   });
   readonly retryBudgetDenied = new CounterFamily({
     name: "remora_retry_budget_denied_total",
-    help: "Retries not made because the budget was spent.",
+    help: "Retries not made because the budget was spent or too many were under way.",
     labels: ["cluster"],
   });
   readonly retriesSuppressed = new CounterFamily({

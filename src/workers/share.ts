@@ -54,7 +54,8 @@ function ruleShare(rule: InboundRule, place: Place): InboundRule {
 }
 
 function clusterShare(cluster: ClusterConfig, place: Place): ClusterConfig {
-  const { maxRequests, bulkheads, maxConnections, maxPendingRequests, retryBudget, serviceBreaker } = cluster;
+  const { maxRequests, bulkheads, maxConnections, maxPendingRequests, serviceBreaker } = cluster;
+  const { retryBudget, maxRetries } = cluster;
   return {
     ...cluster,
     maxRequests: partOf(maxRequests, place),
@@ -62,6 +63,7 @@ function clusterShare(cluster: ClusterConfig, place: Place): ClusterConfig {
     maxConnections: partOf(maxConnections, place),
     maxPendingRequests: maxPendingRequests === 0 ? 0 : partOf(maxPendingRequests, place),
     retryBudget: { ...retryBudget, minRetriesPerSecond: retryBudget.minRetriesPerSecond / place.count },
+    ...(maxRetries !== undefined && { maxRetries: partOf(maxRetries, place) }),
     ...(serviceBreaker !== undefined && {
       serviceBreaker: {
         ...serviceBreaker,

@@ -300,7 +300,11 @@ t.test("limits of the service are divided, and the parts make the whole", async 
   const snapshot = snapshotTo([1]);
   for (const count of [2, 3, 7]) {
     for (const maxRequests of [1, 5, 1024]) {
-      const clusters = snapshot.clusters.map((cluster) => ({ ...cluster, maxRequests }));
+      const clusters = snapshot.clusters.map((cluster) => ({
+        ...cluster,
+        maxRequests,
+        maxRetries: maxRequests,
+      }));
       const whole = { ...snapshot, clusters, inbound: { ...snapshot.inbound, maxRequests } };
       const parts = Array.from({ length: count }, (_, i) => shareOf(whole, { worker: i + 1, count }));
       const sum = (of: (part: Snapshot) => number): number => parts.reduce((all, part) => all + of(part), 0);
@@ -310,6 +314,10 @@ t.test("limits of the service are divided, and the parts make the whole", async 
       );
       t.equal(
         sum(({ clusters: [first] }) => first?.maxRequests ?? 0),
+        Math.max(count, maxRequests),
+      );
+      t.equal(
+        sum(({ clusters: [first] }) => first?.maxRetries ?? 0),
         Math.max(count, maxRequests),
       );
     }

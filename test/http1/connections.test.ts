@@ -9,10 +9,12 @@ import { clusterDefaults, retryDefaults } from "../../src/config/cluster-default
 import type { RetryConfig } from "../../src/config/retry-config.js";
 import { retry } from "../../src/policy/retry.js";
 import { RetryBudget } from "../../src/policy/retry-budget.js";
+import { RetryPlaces } from "../../src/policy/retry-places.js";
 import { Counter } from "../../src/telemetry/cells.js";
 import { systemClock } from "../../src/time/clock.js";
 import type { TimerWheel } from "../../src/time/timer-wheel.js";
 import { answer, ByteUpstream, okText, once, type Script } from "../support/byte-upstream.js";
+import { eventually } from "../support/eventually.js";
 import { cut, readRequests, readResponses } from "../support/http1-messages.js";
 import { ProxyPair, type PairOptions } from "../support/proxy-pair.js";
 import { connect, converse, type RawPeer } from "../support/raw-client.js";
@@ -578,4 +580,50 @@ t.test("property: bodies arrive byte for byte, however they are cut", async (t) 
     { numRuns: 60 },
   );
   t.pass("60 runs");
+});
+
+t.test("of twenty requests that fail at once three are repeated, and the others are answered at once", async (t) => {
+  const seen = new Set<string>();
+  const held: RawPeer[] = [];
+  const { pair } = await open(
+    t,
+    (peer) => {
+      peer.onData = (_, chunk) => {
+        const [, path = ""] = chunk.toString("latin1").split(" ");
+        if (seen.has(path)) held.push(peer);
+        else peer.write("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+        seen.add(path);
+      };
+    },
+    {
+      hops: 1,
+      layers: (wheel) => [
+        retry({
+          config: { ...retryDefaults, attempts: 3 },
+          budget: new RetryBudget({ percent: 100, minRetriesPerSecond: 100, windowMs: 10_000 }),
+          places: new RetryPlaces(3),
+          wheel,
+          clock: systemClock,
+          meters: {
+            retries: new Counter(),
+            successes: new Counter(),
+            overflows: new Counter(),
+            exhausted: new Counter(),
+          },
+        }),
+      ],
+    },
+  );
+  const clients = Array.from({ length: 20 }, (_, n) => {
+    const client = connect(t, pair.port);
+    client.write(`GET /${n} HTTP/1.1\r\n${host}\r\n`);
+    return client;
+  });
+  await eventually("three repeated", () => held.length === 3);
+  const failed = (): number => clients.filter(({ text }) => text.startsWith("HTTP/1.1 503")).length;
+  await eventually("the others answered", () => failed() === 17);
+  for (const peer of held) peer.write(okText);
+  await Promise.all(clients.map((client) => client.gets("\r\n\r\n")));
+  t.equal(failed(), 17);
+  t.equal(held.length, 3, "none was sent a third time");
 });

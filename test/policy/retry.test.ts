@@ -6,6 +6,7 @@ import { ProxyError } from "../../src/errors/proxy-error.js";
 import { RetryBudget } from "../../src/policy/retry-budget.js";
 import { retryRules, shouldRetry, type FailedAttempt } from "../../src/policy/retry-decision.js";
 import { SharedOrigin } from "../../src/policy/request-memory.js";
+import { RetryPlaces } from "../../src/policy/retry-places.js";
 import { retry } from "../../src/policy/retry.js";
 import { Counter } from "../../src/telemetry/cells.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
@@ -22,7 +23,15 @@ import {
 
 const config: RetryConfig = { ...retryDefaults, attempts: 2 };
 
-function setup(options: { config?: RetryConfig; steps?: Step[]; budget?: RetryBudget; silenceMs?: number }) {
+interface SetupOptions {
+  readonly config?: RetryConfig;
+  readonly steps?: Step[];
+  readonly budget?: RetryBudget;
+  readonly places?: RetryPlaces;
+  readonly silenceMs?: number;
+}
+
+function setup(options: SetupOptions) {
   const clock = new FakeClock();
   const meters = {
     retries: new Counter(),
@@ -34,6 +43,7 @@ function setup(options: { config?: RetryConfig; steps?: Step[]; budget?: RetryBu
   const service = retry({
     config: options.config,
     budget: options.budget ?? new RetryBudget(clusterDefaults.retryBudget),
+    places: options.places,
     wheel: new TimerWheel(clock),
     clock,
     meters,
@@ -400,6 +410,60 @@ t.test("no time left, Retry-After too long, budget spent: the result passes at o
   spent.service.call(request, second);
   t.equal(second.outcome, "connect_failed");
   t.equal(request.flag, "");
+});
+
+t.test("so many retries under way at once, each until its outcome is known", async (t) => {
+  const holds: readonly (readonly [string, (attempt: ScriptedAttempt) => void, boolean])[] = [
+    ["a response that is not over", (attempt) => attempt.head(200), true],
+    ["a response", (attempt) => attempt.respond(200), true],
+    ["a failure that is final", (attempt) => attempt.fail("internal"), true],
+    ["an interim response", (attempt) => attempt.informational(103), false],
+    ["nothing", () => undefined, false],
+  ];
+  for (const [what, act, isGiven] of holds) {
+    const places = new RetryPlaces(1);
+    const env = setup({ config: { ...config, attempts: 1 }, places, steps: [respond(503)] });
+    env.service.call(scriptedRequest(), env.reply);
+    t.notOk(places.hasRoom, "also during the pause");
+    env.clock.advance(1000);
+    act(env.upstream.last);
+    t.equal(places.hasRoom, isGiven, what);
+  }
+
+  const places = new RetryPlaces(2);
+  const env = setup({ config, places, steps: [respond(503), respond(503), respond(503)] });
+  const replies = [1, 2, 3].map(() => {
+    const reply = new RecordedReply();
+    return { reply, call: env.service.call(scriptedRequest(), reply) };
+  });
+  t.same(
+    replies.map(({ reply }) => reply.outcome),
+    ["pending", "pending", "503"],
+    "the third finds no place",
+  );
+  env.clock.advance(1000);
+  t.same(env.counts(), [2, 0, 1, 0], "as when the budget is spent");
+  env.upstream.attempts[3]?.respond(502);
+  t.notOk(places.hasRoom, "who repeats again keeps a place");
+  replies[0]?.call.cancel(new ProxyError("client_gone", "scripted"));
+  t.ok(places.hasRoom, "given up");
+  replies[1]?.call.cancel(new ProxyError("client_gone", "scripted"));
+  t.ok(places.hasRoom);
+  places.limit = 0;
+  t.notOk(places.hasRoom);
+
+  // Both bound: a retry that the budget denies keeps no place, and one without a place costs the budget nothing.
+  const budget = new RetryBudget({ percent: 0, minRetriesPerSecond: 0.1, windowMs: 10_000 });
+  const both = { config, budget, places: new RetryPlaces(1) };
+  both.places.take();
+  const full = setup({ ...both, steps: [respond(503)] });
+  full.service.call(scriptedRequest(), full.reply);
+  t.same([full.reply.outcome, Math.floor(budget.available(0))], ["503", 1]);
+  both.places.give();
+  t.ok(budget.tryRetry(0));
+  const spent = setup({ ...both, steps: [respond(503)] });
+  spent.service.call(scriptedRequest(), spent.reply);
+  t.same([spent.reply.outcome, both.places.hasRoom], ["503", true]);
 });
 
 t.test("the body is sent again whole; a body over the limit is not retried", async (t) => {

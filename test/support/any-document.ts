@@ -321,6 +321,7 @@ const trafficPolicy = fc.record({
     connectionPool: optional(
       fc.record({
         maxRequests: optional(fc.integer({ min: 1, max: 99 })),
+        maxRetries: optional(fc.integer({ min: 1, max: 99 })),
         maxRequestsPerConnection: optional(fc.integer({ min: 0, max: 99 })),
         tcp: optional(fc.record({ idleTimeout: optional(duration) })),
       }),

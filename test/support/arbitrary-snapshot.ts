@@ -464,6 +464,7 @@ const optionalOfCluster = fc.record(
     datacenter: text.filter((value) => value !== ""),
     hedge,
     maxRequestsPerConnection: count,
+    maxRetries: count,
     serviceBreaker: fc.record(
       {
         failureRatio: ratio,

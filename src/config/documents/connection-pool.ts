@@ -36,7 +36,9 @@ export const ConnectionPool = z.strictObject({
     })
     .optional()
     .describe("HTTP/2 connections, between sidecars and to applications."),
-  maxRetries: notSupported("see retryBudget"),
+  maxRetries: limit()
+    .optional()
+    .describe("Retries under way at once, all endpoints together, beside what retryBudget allows."),
   maxRequestsPerConnection: z
     .int()
     .min(0)

@@ -312,7 +312,7 @@ t.test("a TrafficPolicy changes the cluster and what its routes leave open", asy
   const yaml = policy(
     "api",
     `targetRefs: [{kind: Service, name: api}], loadBalancer: {policy: round_robin, locality: {panicThreshold: 0}},
-     connectionPool: {connectTimeout: 300ms, maxRequests: 7, maxConnections: 8, maxPendingRequests: 9, maxRequestsPerConnection: 6, idleTimeout: 2s},
+     connectionPool: {connectTimeout: 300ms, maxRequests: 7, maxConnections: 8, maxPendingRequests: 9, maxRequestsPerConnection: 6, maxRetries: 4, idleTimeout: 2s},
      circuitBreaker: {failureRatio: 0.3, slowCalls: {threshold: 2s}, openFor: 90s, halfOpenRequests: 2, ramp: 0s},
      outlierDetection: {slowCalls: {threshold: 700ms, ratio: 0.2}, consecutive5xx: 3, interval: 5s, baseEjectionTime: 90s, maxEjectionPercent: 10, successRate: {minimumRatio: 0.5, requestVolume: 50}},
      retry: {attempts: 2, codes: [503], methods: [GET], backoff: {base: 10ms, max: 40ms}, bufferLimit: 1KiB},
@@ -335,6 +335,7 @@ t.test("a TrafficPolicy changes the cluster and what its routes leave open", asy
     maxConnections: 8,
     maxPendingRequests: 9,
     maxRequestsPerConnection: 6,
+    maxRetries: 4,
     poolIdleMs: 2000,
     breaker: {
       consecutiveFailures: 3,
