@@ -582,7 +582,7 @@ t.test("property: bodies arrive byte for byte, however they are cut", async (t) 
   t.pass("60 runs");
 });
 
-t.test("of twenty requests that fail at once three are repeated, and the others are answered at once", async (t) => {
+t.test("of twenty requests that fail at once three are repeated", async (t) => {
   const seen = new Set<string>();
   const held: RawPeer[] = [];
   const { pair } = await open(

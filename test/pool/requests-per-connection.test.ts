@@ -12,11 +12,14 @@ const requests = 300;
 async function countingApp(t: Test, kind: "http1" | "http2") {
   const counts = new Map<unknown, number>();
   const answer: RequestListener = (request, response) => {
-    const connection = kind === "http2" ? (request as never as http2.Http2ServerRequest).stream.session : request.socket;
+    const connection =
+      kind === "http2" ? (request as never as http2.Http2ServerRequest).stream.session : request.socket;
     counts.set(connection, (counts.get(connection) ?? 0) + 1);
     const parts: Buffer[] = [];
     request.on("data", (part: Buffer) => parts.push(part));
-    request.on("end", () => setImmediate(() => response.end(`${request.url}:${Buffer.concat(parts).length}`)));
+    request.on("end", () =>
+      setImmediate(() => response.end(`${request.url}:${Buffer.concat(parts).length}`)),
+    );
   };
   const server: Server = kind === "http2" ? http2.createServer(answer as never) : http.createServer(answer);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -55,7 +58,11 @@ for (const [hop, app] of [
       Array.from({ length: requests }, (_, n) => `200 /${n}:${n * 50}`),
       "each has its own answer",
     );
-    t.equal([...counts.values()].reduce((sum, count) => sum + count, 0), requests, "each went out once");
+    t.equal(
+      [...counts.values()].reduce((sum, count) => sum + count, 0),
+      requests,
+      "each went out once",
+    );
     t.ok(Math.max(...counts.values()) <= perConnection, `at most ${Math.max(...counts.values())} on one`);
     const least = Math.ceil(requests / perConnection);
     for (const pool of pair.pools) t.ok(pool.opened >= least, `${pool.opened} connections were opened`);
