@@ -1,6 +1,5 @@
 /** HTTP clients of the mesh tests: single requests, and a steady load that says what became of each request. */
 import http from "node:http";
-import type { Test } from "tap";
 
 export interface Call {
   readonly port: number;
@@ -63,7 +62,11 @@ export interface Load {
  * instead of slowing the load down. Ends with the test at the latest.
  * @param make the n-th request, from 0.
  */
-export function startLoad(t: Test, ratePerSecond: number, make: (n: number) => Omit<Call, "agent">): Load {
+export function startLoad(
+  t: { teardown(fn: () => unknown): void },
+  ratePerSecond: number,
+  make: (n: number) => Omit<Call, "agent">,
+): Load {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 200 });
   const startMs = performance.now();
   const pending = new Set<Promise<void>>();
