@@ -91,6 +91,8 @@ class Worker {
   async #valueOf(question: Question, command: ServiceCommand | undefined): Promise<Answers[Question]> {
     const traffic = this.#traffic;
     switch (question) {
+      case "alive":
+        return true;
       case "metrics": {
         const process = (await this.#processMetrics?.processMetrics()) ?? [];
         traffic?.refresh();

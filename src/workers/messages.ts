@@ -25,10 +25,10 @@ export interface WorkerStart {
 }
 
 /**
- * What a worker is asked: what it has counted, what it knows of the upstreams, what was called since it was asked last, to
- * carry out a command to breakers, to drain, to end.
+ * What a worker is asked: whether it lives, what it has counted, what it knows of the upstreams, what was called since it was
+ * asked last, to carry out a command to breakers, to drain, to end.
  */
-export type Question = "metrics" | "clusters" | "calls" | "drive" | "drain" | "close";
+export type Question = "alive" | "metrics" | "clusters" | "calls" | "drive" | "drain" | "close";
 
 /** From the primary to a worker, in this order: `start`, then anything. Private keys travel here and nowhere else. */
 export type ToWorker =
@@ -57,6 +57,7 @@ export interface MetricsReport {
 }
 
 export interface Answers {
+  readonly alive: true;
   readonly metrics: MetricsReport;
   readonly clusters: readonly ClusterView[];
   readonly calls: TakenCalls;

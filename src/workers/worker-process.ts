@@ -100,6 +100,10 @@ export class WorkerProcess {
     return this.#state === "ready" || this.#state === "silent";
   }
 
+  get state(): WorkerView["state"] {
+    return this.#state;
+  }
+
   get configVersion(): string {
     return this.#configVersion;
   }

@@ -6,6 +6,7 @@ import type { MeshTrust } from "../identity/mesh-trust.js";
 import type { Svid } from "../identity/svid.js";
 import { sleep, type Clock, type Timer } from "../time/clock.js";
 import type { Answers, FromWorker, Question, WorkerLogLevel } from "./messages.js";
+import { watchForHang } from "./hung-worker.js";
 import { spread } from "./spread.js";
 import { WorkerProcess, type Handover, type WorkerProcessOptions } from "./worker-process.js";
 
@@ -72,7 +73,9 @@ export class WorkerSet {
   /** Hands over a connection, at once or as soon as there is somebody to take it. */
   take(handover: Handover): void {
     if (this.#isClosed) return this.#drop(handover);
-    const worker = spread(this.ready, handover.at, this.#turn++);
+    const { ready } = this;
+    const answering = ready.filter(({ state }) => state === "ready");
+    const worker = spread(answering.length > 0 ? answering : ready, handover.at, this.#turn++);
     if (worker === undefined) this.#waiting.push(handover);
     else worker.take(handover);
   }
@@ -148,6 +151,7 @@ export class WorkerSet {
       case "ready":
         for (const handover of this.#waiting.splice(0)) this.take(handover);
         if (this.ready.length === this.#options.count) this.#allStarted();
+        void this.#watch(worker);
         return this.#options.onChanged();
       case "refused":
         // At the start it is the end of the sidecar, which tells why.
@@ -164,6 +168,15 @@ export class WorkerSet {
       default:
         return;
     }
+  }
+
+  /** What it was sent and has not taken goes to others, once it is gone. */
+  async #watch(worker: WorkerProcess): Promise<void> {
+    if ((await watchForHang(worker, this.#options.clock)) || this.#isClosed) return;
+    this.#log(worker.place.worker, "error", "a worker does not answer any more: it is ended", {
+      pid: worker.view.pid,
+    });
+    worker.kill();
   }
 
   #allStarted(): void {

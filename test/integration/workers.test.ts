@@ -106,6 +106,24 @@ t.test("a worker that dies under load is replaced; the others' requests go on", 
   t.equal(web.process.log.split("a worker has ended unexpectedly").length, 2, "one line in the log");
 });
 
+t.test("a worker that hangs is replaced, and what it was handed goes to another one", async (t) => {
+  const { web, port } = await pair(t);
+  const [victim] = (await infoOf(web)).workers;
+  process.kill(victim?.pid ?? 0, "SIGSTOP");
+  // New connections: about half of them are handed to the one that hangs.
+  const answers = await Promise.all(Array.from({ length: 10 }, () => call({ port })));
+  t.same(
+    answers.map(({ status }) => status),
+    Array(10).fill(200),
+  );
+  const now = (await infoOf(web)).workers;
+  t.notOk(
+    now.some(({ pid }) => pid === victim?.pid),
+    "it is gone",
+  );
+  t.match(web.process.log, "a worker does not answer any more: it is ended");
+});
+
 t.test("rotation, pushes and the end reach all workers", async (t) => {
   const { mesh, web, api, port } = await pair(t, ["--leaf-ttl", "6s"]);
   const first = await inboundSerials(api);
