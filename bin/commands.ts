@@ -27,7 +27,7 @@ import { withSmallHeap } from "./small-heap.js";
 const kind = {
   form: "<kind>",
   help: "HTTPRoute, GRPCRoute, TrafficPolicy, AuthorizationPolicy or PeerAuthentication",
-  choices: ["httproute", "grpcroute", "trafficpolicy"],
+  choices: ["httproute", "grpcroute", "trafficpolicy", "authorizationpolicy", "peerauthentication"],
 };
 
 const service = { form: "<service>", help: "service of the sidecar's upstreams: NAME or NAME.NAMESPACE" };

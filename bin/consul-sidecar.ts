@@ -4,8 +4,9 @@ import type { ConsulAccess } from "../src/config/consul-access.js";
 import type { Protocol } from "../src/config/snapshot.js";
 import type { Clock } from "../src/time/clock.js";
 import path from "node:path";
-import { makePrivateFolder, readSecretFile, writeFileAtomic } from "../certs/secret-file.js";
+import { readSecretFile, writeFileAtomic } from "../certs/secret-file.js";
 import { messageOf } from "../src/errors/message-of.js";
+import { makeStateFolder } from "../src/identity/svid-file.js";
 import { CommandError } from "./failure.js";
 
 /** Where an agent is when nobody says: Consul's own default. */
@@ -55,7 +56,7 @@ function isAway({ status }: ConsulReadError): boolean {
 }
 
 async function keep(dir: string, registered: SidecarRegistration): Promise<void> {
-  await makePrivateFolder(dir);
+  await makeStateFolder(dir);
   await writeFileAtomic(path.join(dir, fileName), JSON.stringify(registered));
 }
 

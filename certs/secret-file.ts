@@ -116,11 +116,22 @@ async function isFolder(folder: string): Promise<boolean> {
   }
 }
 
-/** Makes a folder that only its owner can enter, and closes one that others could. */
-export async function makePrivateFolder(folder: string): Promise<void> {
+/**
+ * Makes a folder that only its owner can enter, and closes one that others could: not one with files of somebody else in it, as
+ * a slip in a path must not close /tmp to a whole machine.
+ * @param marks one of these names is in every folder of this kind that was used before; undefined: whatever is in it is ours.
+ * @throws SecretFileError it was left as it is.
+ */
+export async function makePrivateFolder(folder: string, marks?: readonly string[]): Promise<void> {
   await makeFolder(folder, 0o700);
   const { mode } = await stat(folder);
-  if ((mode & 0o077) !== 0) await chmod(folder, 0o700);
+  if ((mode & 0o077) === 0) return;
+  const names = marks === undefined ? [] : (await readdir(folder)).filter((name) => name !== "lost+found");
+  if (names.length > 0 && !names.some((name) => marks?.includes(name)))
+    throw new SecretFileError(
+      `${folder} holds files of something else and others can enter it (mode ${(mode & 0o777).toString(8)}): name a folder of its own`,
+    );
+  await chmod(folder, 0o700);
 }
 
 /**
@@ -135,6 +146,8 @@ export async function readSecretFile(file: string): Promise<string | undefined> 
   } catch (error: unknown) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT") return undefined;
+    if (code === "ENOTDIR")
+      throw new SecretFileError(`cannot read ${file}: ${path.dirname(file)} is no folder`);
     throw new SecretFileError(`cannot read ${file} (${code}): give it to the user that runs this command`, {
       cause: error,
     });

@@ -1,7 +1,7 @@
 import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { randomUUID } from "node:crypto";
 import path from "node:path";
-import { makePrivateFolder } from "../certs/secret-file.js";
+import { makePrivateFolder, SecretFileError } from "../certs/secret-file.js";
 import { ConfigError } from "../src/errors/config-error.js";
 
 /** The control plane's folder, ours alone until it is released. */
@@ -13,6 +13,8 @@ export interface DataDir {
 
 /** Two attempts recover a stale lock even when another process does the same at once. */
 const maxAttempts = 3;
+/** One of them is in every data folder that was used, or prepared for use. */
+const marks = ["admin.token", "ca", "consul-ca", "lock", "policies"];
 
 /**
  * Makes the folder (0700) if needed and locks it: two control planes would overwrite each other's join tokens and
@@ -25,7 +27,7 @@ export async function lockDataDir(folder: string): Promise<DataDir> {
   const file = path.join(directory, "lock");
   const own = `${process.pid} ${await startTime(process.pid)}\n`;
   try {
-    await makePrivateFolder(directory);
+    await makePrivateFolder(directory, marks);
     // Written elsewhere and linked: nobody ever reads half of a lock.
     const draft = `${file}.${randomUUID()}.tmp`;
     await writeFile(draft, own, { mode: 0o600, flag: "wx" });
@@ -36,6 +38,8 @@ export async function lockDataDir(folder: string): Promise<DataDir> {
     }
   } catch (error: unknown) {
     if (error instanceof ConfigError) throw error;
+    if (error instanceof SecretFileError)
+      throw new ConfigError(error.message, { place: "--data-dir", cause: error });
     throw new ConfigError(
       `cannot use ${directory} (${(error as NodeJS.ErrnoException).code ?? String(error)}): choose a folder that this user may write to`,
       { place: "--data-dir", cause: error },

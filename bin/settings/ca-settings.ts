@@ -1,7 +1,7 @@
 /** Settings of the commands that work on certificates without a control plane. */
 import { keyTypes } from "../../certs/keys.js";
 import { config, output } from "./common-settings.js";
-import { duration, oneOf, serviceName, text, trustDomain } from "./parsers.js";
+import { longDuration, oneOf, serviceName, text, trustDomain } from "./parsers.js";
 import { defaulted, optional, required } from "./setting.js";
 
 const caDir = optional(text, {
@@ -27,7 +27,7 @@ export const caInitSettings = { dir: caDir, trustDomain: domain, caKeyPassphrase
 export const caIntermediateSettings = {
   root: required(text, { placeholder: "DIR", help: "folder of the root, made with remora ca init" }),
   out: required(text, { placeholder: "DIR", help: "new folder for the intermediate" }),
-  ttl: defaulted(duration({ leastMs: 3_600_000, mostMs: 315_360_000_000 }), "8760h", {
+  ttl: defaulted(longDuration({ leastMs: 3_600_000, mostMs: 315_360_000_000 }), "8760h", {
     placeholder: "DURATION",
     help: "life of the intermediate, shorter than the root's",
   }),
@@ -78,7 +78,7 @@ export const certIssueSettings = {
     defaultText: "FILE.passphrase beside --out, made with a new passphrase when it is not there",
   }),
   caKeyPassphraseFile,
-  ttl: defaulted(duration({ leastMs: 2000, mostMs: 604_800_000 }), "24h", {
+  ttl: defaulted(longDuration({ leastMs: 2000, mostMs: 604_800_000 }), "24h", {
     placeholder: "DURATION",
     help: "life of the certificate",
   }),

@@ -1,6 +1,6 @@
 /** Settings of the commands that talk to a running control plane. */
 import { config, documentOutput, output } from "./common-settings.js";
-import { duration, serviceName, text, url, wholeNumber } from "./parsers.js";
+import { duration, longDuration, serviceName, text, url, wholeNumber } from "./parsers.js";
 import { defaulted, list, optional, required, toggle } from "./setting.js";
 
 /** How to reach the control plane's admin API. */
@@ -27,7 +27,7 @@ const namespace = { placeholder: "NAMESPACE", short: "-n", help: "namespace" };
 export const tokenCreateSettings = {
   service: required(serviceName, { placeholder: "NAME", help: "service that the token is for" }),
   namespace: defaulted(serviceName, "default", namespace),
-  ttl: defaulted(duration({ leastMs: 1000, mostMs: 86_400_000 }), "10m", {
+  ttl: defaulted(longDuration({ leastMs: 1000, mostMs: 86_400_000 }), "10m", {
     placeholder: "DURATION",
     help: "how long the token can be used",
   }),

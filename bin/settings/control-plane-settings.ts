@@ -1,7 +1,7 @@
 import { keyTypes } from "../../certs/keys.js";
 import { caKeyPassphraseFile } from "./ca-settings.js";
 import { config } from "./common-settings.js";
-import { duration, hostPort, oneOf, text, trustDomain, url } from "./parsers.js";
+import { duration, hostPort, longDuration, oneOf, text, trustDomain, url } from "./parsers.js";
 import { defaulted, optional, toggle } from "./setting.js";
 
 export const controlPlaneSettings = {
@@ -36,7 +36,7 @@ export const controlPlaneSettings = {
     help: "requests to services without an AuthorizationPolicy of action ALLOW: allow or deny",
   }),
   intentions: toggle({ help: "Consul's intentions count, as they always do with --ca consul" }),
-  leafTtl: defaulted(duration({ leastMs: 2000, mostMs: 604_800_000 }), "24h", {
+  leafTtl: defaulted(longDuration({ leastMs: 2000, mostMs: 604_800_000 }), "24h", {
     placeholder: "DURATION",
     help: "life of a sidecar's certificate",
   }),

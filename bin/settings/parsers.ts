@@ -59,8 +59,13 @@ export function hostPort(value: string): string {
   throw new Error(`${quote(value)} is not HOST:PORT; write it like 127.0.0.1:15012`);
 }
 
+interface DurationRange {
+  readonly leastMs: number;
+  readonly mostMs: number;
+}
+
 /** A duration such as `30s`, `1m30s`, `250ms`; in milliseconds. */
-export function duration(range: { readonly leastMs: number; readonly mostMs: number }): Parse<number> {
+export function duration(range: DurationRange): Parse<number> {
   const { leastMs, mostMs } = range;
   return (value) => {
     const ms = parseDuration(value);
@@ -72,15 +77,15 @@ export function duration(range: { readonly leastMs: number; readonly mostMs: num
 }
 
 /** `off`, or a duration. */
-export function durationOrOff(range: Parameters<typeof duration>[0]): Parse<number | "off"> {
+export function durationOrOff(range: DurationRange): Parse<number | "off"> {
   return (value) => (value === "off" ? "off" : duration(range)(value));
 }
 
 /** A duration that may also be whole days, such as `90d`; in milliseconds. */
-export function longDuration(range: { readonly leastMs: number; readonly mostMs: number }): Parse<number> {
+export function longDuration(range: DurationRange): Parse<number> {
   const inHours = duration(range);
   return (value) => {
-    const days = /^(\d{1,3})d$/.exec(value)?.[1];
+    const days = /^(\d{1,4})d$/.exec(value)?.[1];
     return inHours(days === undefined ? value : `${Number(days) * 24}h`);
   };
 }

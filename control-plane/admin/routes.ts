@@ -48,18 +48,19 @@ export interface AdminSubject {
 export function adminRoutes(subject: AdminSubject): readonly AdminRoute[] {
   const { store } = subject;
   const list = (request: AdminRequest): AdminReply => {
-    const { kind, namespace, name } = request.parameters;
+    const { namespace, name } = request.parameters;
+    const kind = request.parameters["kind"] === undefined ? undefined : parseKind(request.parameters["kind"]);
     const conditions = subject.conditions();
     const stored = store.documents
       .get()
       .filter(
         ({ document }) =>
-          (kind === undefined || document.kind === parseKind(kind)) &&
+          (kind === undefined || document.kind === kind) &&
           (namespace === undefined || document.metadata.namespace === namespace) &&
           (name === undefined || document.metadata.name === name),
       );
-    if (name !== undefined && stored.length === 0)
-      return missing(parseKind(kind ?? ""), namespace ?? "", name);
+    if (kind !== undefined && name !== undefined && stored.length === 0)
+      return missing(kind, namespace ?? "", name);
     return ok({ documents: stored.map((one) => viewDocument(one, conditions)) });
   };
   return [

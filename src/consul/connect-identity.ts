@@ -1,6 +1,5 @@
 import { refusalTexts } from "../../certs/certificate-error.js";
 import { splitPemCertificates } from "../../certs/bundle.js";
-import { makePrivateFolder } from "../../certs/secret-file.js";
 import { parseSpiffeId } from "../../certs/spiffe-id.js";
 import { verifySvidChain } from "../../certs/verify.js";
 import type { ConsulAccess } from "../config/consul-access.js";
@@ -8,7 +7,7 @@ import { ConfigError } from "../errors/config-error.js";
 import { assembleSvid } from "../identity/assemble-svid.js";
 import type { RenewalEvent } from "../identity/renewal.js";
 import { lifeLevel, type LifeLevel } from "../identity/renewal-schedule.js";
-import { loadSvid, saveSvid } from "../identity/svid-file.js";
+import { loadSvid, makeStateFolder, saveSvid } from "../identity/svid-file.js";
 import type { CertificateSource, Svid } from "../identity/svid.js";
 import { LatestValue } from "../lifecycle/latest-value.js";
 import type { Clock } from "../time/clock.js";
@@ -65,7 +64,7 @@ export async function keepConnectIdentity(options: ConnectIdentityOptions): Prom
   const { stateDir, service, clock } = options;
   const saved = await loadSvid(stateDir);
   if (saved !== undefined) refuseForeign(saved, options);
-  await makePrivateFolder(stateDir);
+  await makeStateFolder(stateDir);
   const usable = saved !== undefined && saved.notAfterMs > clock.wallMs() ? saved : undefined;
   const keeper = new Keeper(options, usable);
   try {

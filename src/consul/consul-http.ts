@@ -198,9 +198,13 @@ function decode(response: http.IncomingMessage, text: string, origin: string): C
   try {
     body = JSON.parse(text);
   } catch (error) {
-    throw new ConsulReadError(`consul at ${origin} answered something that is not JSON`, status, {
-      cause: error,
-    });
+    throw new ConsulReadError(
+      `consul at ${origin} answered something that is not JSON: is that the agent's HTTP port?`,
+      status,
+      {
+        cause: error,
+      },
+    );
   }
   const header = response.headers["x-consul-index"];
   const index = typeof header === "string" && /^\d{1,15}$/.test(header) ? Number(header) : 0;

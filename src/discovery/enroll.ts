@@ -181,6 +181,9 @@ function readToken(token: string): JoinToken {
   try {
     return parseJoinToken(token);
   } catch (error: unknown) {
-    throw new ConfigError(`${messageOf(error)}: create one with remora token create`, { cause: error });
+    throw new ConfigError(`${messageOf(error)}: create one with remora token create`, {
+      place: "--token-file",
+      cause: error,
+    });
   }
 }

@@ -1,10 +1,10 @@
-import { makePrivateFolder, removeLeftovers } from "../../certs/secret-file.js";
+import { removeLeftovers } from "../../certs/secret-file.js";
 import { formatSpiffeId, parseSpiffeId } from "../../certs/spiffe-id.js";
 import { issuedAtMs } from "../../certs/validity.js";
 import { ConfigError } from "../errors/config-error.js";
 import { messageOf } from "../errors/message-of.js";
 import { startRenewal, type RenewalEvent } from "../identity/renewal.js";
-import { loadSvid, saveSvid } from "../identity/svid-file.js";
+import { loadSvid, makeStateFolder, saveSvid } from "../identity/svid-file.js";
 import type { CertificateSource, Svid } from "../identity/svid.js";
 import { LatestValue } from "../lifecycle/latest-value.js";
 import { fullJitterMs } from "../time/backoff.js";
@@ -128,16 +128,8 @@ function refuseForeign({ id }: Svid, { stateDir, service, namespace }: IdentityK
 async function join(options: IdentityKeeperOptions, expired: Svid | undefined): Promise<Svid> {
   const { stateDir, service, namespace, controlPlane, clock } = options;
   const proof = await readJoinProof(options, foundIn(stateDir, expired));
-  try {
-    // Before the token is used up by a certificate that could not be kept.
-    await makePrivateFolder(stateDir);
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? String(cause);
-    throw new ConfigError(`cannot write to ${stateDir} (${code}): name a folder of your own`, {
-      cause,
-      place: "--state-dir",
-    });
-  }
+  // Before the token is used up by a certificate that could not be kept.
+  await makeStateFolder(stateDir);
   const { caFingerprint } = options;
   const request = { controlPlane, proof, caFingerprint, service, namespace, clock };
   const giveUpAtMs = clock.monotonicMs() + (options.enrollTimeoutMs ?? 0);

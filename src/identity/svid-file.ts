@@ -1,6 +1,6 @@
 import path from "node:path";
 import { CertificateError } from "../../certs/certificate-error.js";
-import { makePrivateFolder, writeFileAtomic } from "../../certs/secret-file.js";
+import { makePrivateFolder, SecretFileError, writeFileAtomic } from "../../certs/secret-file.js";
 import { ConfigError } from "../errors/config-error.js";
 import { assembleSvid } from "./assemble-svid.js";
 import { readSecretText } from "./secret-text.js";
@@ -29,12 +29,27 @@ export async function loadSvid(stateDir: string): Promise<Svid | undefined> {
   }
 }
 
+/** One of them is in every state folder that a sidecar has used. */
+const marks = [fileName, "snapshot", "consul-registration.json"];
+
+/** Makes a sidecar's folder (0700) if needed. @throws ConfigError it cannot be made, or is open to others and not a sidecar's. */
+export async function makeStateFolder(stateDir: string): Promise<void> {
+  try {
+    await makePrivateFolder(stateDir, marks);
+  } catch (cause: unknown) {
+    const options = { cause, place: "--state-dir" };
+    if (cause instanceof SecretFileError) throw new ConfigError(cause.message, options);
+    const code = (cause as NodeJS.ErrnoException).code ?? String(cause);
+    throw new ConfigError(`cannot write to ${stateDir} (${code}): name a folder of your own`, options);
+  }
+}
+
 /**
  * Stores the identity in `stateDir`, making the folder (0700) if needed; the file is 0600 and replaced as a whole.
  * @throws Error of node:fs, for example when the disk is full; the old file is then untouched.
  */
 export async function saveSvid(stateDir: string, svid: Svid): Promise<void> {
-  await makePrivateFolder(stateDir);
+  await makeStateFolder(stateDir);
   const text = `${svid.keyPem.trim()}\n${svid.certChainPem.trim()}\n${bundleMark}${svid.bundlePem.trim()}\n`;
   await writeFileAtomic(path.join(stateDir, fileName), text);
 }

@@ -31,6 +31,11 @@ const appReminderMs = 10_000;
 const announceRetry = { firstMs: 500, mostMs: 30_000 };
 /** A registry that does not answer must not hold up the end. */
 const closeTimeoutMs = 10_000;
+/** Of the usual mistakes. */
+const whyNotStarted: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such program on PATH",
+  EACCES: "it is no program that this user may run (EACCES)",
+};
 /** What the application may use for its own purposes. */
 const forwarded = ["SIGHUP", "SIGUSR1", "SIGUSR2"] as const;
 
@@ -121,7 +126,7 @@ class Supervisor {
   }
 
   async #start(): Promise<void> {
-    const { start, readyTimeoutMs, clock, log } = this.#options;
+    const { start, readyTimeoutMs, isAppListening, clock, log } = this.#options;
     const timedOut = new AbortController();
     const timer = clock.timer(readyTimeoutMs, () => {
       const missing = this.#sidecar?.missing.get() ?? ["certificate and listeners"];
@@ -141,6 +146,12 @@ class Supervisor {
         AbortSignal.any([timedOut.signal, this.#stopping.signal]),
       );
       log("info", "sidecar ready", { identity: sidecar.identity });
+      // What a `remora run` that was killed left behind, as a rule: it takes the requests, and the new one cannot start.
+      if (this.#hasApp && (await isAppListening()))
+        log(
+          "warn",
+          "something else listens at the application's port (--port): stop it, or correct the port",
+        );
       this.#dispatch({ kind: "ready" });
     } catch (error: unknown) {
       this.#startFailed(error instanceof Error ? error : new Error(String(error)));
@@ -167,7 +178,7 @@ class Supervisor {
         this.#dispatch({ kind: "app-exited", exit });
       },
       onSpawnFailed: (code) => {
-        const why = code === "ENOENT" ? "there is no such program on PATH" : code;
+        const why = whyNotStarted[code] ?? code;
         log("error", `cannot start ${command[0]}: ${why}; correct the command after --`);
         this.#dispatch({ kind: "spawn-failed", code });
       },

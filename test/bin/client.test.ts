@@ -54,6 +54,11 @@ t.test("against a control plane", async (t) => {
         `remora: warning: HTTPRoute/default/one: ${absent}: requests that fall to it are answered with 500\n`,
     );
     t.same(await json(["get", "httproute"]), [], "nothing was changed");
+    t.match(
+      (await remora(["get", "httproot"])).error,
+      /^remora: unknown kind "httproot"/,
+      "also of an empty store",
+    );
 
     t.equal((await remora(["apply", "-f", at("one.yaml")])).out, "HTTPRoute/default/one created\n");
     t.equal(

@@ -7,6 +7,8 @@ import { bootstrapOf } from "../../bin/bootstrap.js";
 import { commands } from "../../bin/commands.js";
 import { processTerminal } from "../../bin/terminal.js";
 import * as parse from "../../bin/settings/parsers.js";
+import { caIntermediateSettings, certIssueSettings } from "../../bin/settings/ca-settings.js";
+import { controlPlaneSettings } from "../../bin/settings/control-plane-settings.js";
 import { resolveSettings } from "../../bin/settings/resolve.js";
 import { environmentOf, flagOf } from "../../bin/settings/setting.js";
 import { runSettings, sidecarSettings } from "../../bin/settings/sidecar-settings.js";
@@ -27,6 +29,10 @@ t.test("parsers take what is meant and name what is wrong", async (t) => {
     [parse.wanAddress("2001:db8::9"), { address: "2001:db8::9" }],
     [parse.wanAddress("[2001:db8::9]:443"), { address: "2001:db8::9", port: 443 }],
     [duration("1m30s"), 90_000],
+    // docs/operations.md and docs/control-plane.md write lives of certificates and tokens in days.
+    [certIssueSettings.ttl.read(["7d"]), 604_800_000],
+    [caIntermediateSettings.ttl.read(["365d"]), 31_536_000_000],
+    [controlPlaneSettings.leafTtl.read(["2d"]), 172_800_000],
     [parse.upstream("api.payments:9001"), { service: "api.payments", port: 9001 }],
     [parse.keyValue("a=b=c"), ["a", "b=c"]],
     [parse.appCheck("tcp"), { kind: "tcp", intervalMs: 2000, timeoutMs: 1000 }],

@@ -278,6 +278,9 @@ t.test("secret files are private, whole, and refused when others can read them",
     });
   }
   await t.rejects(readSecretFile(dir), SecretFileError);
+  await t.rejects(readSecretFile(path.join(file, "x")), {
+    message: `cannot read ${file}/x: ${file} is no folder`,
+  });
   await t.rejects(writeFileAtomic(path.join(dir, "absent", "x"), ""), { code: "ENOENT" });
   await makeFolder(path.join(dir, "a/b/c"), 0o750);
   await makeFolder(path.join(dir, "a/b/c"), 0o750);
@@ -290,4 +293,14 @@ t.test("secret files are private, whole, and refused when others can read them",
   mkdirSync(open, { mode: 0o755 });
   await makePrivateFolder(open);
   t.equal(statSync(open).mode & 0o777, 0o700);
+
+  const shared = path.join(dir, "shared");
+  mkdirSync(shared);
+  chmodSync(shared, 0o1777);
+  writeFileSync(path.join(shared, "of-somebody-else"), "");
+  await t.rejects(makePrivateFolder(shared, ["svid.pem"]), { name: "SecretFileError", message: /mode 777/ });
+  t.equal(statSync(shared).mode & 0o7777, 0o1777, "a folder of others stays as it is");
+  writeFileSync(path.join(shared, "svid.pem"), "");
+  await makePrivateFolder(shared, ["svid.pem"]);
+  t.equal(statSync(shared).mode & 0o777, 0o700, "one of ours is closed");
 });

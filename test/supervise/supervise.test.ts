@@ -83,6 +83,17 @@ t.test("the application starts only when nothing is missing, and its exit code i
   t.same(sidecar.steps, ["close"], "no wait: it never was in the registry");
 });
 
+t.test("whoever has the application's port before it is named", async (t) => {
+  for (const isTaken of [true, false]) {
+    const { run, logs } = scene(t);
+    await run({ isAppListening: () => Promise.resolve(isTaken), command: ["true"] });
+    t.equal(
+      logs.some((line) => /^warn something else listens at the application's port/.test(line)),
+      isTaken,
+    );
+  }
+});
+
 t.test("what is missing is named when the time is over, and the application never starts", async (t) => {
   const { sidecar, run, dir, logs } = scene(t);
   const clock = new FakeClock();
@@ -118,7 +129,7 @@ t.test("a command that cannot be run gives 127 or 126 and says so", async (t) =>
   t.equal(await run({ command: [file] }), 126);
   t.match(
     logs.filter((line) => line.startsWith("error")).join("\n"),
-    /remora-no-such-program.*no such program[\s\S]*EACCES/,
+    /remora-no-such-program.*no such program[\s\S]*no program that this user may run \(EACCES\)/,
   );
   t.same(sidecar.steps, ["close", "close"]);
 });
