@@ -1,4 +1,4 @@
-/** What the examples share: a control plane on the embedded registry, and applications that join its mesh by `remora run`. */
+/** What the examples share: a control plane, on the embedded registry unless the example brings one, and applications that join its mesh by `remora run`. */
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -25,6 +25,9 @@ export interface Instance {
   readonly admin: number;
 }
 
+/** Starts the registry, with its logs in `dir`; resolves with the control plane's flags for it. */
+export type StartRegistry = (dir: string) => Promise<readonly string[]>;
+
 export class SmallMesh {
   readonly dir: string;
   readonly #controlPlane: string;
@@ -37,8 +40,9 @@ export class SmallMesh {
   }
 
   /** Starts the control plane and waits until it is ready. */
-  static async start(): Promise<SmallMesh> {
+  static async start(startRegistry: StartRegistry = async () => []): Promise<SmallMesh> {
     const dir = await mkdtemp(path.join(tmpdir(), "remora-example-"));
+    const registry = await startRegistry(dir);
     const [listen = 0, admin = 0] = await freePorts(2);
     const mesh = new SmallMesh(dir, listen, admin);
     const addresses = ["--listen", mesh.#controlPlane, "--admin", mesh.#admin];
@@ -47,6 +51,7 @@ export class SmallMesh {
       "--data-dir",
       path.join(dir, "control-plane"),
       ...addresses,
+      ...registry,
     ]);
     await until("control plane", 15_000, async () =>
       (await call(admin, "/ready")).status === 200 ? true : undefined,
@@ -129,16 +134,19 @@ export async function endpointStates(caller: Instance, service: string): Promise
     .map(([, , flags = ""]) => flags);
 }
 
-/** Shows an example: starts a mesh, runs `show`, ends everything. Exit code 0 only if `show` resolved. */
-export async function show(body: (mesh: SmallMesh) => Promise<void>): Promise<void> {
+/** Shows an example: starts a mesh, runs `body`, ends everything. Exit code 0 only if `body` resolved. */
+export async function show(
+  body: (mesh: SmallMesh) => Promise<void>,
+  startRegistry?: StartRegistry,
+): Promise<void> {
   let mesh: SmallMesh | undefined;
   try {
-    mesh = await SmallMesh.start();
+    mesh = await SmallMesh.start(startRegistry);
     await body(mesh);
   } catch (error) {
     process.exitCode = 1;
     console.error(`Not seen: ${error instanceof Error ? error.message : String(error)}`);
     if (mesh !== undefined) console.error(`Logs: ${mesh.dir}`);
   }
-  await mesh?.close(process.exitCode === 1);
+  await (mesh?.close(process.exitCode === 1) ?? stopAll());
 }

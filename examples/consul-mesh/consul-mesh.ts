@@ -7,12 +7,13 @@ import { mkdtemp, rm } from "node:fs/promises";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { startConsul } from "../consul-server.js";
 import { freePorts } from "../demo/free-ports.js";
 import { start, startProgram, stopAll, until } from "../demo/processes.js";
 import { programOnPath } from "../program-on-path.js";
 
 const plainService = path.resolve(import.meta.dirname, "../plain-service.js");
-const [api = 0, rpc = 0, serfLan = 0, serfWan = 0, listen = 0, admin = 0] = await freePorts(6);
+const [api = 0, listen = 0, admin = 0] = await freePorts(3);
 const [shop = 0, shopSidecar = 0, toStock = 0, stock = 0, stockSidecar = 0, toShop = 0] = await freePorts(6);
 const agent = `http://127.0.0.1:${api}`;
 
@@ -70,15 +71,7 @@ function untilStatus(port: number, target: string, status: number): Promise<stri
 }
 
 async function show(dir: string): Promise<void> {
-  const binary = programOnPath("consul", "consul");
-  startProgram(dir, "consul", [
-    ...[binary, "agent", "-dev", "-bind=127.0.0.1", "-log-level=warn", "-dns-port=-1", "-grpc-port=-1"],
-    ...[`-http-port=${api}`, `-server-port=${rpc}`],
-    ...[`-serf-lan-port=${serfLan}`, `-serf-wan-port=${serfWan}`],
-  ]);
-  await until("consul", 30_000, async () =>
-    (await consul("GET", "/v1/health/service/consul")).includes("Service") ? true : undefined,
-  );
+  await startConsul(dir, { port: api });
   await register("shop", shop, shopSidecar, "stock", toStock);
   await register("stock", stock, stockSidecar, "shop", toShop);
   for (const [name, port] of [
@@ -88,7 +81,13 @@ async function show(dir: string): Promise<void> {
     startProgram(dir, name, [process.execPath, plainService], { NAME: name, PORT: `${port}` });
 
   startProgram(dir, "stock-proxy", [
-    ...[binary, "connect", "proxy", `-http-addr=127.0.0.1:${api}`, "-sidecar-for=stock"],
+    ...[
+      programOnPath("consul", "consul"),
+      "connect",
+      "proxy",
+      `-http-addr=127.0.0.1:${api}`,
+      "-sidecar-for=stock",
+    ],
   ]);
   start(dir, "control-plane", [
     ...["control-plane", "--consul", agent, "--ca", "consul", "--data-dir", path.join(dir, "data")],

@@ -240,6 +240,20 @@ const examples = new Map<string, Example>([
       ],
     },
   ],
+  [
+    "failover-datacenter",
+    {
+      skip: skipWithoutConsul(),
+      shows: [
+        "dc2, current, api.default: 1 of 1 instances well",
+        "all is well: api-dc1 answers",
+        "all of api is broken in dc1: api-dc2 answers",
+        "dc2, stale for ",
+        "the Consul of dc2 is away as well: api-dc2 answers",
+        "mended: api-dc1 answers again",
+      ],
+    },
+  ],
   ["tcp-redis", { skip: skipWithout("redis-server", "redis-cli"), shows: ["GET greeting: hello!"] }],
 ]);
 
@@ -255,7 +269,16 @@ t.test("every example has a test", async (t) => {
 
 /** They show that something is quick, or comes in time: nothing runs beside them. */
 const timed: ReadonlySet<string> = new Set([
-  ...["isolation", "breakers", "failover", "timeouts", "fault-injection", "hedging", "retries"],
+  ...[
+    "isolation",
+    "breakers",
+    "failover",
+    "failover-datacenter",
+    "timeouts",
+    "fault-injection",
+    "hedging",
+    "retries",
+  ],
   ...["rate-limit", "global-rate-limit", "revocation"],
 ]);
 t.jobs = 2;
