@@ -1,4 +1,4 @@
-import { clusterDefaults } from "../../src/config/cluster-defaults.js";
+import { clusterDefaults, outliersDefaults } from "../../src/config/cluster-defaults.js";
 import type { OutlierDetectionSpec } from "../../src/config/documents/outlier-detection.js";
 import type { BreakerConfig } from "../../src/config/breaker-config.js";
 import { slowCallsOf } from "./compile-service-breaker.js";
@@ -27,6 +27,20 @@ export function compileBreaker(spec: OutlierDetectionSpec, hasFailover = false):
     maxEjectionMs: milliseconds(max, Math.max(defaults.maxEjectionMs, baseEjectionMs)),
     jitterRatio: defaults.jitterRatio,
     ...slowCallsOf(spec.slowCalls),
+    ...outliersOf(spec.successRate),
     maxEjectionPercent: spec.maxEjectionPercent ?? (hasFailover ? 100 : defaults.maxEjectionPercent),
+  };
+}
+
+/** The volume is a larger one than that of the ratio where none is given: with few requests one failure is far from the mean. */
+export function outliersOf(spec: OutlierDetectionSpec["successRate"]): Pick<BreakerConfig, "outliers"> {
+  if (spec?.minimumHosts === undefined && spec?.stdevFactor === undefined) return {};
+  const { minimumHosts, stdevFactor, requestVolume } = spec;
+  return {
+    outliers: {
+      minHosts: minimumHosts ?? outliersDefaults.minHosts,
+      minRequests: requestVolume ?? outliersDefaults.minRequests,
+      stdevFactor: stdevFactor ?? outliersDefaults.stdevFactor,
+    },
   };
 }

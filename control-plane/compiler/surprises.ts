@@ -7,6 +7,7 @@ import { takesRequests, type MeshIndex } from "./mesh-index.js";
 import { neverReached } from "./never-reached.js";
 import { rulesOf } from "./route-rules.js";
 import { serviceKey } from "./service-name.js";
+import { silentOutliers } from "./silent-outliers.js";
 
 /** What is about requests: a connection of raw TCP is neither repeated nor read. */
 const requestSections = [
@@ -38,6 +39,7 @@ export function policySurprises(index: MeshIndex, policy: TrafficPolicy): readon
     ...unreadSections(index, policy),
     ...(late === undefined ? [] : [condition("Surprising", "True", "AttemptsCutShort", late)]),
     ...unsharedKeys(index, policy),
+    ...silentOutliers(index, policy),
     ...neverReached(spec),
   ];
 }

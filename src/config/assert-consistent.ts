@@ -10,6 +10,7 @@ import type { FaultConfig } from "./fault-config.js";
 import type { HedgeConfig } from "./hedge-config.js";
 import { retriableGrpcCodes } from "./grpc-retry-words.js";
 import type { LoadSheddingConfig } from "./load-shedding-config.js";
+import type { OutliersConfig } from "./outliers-config.js";
 import type { ServiceBreakerConfig } from "./service-breaker-config.js";
 import type { SlowCallsConfig } from "./slow-calls-config.js";
 import type { ClusterConfig, EndpointConfig, RouteConfig, Snapshot, VirtualHost } from "./snapshot.js";
@@ -222,6 +223,7 @@ function assertCluster(cluster: ClusterConfig, place: string): void {
   ratio(breaker.jitterRatio, `${place}.breaker.jitterRatio`);
   percent(breaker.maxEjectionPercent, `${place}.breaker.maxEjectionPercent`);
   if (breaker.slowCalls !== undefined) assertSlowCalls(breaker.slowCalls, `${place}.breaker.slowCalls`);
+  if (breaker.outliers !== undefined) assertOutliers(breaker.outliers, `${place}.breaker.outliers`);
   if (cluster.serviceBreaker !== undefined)
     assertServiceBreaker(cluster.serviceBreaker, `${place}.serviceBreaker`);
   percent(retryBudget.percent, `${place}.retryBudget.percent`);
@@ -245,6 +247,12 @@ function assertSlowCalls(slowCalls: SlowCallsConfig, place: string): void {
   atLeast(slowCalls.thresholdMs, 1, `${place}.thresholdMs`);
   ratio(slowCalls.ratio, `${place}.ratio`);
   check(slowCalls.ratio > 0, `${place}.ratio`, "0 would open it at once");
+}
+
+function assertOutliers({ minHosts, minRequests, stdevFactor }: OutliersConfig, place: string): void {
+  atLeast(minHosts, 2, `${place}.minHosts`);
+  atLeast(minRequests, 1, `${place}.minRequests`);
+  check(stdevFactor > 0, `${place}.stdevFactor`, "0 would eject whoever is below the mean");
 }
 
 function assertEndpoint(endpoint: EndpointConfig, place: string): void {

@@ -1,3 +1,4 @@
+import type { OutliersConfig } from "./outliers-config.js";
 import type { SlowCallsConfig } from "./slow-calls-config.js";
 
 /** Endpoint breaker. Opens on consecutive failures, or on success rate or slow calls over a window. */
@@ -12,6 +13,8 @@ export interface BreakerConfig {
   readonly minSuccessRatio: number;
   /** Absent: time does not count. */
   readonly slowCalls?: SlowCallsConfig;
+  /** Absent: endpoints are not compared with each other. */
+  readonly outliers?: OutliersConfig;
   readonly windowMs: number;
   /** Requests in the window below which neither ratio is judged. */
   readonly minRequests: number;

@@ -1,6 +1,7 @@
 import type { HealthCheckConfig } from "./health-check-config.js";
 import type { LocalityConfig } from "./locality-config.js";
 import type { FallbackCause, ReplyCacheConfig } from "./fallback-config.js";
+import type { OutliersConfig } from "./outliers-config.js";
 import type { RetryConfig } from "./retry-config.js";
 import type { ServiceBreakerConfig } from "./service-breaker-config.js";
 import type { ClusterConfig } from "./snapshot.js";
@@ -54,6 +55,13 @@ export const backoffDefaults = {
 
 /** What `slowCalls` of either breaker has where its document is silent. */
 export const slowCallsDefaults = { ratio: 0.5 } as const;
+
+/** What `successRate.minimumHosts` and `stdevFactor` have where one of them is given; without both nothing is compared. */
+export const outliersDefaults = {
+  minHosts: 5, // Envoy success_rate_minimum_hosts
+  minRequests: 100, // Envoy success_rate_request_volume
+  stdevFactor: 1.9, // Envoy success_rate_stdev_factor
+} as const satisfies OutliersConfig;
 
 /** What a service breaker has where its document is silent. Without `circuitBreaker` there is none. */
 export const serviceBreakerDefaults = {

@@ -2,8 +2,11 @@ import type { BreakerConfig } from "../config/breaker-config.js";
 import { duration, type Fields } from "./fields.js";
 import { decodeSlowCalls } from "./service-breaker-resource.js";
 
+const thousandths = 1000;
+
 /** The endpoint breaker as Envoy's OutlierDetection. */
 export function encodeBreaker(breaker: BreakerConfig): object {
+  const { outliers } = breaker;
   return {
     consecutive_5xx: { value: breaker.consecutiveFailures },
     enforcingConsecutive_5xx: { value: breaker.consecutiveFailures === 0 ? 0 : 100 },
@@ -15,8 +18,13 @@ export function encodeBreaker(breaker: BreakerConfig): object {
     baseEjectionTime: duration(breaker.baseEjectionMs),
     maxEjectionTime: duration(breaker.maxEjectionMs),
     maxEjectionPercent: { value: breaker.maxEjectionPercent },
-    // Envoy's success rate compares endpoints with each other, which is not what ours does; its failure percentage is.
-    enforcingSuccessRate: { value: 0 },
+    // Envoy's success rate compares endpoints with each other; its failure percentage is our ratio.
+    enforcingSuccessRate: { value: outliers === undefined ? 0 : 100 },
+    ...(outliers !== undefined && {
+      successRateMinimumHosts: { value: outliers.minHosts },
+      successRateRequestVolume: { value: outliers.minRequests },
+      successRateStdevFactor: { value: Math.round(outliers.stdevFactor * thousandths) },
+    }),
     failurePercentageThreshold: { value: Math.round((1 - breaker.minSuccessRatio) * 100) },
     enforcingFailurePercentage: { value: breaker.minSuccessRatio === 0 ? 0 : 100 },
     failurePercentageRequestVolume: { value: breaker.minRequests },
@@ -36,6 +44,13 @@ export function decodeBreaker(outlier: Fields, ours: Fields): BreakerConfig {
     maxEjectionMs: outlier.durationMs("maxEjectionTime"),
     jitterRatio: ours.number("ejectionJitterRatio", 0, 1),
     ...decodeSlowCalls(ours),
+    ...(outlier.has("successRateStdevFactor") && {
+      outliers: {
+        minHosts: outlier.wrapped("successRateMinimumHosts", 2),
+        minRequests: outlier.wrapped("successRateRequestVolume", 1),
+        stdevFactor: outlier.wrapped("successRateStdevFactor", 1) / thousandths,
+      },
+    }),
     maxEjectionPercent: outlier.wrapped("maxEjectionPercent", 0, 100),
   };
 }

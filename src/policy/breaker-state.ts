@@ -20,6 +20,7 @@ export type TripReason =
   | "gateway-errors"
   | "local-origin-failures"
   | "success-ratio"
+  | "outlier"
   | "slow-calls"
   | "probe-failed"
   | "probe-slow";

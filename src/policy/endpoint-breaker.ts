@@ -15,6 +15,7 @@ import {
 } from "./breaker-state.js";
 import type { EjectionBudget } from "./ejection-budget.js";
 import { SlidingCount } from "./sliding-count.js";
+import type { SuccessRates } from "./success-rates.js";
 
 /** A change of state, for metrics and the log. */
 export interface BreakerEvent {
@@ -33,6 +34,8 @@ export interface BreakerEvent {
 export interface EndpointBreakerOptions {
   readonly config: BreakerConfig;
   readonly budget: EjectionBudget;
+  /** Of all endpoints of the cluster; asked where the configuration compares them. */
+  readonly rates?: SuccessRates;
   readonly clock: Clock;
   /** The other gate of the endpoint: shut while active health checks call it unhealthy. */
   readonly health?: { readonly isHealthy: boolean };
@@ -68,8 +71,8 @@ const probeDropped: BreakerInput = { type: "probe-dropped" };
 const lift: BreakerInput = { type: "lift" };
 
 /**
- * Takes one endpoint out of the balancing while it fails: opens on failures in a row, on a bad success ratio or on too many
- * slow calls, lets a single probe through when the ejection has run out, and closes on the probe's success.
+ * Takes one endpoint out of the balancing while it fails: opens on failures in a row, on a success ratio that is bad or far
+ * below that of the others, or on too many slow calls, lets a single probe through when the ejection has run out, and closes on the probe's success.
  * The words are the breaker's: "open" means ejected; the gate is then shut (`isOpen()` false).
  */
 export class EndpointBreaker implements EndpointGate {
@@ -156,6 +159,13 @@ export class EndpointBreaker implements EndpointGate {
     this.#apply(probeDropped);
   }
 
+  /** Share of successes in the window; undefined: it has had fewer than `minRequests`, or is ejected. */
+  successRate(minRequests: number, nowMs: number): number | undefined {
+    const requests = this.#requests.total(nowMs);
+    if (this.isEjected || requests < Math.max(1, minRequests)) return undefined;
+    return 1 - this.#failures.total(nowMs) / requests;
+  }
+
   /** An operator ends the ejection; the window begins anew. */
   lift(): void {
     this.#apply(lift);
@@ -211,17 +221,28 @@ export class EndpointBreaker implements EndpointGate {
 
   #tripIfDue(nowMs: number): void {
     if (this.isHeld || this.#state.state !== "closed") return;
-    const reason = tripReason(
-      this.#config,
-      this.#state.consecutiveFailures,
-      this.#requests.total(nowMs),
-      this.#failures.total(nowMs),
-      this.#slow?.total(nowMs) ?? 0,
-      this.#runs,
-    );
+    const reason =
+      tripReason(
+        this.#config,
+        this.#state.consecutiveFailures,
+        this.#requests.total(nowMs),
+        this.#failures.total(nowMs),
+        this.#slow?.total(nowMs) ?? 0,
+        this.#runs,
+      ) ?? (this.#isOutlier(nowMs) ? "outlier" : undefined);
     // Without budget the endpoint stays; its next failure asks again.
     if (reason === undefined || !this.#options.budget.mayEject()) return;
     this.#apply({ type: "trip", reason, nowMs, chance: this.#options.clock.random() });
+  }
+
+  /** Good enough by itself, but far worse than the others. */
+  #isOutlier(nowMs: number): boolean {
+    const { outliers, windowMs } = this.#config;
+    if (outliers === undefined) return false;
+    const rate = this.successRate(outliers.minRequests, nowMs);
+    if (rate === undefined) return false;
+    const bound = this.#options.rates?.bound(outliers, nowMs, windowMs / buckets);
+    return bound !== undefined && rate < bound;
   }
 
   #apply(input: BreakerInput): void {

@@ -15,6 +15,7 @@ import { pickEndpoint } from "../policy/pick-endpoint.js";
 import type { RetryMeters } from "../policy/retry.js";
 import { RetryBudget } from "../policy/retry-budget.js";
 import { RetryPlaces } from "../policy/retry-places.js";
+import { SuccessRates } from "../policy/success-rates.js";
 import { tunnelIdle } from "../policy/tunnel-idle.js";
 import { DeferredTransport } from "../stack/deferred.js";
 import type { EndpointTransport } from "../stack/endpoint.js";
@@ -58,6 +59,7 @@ export class Cluster {
   #config: ClusterConfig;
   readonly #endpoints: EndpointSet<ClusterEndpoint>;
   readonly #ejections: EjectionBudget;
+  readonly #rates: SuccessRates;
   readonly #breakers: ClusterBreakers;
   readonly #checks: ClusterHealth;
   #budget: RetryBudget | undefined;
@@ -73,6 +75,7 @@ export class Cluster {
     this.#config = config;
     this.#ejections = new EjectionBudget(config.breaker.maxEjectionPercent, () => this.#endpoints.balanced);
     this.#ejections.hasFailover = config.failover !== undefined;
+    this.#rates = new SuccessRates(() => this.#endpoints.balanced);
     this.#endpoints = this.#newEndpoints();
     this.#breakers = new ClusterBreakers(config, {
       clock: options.clock,
@@ -213,6 +216,7 @@ export class Cluster {
           health,
           config: this.#config.breaker,
           budget: this.#ejections,
+          rates: this.#rates,
           clock,
           onEvent: (event) => {
             // A past latency must not keep the probe away.

@@ -503,6 +503,14 @@ const breakerFields = {
 const arbitraryBreaker: fc.Arbitrary<BreakerConfig> = fc.oneof(
   fc.record(breakerFields),
   fc.record({ ...breakerFields, slowCalls }),
+  fc.record({
+    ...breakerFields,
+    outliers: fc.record({
+      minHosts: fc.integer({ min: 2, max: 1000 }),
+      minRequests: count,
+      stdevFactor: fc.integer({ min: 1, max: 10_000 }).map((thousandths) => thousandths / 1000),
+    }),
+  }),
 );
 
 function requiredOfCluster(clusterName: string): fc.Arbitrary<ClusterConfig> {

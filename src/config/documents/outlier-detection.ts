@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { notSupported, percent, positiveDuration } from "./field.js";
+import { percent, positiveDuration } from "./field.js";
 import { SlowCalls } from "./slow-calls.js";
 
 const inARow = () => z.int().min(0).max(1000).optional();
@@ -33,8 +33,20 @@ export const OutlierDetection = z.strictObject({
         .max(1_000_000)
         .optional()
         .describe("Requests in the window below which it is not judged."),
-      minimumHosts: notSupported(),
-      stdevFactor: notSupported("minimumRatio is a fixed bound"),
+      minimumHosts: z
+        .int()
+        .min(2)
+        .max(1000)
+        .optional()
+        .describe("Endpoints with requestVolume below which none is compared with the others."),
+      stdevFactor: z
+        .number()
+        .min(0.1)
+        .max(10)
+        .optional()
+        .describe(
+          "Standard deviations below the mean of all endpoints at which one is ejected. Without it and minimumHosts they are not compared.",
+        ),
     })
     .optional()
     .describe("Ejection by success rate."),

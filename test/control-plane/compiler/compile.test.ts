@@ -314,13 +314,22 @@ t.test("a TrafficPolicy changes the cluster and what its routes leave open", asy
     `targetRefs: [{kind: Service, name: api}], loadBalancer: {policy: round_robin, locality: {panicThreshold: 0}},
      connectionPool: {connectTimeout: 300ms, maxRequests: 7, maxConnections: 8, maxPendingRequests: 9, maxRequestsPerConnection: 6, maxRetries: 4, idleTimeout: 2s},
      circuitBreaker: {failureRatio: 0.3, slowCalls: {threshold: 2s}, openFor: 90s, halfOpenRequests: 2, ramp: 0s},
-     outlierDetection: {slowCalls: {threshold: 700ms, ratio: 0.2}, consecutive5xx: 3, interval: 5s, baseEjectionTime: 90s, maxEjectionPercent: 10, successRate: {minimumRatio: 0.5, requestVolume: 50}},
+     outlierDetection: {slowCalls: {threshold: 700ms, ratio: 0.2}, consecutive5xx: 3, interval: 5s, baseEjectionTime: 90s, maxEjectionPercent: 10, successRate: {minimumRatio: 0.5, requestVolume: 50, stdevFactor: 2.5}},
      retry: {attempts: 2, codes: [503], methods: [GET], backoff: {base: 10ms, max: 40ms}, bufferLimit: 1KiB},
      retryBudget: {percent: 5, minRetriesPerSecond: 1, interval: 3s}, timeouts: {request: 9s}, mtls: {mode: PERMISSIVE}`,
   );
   const snapshot = compile(yaml);
   const plain = compile(policy("api", "targetRefs: [{kind: Service, name: api}]")).clusters[0];
   t.notOk(plain && ("serviceBreaker" in plain || "slowCalls" in plain.breaker), "off unless configured");
+  const compared = policy(
+    "api",
+    "targetRefs: [{kind: Service, name: api}], outlierDetection: {successRate: {minimumHosts: 7}}",
+  );
+  t.match(compile(compared).clusters[0]?.breaker, {
+    minRequests: 5,
+    outliers: { minHosts: 7, minRequests: 100, stdevFactor: 1.9 },
+  });
+  t.notOk(plain && "outliers" in plain.breaker);
   const zero = policy(
     "api",
     "targetRefs: [{kind: Service, name: api}], connectionPool: {maxRequestsPerConnection: 0}",
@@ -346,6 +355,7 @@ t.test("a TrafficPolicy changes the cluster and what its routes leave open", asy
       maxEjectionMs: 90_000,
       maxEjectionPercent: 10,
       slowCalls: { thresholdMs: 700, ratio: 0.2 },
+      outliers: { minHosts: 5, minRequests: 50, stdevFactor: 2.5 },
     },
     serviceBreaker: {
       failureRatio: 0.3,

@@ -476,6 +476,20 @@ spec: {parentRefs: [{kind: Service, name: api}], rules: [{backendRefs: [{name: a
       "NeverReached: retryBudget pays for no retry at all: percent and minRetriesPerSecond are 0",
     ],
     [policy("retryBudget: {percent: 0, minRetriesPerSecond: 0}")],
+    [policy("outlierDetection: {successRate: {minimumRatio: 0.5, requestVolume: 9}}")],
+    [policy("outlierDetection: {successRate: {minimumHosts: 3}}"), undefined, { count: 5 }],
+    [policy("outlierDetection: {successRate: {stdevFactor: 1}}"), undefined, { count: 5 }],
+    ...(
+      [
+        ["minimumHosts: 3", 5, "minimumHosts 3, stdevFactor 1.9", 4],
+        ["stdevFactor: 1", 5, "minimumHosts 5, stdevFactor 1", 4],
+        ["stdevFactor: 3", 11, "minimumHosts 5, stdevFactor 3", 10],
+      ] as const
+    ).map(([fields, needed, both, count]): Case => [
+      policy(`outlierDetection: {successRate: {${fields}}}`),
+      `NeverReached: outlierDetection.successRate finds an outlier among ${needed} instances or more (${both}), and service api.default has ${count}: nobody is ejected by it`,
+      { count },
+    ]),
     [policy("idempotency: {}")],
     [policy("idempotency: {store: redis}"), undefined, { count: 2 }],
     [
