@@ -1,3 +1,4 @@
+// # runs beside others
 /** `make demo` must really show what it says. */
 import { spawn } from "node:child_process";
 import path from "node:path";

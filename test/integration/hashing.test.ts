@@ -1,3 +1,4 @@
+// # runs beside others
 /** Real processes: a hub asks a service on behalf of many callers, told apart by their certificates or by their addresses. */
 import http, { type IncomingMessage } from "node:http";
 import https from "node:https";

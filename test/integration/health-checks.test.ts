@@ -1,3 +1,4 @@
+// # runs beside others
 /** Real processes: instances that only their callers find broken, over mTLS, while requests go on. */
 import net from "node:net";
 import t, { type Test } from "tap";

@@ -1,3 +1,4 @@
+// # runs beside others
 /** Safe POST with real processes: what is repeated, at once or later, is executed once. */
 import http from "node:http";
 import { readFile } from "node:fs/promises";

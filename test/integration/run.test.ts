@@ -1,3 +1,4 @@
+// # runs beside others
 /** `remora run` with real processes: when the application starts, what it can rely on when it stops, and what exit code is told. */
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";

@@ -1,3 +1,4 @@
+// # runs beside others
 /** `remora run --workers` as processes of its own, under load: spread, replacement, rotation, pushes, drain, the end. */
 import { setTimeout as sleep } from "node:timers/promises";
 import tls from "node:tls";
