@@ -16,7 +16,7 @@ export function failoverProblem(index: MeshIndex, policy: TrafficPolicy): Condit
   const absent = [
     ...(missing.length === 0
       ? []
-      : [`${services(keysOf(missing))} not in the registry: nothing fails over to it until it is`]),
+      : [`${services(keysOf(missing))} not in the registry: nothing fails over there meanwhile`]),
     ...new Set(targets.flatMap((target) => absence(index, target) ?? [])),
   ];
   if (absent.length > 0) return condition("ResolvedRefs", "False", "BackendNotFound", absent.join("; "));
