@@ -7,6 +7,7 @@ import { fullJitterMs } from "../time/backoff.js";
 import type { Clock, Timer } from "../time/clock.js";
 import { openAdsStream } from "./ads-stream.js";
 import type { AdsStream } from "./ads-stream.js";
+import { connectFailure } from "./connect-failure.js";
 import type { SidecarNode } from "./node.js";
 
 export interface AdsClientOptions {
@@ -134,7 +135,7 @@ class ReconnectingClient implements AdsClient {
       this.#current = undefined;
       if (lifeMs >= healthyLifeMs) this.#failures = 0;
     }
-    this.#update({ connected: this.#current !== undefined, lastError: reason });
+    this.#update({ connected: this.#current !== undefined, lastError: connectFailure(reason) });
     // A successor may be on its way already.
     if (this.#next !== undefined || this.#isClosed) return;
     const { clock } = this.#options;

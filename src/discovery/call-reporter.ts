@@ -2,6 +2,7 @@ import { status, type Client, type ServiceError } from "@grpc/grpc-js";
 import type { LatestValue } from "../lifecycle/latest-value.js";
 import type { ObservedCall } from "../policy/call-recorder.js";
 import { sleep, type Clock, type Timer } from "../time/clock.js";
+import { connectFailure } from "./connect-failure.js";
 import { maxCallsInReport, observationService, type CallReport } from "./proto/observation.js";
 import { unaryCall } from "./unary-call.js";
 
@@ -54,7 +55,7 @@ export function reportCalls(options: CallReporterOptions): CallReporter {
       if (present === undefined) return;
       const part = { calls: waiting.calls.slice(0, maxCallsInReport), lost: waiting.lost };
       const error = await tell(present, part, { clock, timeoutMs });
-      if (error !== undefined && !isFailing) onProblem(error.details);
+      if (error !== undefined && !isFailing) onProblem(connectFailure(error.details));
       isFailing = error !== undefined;
       if (error !== undefined && !isRefusal(error)) return;
       // Nobody repeats what was refused: it would be refused again.

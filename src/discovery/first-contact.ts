@@ -6,6 +6,7 @@ import { splitSpiffeUri } from "../../certs/spiffe-id.js";
 import { ConfigError } from "../errors/config-error.js";
 import { presentedChain } from "../identity/presented-chain.js";
 import type { Clock } from "../time/clock.js";
+import { clockFailure, connectFailure } from "./connect-failure.js";
 import { rootServerName } from "./control-plane-tls.js";
 import type { HostPort } from "./host-port.js";
 
@@ -83,14 +84,10 @@ export class FirstContactError extends ConfigError {}
 export function unreachable(target: HostPort, cause: Error): ConfigError {
   const { code } = cause as NodeJS.ErrnoException;
   // grpc-js hands on only the text.
-  const outOfTime = /certificate (has expired|is not yet valid)/.exec(cause.message)?.[0];
-  if (outOfTime !== undefined)
-    return new ConfigError(
-      `control plane ${target.text}: by the clock of this machine its ${outOfTime}: compare the clocks of both machines`,
-      { cause },
-    );
+  const clocks = clockFailure(cause.message);
+  if (clocks !== undefined) return new ConfigError(`control plane ${target.text}: ${clocks}`, { cause });
   const isTls = code?.startsWith("ERR_SSL") === true || code === "EPROTO";
-  const why = isTls ? "it does not speak TLS 1.3" : (code ?? cause.message);
+  const why = isTls ? "it does not speak TLS 1.3" : (code ?? connectFailure(cause.message));
   return new ConfigError(
     `control plane ${target.text} is unreachable (${why}): start it with remora control-plane, or correct --control-plane`,
     { cause },

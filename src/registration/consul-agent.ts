@@ -95,6 +95,7 @@ class Registration implements ConsulRegistration {
   async start(): Promise<void> {
     try {
       await this.#register();
+      await this.#statuses();
     } catch (error) {
       this.#consul.destroy();
       throw new ConfigError(this.#explain("register", error), { cause: error });
@@ -171,15 +172,22 @@ class Registration implements ConsulRegistration {
 
   async #verify(): Promise<void> {
     if (this.#ended.signal.aborted) return;
-    const { id } = this.#options.service;
-    const filter = `ServiceID == ${JSON.stringify(id)} or ServiceID == ${JSON.stringify(sidecarId(id))}`;
-    const checks: unknown = await this.#consul.agent.check.list({ filter });
-    const found = statusesOf(checks);
+    const found = await this.#statuses();
     const wanted = checkIdsOf(defineService(this.#options.service, this.#options.inboundPort, new Map()));
     const isWhole = wanted.every((check) => found.has(check));
     // An agent that comes back holds all checks critical until they ran: what it said before is the better guess.
     if (!isWhole || this.#isLost) await this.#register();
     else this.#lastStatus = found;
+  }
+
+  /** What the agent has of the service's and its sidecar's checks. A web server may answer 200 to everything. */
+  async #statuses(): Promise<Map<string, CheckStatus>> {
+    const { id } = this.#options.service;
+    const filter = `ServiceID == ${JSON.stringify(id)} or ServiceID == ${JSON.stringify(sidecarId(id))}`;
+    const checks: unknown = await this.#consul.agent.check.list({ filter });
+    if (typeof checks !== "object" || checks === null || Buffer.isBuffer(checks))
+      throw new Error("what answers there is no agent of Consul");
+    return statusesOf(checks);
   }
 
   async #register(): Promise<void> {
@@ -246,10 +254,10 @@ function unlessUnknown(error: PackageError): void {
   throw error;
 }
 
-function statusesOf(checks: unknown): Map<string, CheckStatus> {
+function statusesOf(checks: object): Map<string, CheckStatus> {
   const statuses = new Map<string, CheckStatus>();
-  for (const [id, check] of Object.entries(checks ?? {})) {
-    const status = (check as { readonly Status?: unknown }).Status;
+  for (const [id, check] of Object.entries(checks)) {
+    const status = (check as { readonly Status?: unknown } | null)?.Status;
     if (status === "passing" || status === "warning" || status === "critical") statuses.set(id, status);
   }
   return statuses;

@@ -175,6 +175,10 @@ class Supervisor {
       command,
       environment: appEnvironment(env, { identity, tcpUpstreams, workloadApi, ...ports }),
       onExit: (exit) => {
+        if (this.#state.state === "up")
+          log(exit.code === 0 ? "info" : "warn", "the application has ended: so does the sidecar", {
+            ...exit,
+          });
         this.#dispatch({ kind: "app-exited", exit });
       },
       onSpawnFailed: (code) => {

@@ -62,3 +62,26 @@ t.test("a TTL check says what the application's port says", async (t) => {
   await new Promise((resolve) => setImmediate(resolve));
   t.equal(reports.length, length, "nothing is reported after the end");
 });
+
+t.test("a web server that answers 200 to everything is no agent", async (t) => {
+  const server = createServer((_request, response) => void response.end("<html>welcome</html>"));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.teardown(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const registration = {
+    kind: "consul" as const,
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    ...{ token: undefined, caFile: undefined, tags: [], checks: [] },
+  };
+  const announced = announce({
+    bootstrap: bootstrapOf("api", "/nowhere", { registration }),
+    ...{ nodeId: "api-1", inboundPort: 2, client: new LatestValue(undefined) },
+    ...{ clock: new FakeClock(), log: () => undefined },
+  });
+  await t.rejects(announced, {
+    name: "ConfigError",
+    message: /what answers there is no agent of Consul; is the agent running there\? \(--consul/,
+  });
+});

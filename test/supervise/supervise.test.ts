@@ -68,7 +68,7 @@ function connects(socket: string): Promise<boolean> {
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 t.test("the application starts only when nothing is missing, and its exit code is ours", async (t) => {
-  const { sidecar, run, dir } = scene(t);
+  const { sidecar, run, dir, logs } = scene(t);
   sidecar.missing.set(["certificate", "configuration"]);
   const marker = path.join(dir, "started");
   const script = `require("node:fs").writeFileSync(${JSON.stringify(marker)}, ""); process.exit(7)`;
@@ -81,6 +81,7 @@ t.test("the application starts only when nothing is missing, and its exit code i
   t.equal(await running, 7);
   t.ok(existsSync(marker));
   t.same(sidecar.steps, ["close"], "no wait: it never was in the registry");
+  t.ok(logs.includes('warn the application has ended: so does the sidecar {"code":7,"signal":null}'));
 });
 
 t.test("whoever has the application's port before it is named", async (t) => {
