@@ -36,7 +36,7 @@ export function compileCluster(index: MeshIndex, name: string): ClusterConfig {
     namespace,
     ...(subset === undefined ? {} : { subset }),
     ...(datacenter === undefined ? {} : { datacenter }),
-    identities: [identityOf(index, service, namespace, datacenter)],
+    identities: spec.mtls?.peerIdentity ?? [identityOf(index, service, namespace, datacenter)],
     protocol: protocolOf(index, key),
     mtlsMode: mtlsModeOf(index, key),
     loadBalancer: compileLoadBalancer(spec.loadBalancer ?? {}),

@@ -5,6 +5,7 @@ import { parseDuration } from "../../src/time/duration.js";
 import { condition, type Condition } from "./condition.js";
 import { takesRequests, type MeshIndex } from "./mesh-index.js";
 import { neverReached } from "./never-reached.js";
+import { unprovenIdentities } from "./peer-identity.js";
 import { rulesOf } from "./route-rules.js";
 import { serviceKey } from "./service-name.js";
 import { silentOutliers } from "./silent-outliers.js";
@@ -40,6 +41,7 @@ export function policySurprises(index: MeshIndex, policy: TrafficPolicy): readon
     ...(late === undefined ? [] : [condition("Surprising", "True", "AttemptsCutShort", late)]),
     ...unsharedKeys(index, policy),
     ...silentOutliers(index, policy),
+    ...unprovenIdentities(index, policy),
     ...neverReached(spec),
   ];
 }

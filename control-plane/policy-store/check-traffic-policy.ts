@@ -10,6 +10,7 @@ import { checkFault } from "./check-fault.js";
 import { checkHedge } from "./check-hedge.js";
 import { checkCircuitBreaker } from "./check-circuit-breaker.js";
 import { checkLastEndpoint, checkOutlierDetection } from "./check-outlier-detection.js";
+import { checkMtls } from "./check-mtls.js";
 import { checkPolicyRetry } from "./check-policy-retry.js";
 import { checkRateLimit } from "./check-rate-limit.js";
 import { checkTargetRefs } from "./check-target-refs.js";
@@ -25,6 +26,7 @@ const sectionChecks: {
   readonly [K in keyof TrafficPolicySpec]?: SectionCheck<NonNullable<TrafficPolicySpec[K]>>;
 } = {
   loadBalancer: checkLoadBalancer,
+  mtls: checkMtls,
   fallback: checkFallback,
   idempotency: checkIdempotency,
   fault: checkFault,

@@ -129,6 +129,26 @@ t.test("a join token is good once, in time, and for its service alone", async (t
   await refused("shop-4", brief, /^remora: .*token.*expired/);
 });
 
+t.test("a document says whom callers of a service believe", async (t) => {
+  const believe = (service: string): Promise<void> =>
+    mesh.apply(`
+apiVersion: remora.mesh/v1
+kind: TrafficPolicy
+metadata: { name: api }
+spec:
+  targetRefs: [{ kind: Service, name: api }]
+  mtls: { mode: STRICT, peerIdentity: ["spiffe://mesh.local/ns/default/svc/${service}"] }
+`);
+  t.match(await call({ port }), { status: 200 });
+  await believe("evil");
+  await until(
+    "api itself is refused",
+    async () => (await call({ port })).error === "upstream_identity_mismatch",
+  );
+  await believe("api");
+  await until("and believed again", async () => (await call({ port })).status === 200);
+});
+
 t.test("row 56: a caller talks to nobody but the service it meant", async (t) => {
   // The registry's last word stays in force while somebody else takes the address.
   await mesh.controlPlaneProcess?.stop();

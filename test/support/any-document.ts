@@ -370,7 +370,18 @@ const trafficPolicy = fc.record({
         fc.record({ percentile: fc.constant(95), budgetPercent: optional(fc.integer({ min: 0, max: 100 })) }),
       ),
     ),
-    mtls: optional(fc.record({ mode: fc.constantFrom("STRICT", "PERMISSIVE", "DISABLE") })),
+    mtls: optional(
+      fc.oneof(
+        fc.record({ mode: fc.constantFrom("STRICT", "PERMISSIVE", "DISABLE") }),
+        fc.record({
+          mode: fc.constantFrom("STRICT", "PERMISSIVE"),
+          peerIdentity: fc.constantFrom(
+            ["spiffe://mesh.local/ns/default/svc/a"],
+            ["spiffe://b/x", "spiffe://c/y/z"],
+          ),
+        }),
+      ),
+    ),
   }),
 });
 

@@ -330,6 +330,11 @@ t.test("a TrafficPolicy changes the cluster and what its routes leave open", asy
     outliers: { minHosts: 7, minRequests: 100, stdevFactor: 1.9 },
   });
   t.notOk(plain && "outliers" in plain.breaker);
+  const named = policy(
+    "api",
+    "targetRefs: [{kind: Service, name: api}], mtls: {mode: STRICT, peerIdentity: ['spiffe://o/a', 'spiffe://o/b']}",
+  );
+  t.same(compile(named).clusters[0]?.identities, ["spiffe://o/a", "spiffe://o/b"], "in place of its own");
   const zero = policy(
     "api",
     "targetRefs: [{kind: Service, name: api}], connectionPool: {maxRequestsPerConnection: 0}",

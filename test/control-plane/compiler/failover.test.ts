@@ -490,6 +490,11 @@ spec: {parentRefs: [{kind: Service, name: api}], rules: [{backendRefs: [{name: a
       `NeverReached: outlierDetection.successRate finds an outlier among ${needed} instances or more (${both}), and service api.default has ${count}: nobody is ejected by it`,
       { count },
     ]),
+    [policy("mtls: {mode: STRICT, peerIdentity: ['spiffe://m/ns/default/svc/api', 'spiffe://o/api']}")],
+    [
+      policy("mtls: {mode: STRICT, peerIdentity: ['spiffe://o/api']}"),
+      "SidecarsRefused: mtls.peerIdentity does not name spiffe://m/ns/default/svc/api, which the sidecars of this mesh prove: instances that have one are refused",
+    ],
     [policy("idempotency: {}")],
     [policy("idempotency: {store: redis}"), undefined, { count: 2 }],
     [

@@ -368,6 +368,28 @@ const mistakes: readonly (readonly [text: string, error: string])[] = [
     policy("mtls: {mode: strict}"),
     'f.yaml:6:16: spec.mtls.mode: unknown value "strict", expected one of STRICT, PERMISSIVE, DISABLE; did you mean "STRICT"?',
   ],
+  [
+    policy("mtls: {mode: DISABLE, peerIdentity: ['spiffe://m/a']}"),
+    "f.yaml:6:39: spec.mtls.peerIdentity: means nothing with mode DISABLE: in plaintext nobody proves an identity",
+  ],
+  ...[
+    "spiffe://mesh.local",
+    "spiffe://mesh.local/",
+    "spiffe://mesh.local/a//b",
+    "spiffe://mesh.local/a/../b",
+    "spiffe://mesh.local/a?b",
+    "spiffe://mesh.local/a%2fb",
+    "spiffe://MESH.local/a",
+    "spiffe://mesh.local:8443/a",
+    "spiffe:///a",
+    "SPIFFE://mesh.local/a",
+    "mesh.local/a",
+    "*",
+    "",
+  ].map((id): [string, string] => [
+    policy(`mtls: {mode: STRICT, peerIdentity: ["spiffe://m/a", "${id}"]}`),
+    `f.yaml:6:55: spec.mtls.peerIdentity.1: "${id}" is not valid: the whole SPIFFE id of a workload, like spiffe://mesh.local/ns/default/svc/reviews`,
+  ]),
   [policy("mtls: {}"), 'f.yaml:6:9: spec.mtls: required field "mode" is missing'],
   [
     policy("fault: {delay: {fixed: 1s}}"),
