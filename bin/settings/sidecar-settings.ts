@@ -27,7 +27,7 @@ export const sidecarSettings = {
   }),
   upstream: list(parse.upstream, {
     placeholder: "NAME:LOCALPORT",
-    help: "opens 127.0.0.1:LOCALPORT to service NAME or NAME.NAMESPACE; 0 = any free port",
+    help: "opens 127.0.0.1:LOCALPORT to service NAME or NAME.NAMESPACE; 0 = any free port; once given, the sidecar knows no other services",
   }),
   outbound: optional(parse.portOrOff, {
     placeholder: "PORT",
