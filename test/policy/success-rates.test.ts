@@ -20,6 +20,7 @@ t.test("who is an outlier: table", async (t) => {
     ["four never have one at 1.9", [1, 1, 1, 0], [], { minHosts: 2 }],
     ["four have one at 1.7", [1, 1, 1, 0], [0], { minHosts: 2, stdevFactor: 1.7 }],
     ["all alike", [0.1, 0.1, 0.1, 0.1, 0.1, 0.1], []],
+    ["all alike, whatever rounding makes of it", [0.1, 0.1, 0.1], [], { minHosts: 2, stdevFactor: 0.1 }],
     ["all fail", [0, 0, 0, 0, 0], []],
     ["all succeed", [1, 1, 1, 1, 1], []],
     ["halves", [1, 1, 1, 0, 0, 0], []],
