@@ -20,9 +20,13 @@ export const explain: CommandBody<typeof explainSettings> = async (settings, ope
   return exitCodes.ok;
 };
 
-function linesOf({ caller, service, method, path, route, backends }: CallExplanation): readonly string[] {
-  const call = `${caller} -> ${service} ${method} ${path}`;
-  if (route === undefined) return [call, "route          none matches: the caller gets 404 no_route"];
+function linesOf(explanation: CallExplanation): readonly string[] {
+  const { caller, service, method, path, doubts, route, backends } = explanation;
+  const call = [
+    `${caller} -> ${service} ${method} ${path}`,
+    ...doubts.map((doubt) => `warning        ${doubt}`),
+  ];
+  if (route === undefined) return [...call, "route          none matches: the caller gets 404 no_route"];
   const { name, source, timeoutMs, attemptTimeoutMs, retries, does } = route;
   const details = [
     timeoutMs === undefined ? "" : `timeout ${formatDuration(timeoutMs)}`,
@@ -32,7 +36,7 @@ function linesOf({ caller, service, method, path, route, backends }: CallExplana
   ].filter((detail) => detail !== "");
   const from = source === "default" ? "the default one" : `${source} (${name})`;
   return [
-    call,
+    ...call,
     `route          ${[from, ...details].join(", ")}`,
     ...backends.flatMap((backend) => backendLines(backend)),
   ];
@@ -41,7 +45,10 @@ function linesOf({ caller, service, method, path, route, backends }: CallExplana
 function backendLines(backend: BackendExplanation): readonly string[] {
   const { cluster, share, endpoints, transport, protocol, mtlsMode, source, path, authorization } = backend;
   if (cluster === "") return [`${share} %`.padEnd(15) + "a service that there is not: 500 no_backend"];
-  const reached = endpoints === 0 ? "no usable instance" : `${endpoints} instances over ${transport}`;
+  const reached =
+    endpoints === 0
+      ? "no usable instance"
+      : `${endpoints} instance${endpoints === 1 ? "" : "s"} over ${transport}`;
   return [
     `${`${share} % go to`.padEnd(15)}${cluster}: ${reached}, ${protocol}, mtls ${mtlsMode}, limits of ${source}`,
     `               asked for ${path}`,

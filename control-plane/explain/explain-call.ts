@@ -1,3 +1,4 @@
+import { didYouMean } from "../../src/config/did-you-mean.js";
 import type { ClusterConfig, RouteConfig } from "../../src/config/snapshot.js";
 import { ConfigError } from "../../src/errors/config-error.js";
 import { applyUrlRewrite } from "../../src/policy/url-rewrite.js";
@@ -33,6 +34,8 @@ export interface CallExplanation {
   readonly method: string;
   /** Canonical. */
   readonly path: string;
+  /** What speaks against the question itself: a name that the registry does not have. */
+  readonly doubts: readonly string[];
   /** undefined: no route matches, so the caller gets no_route. */
   readonly route: RouteExplanation | undefined;
   readonly backends: readonly BackendExplanation[];
@@ -88,7 +91,9 @@ export function explainCall(model: MeshModel, asked: AskedCall): CallExplanation
   });
   const table = RouteTable.build(snapshot.virtualHosts, (_, route) => route);
   const route = table.byService(key)?.match(head);
-  const common = { caller: from.id, service: key, method, path: target };
+  const names = asked.caller.includes("/") ? [key] : [serviceKey(from.service, from.namespace), key];
+  const doubts = names.filter((name) => !index.services.has(name)).map((name) => unregistered(index, name));
+  const common = { caller: from.id, service: key, method, path: target, doubts };
   if (route === undefined) return { ...common, route: undefined, backends: [] };
   const clusters = new Map(snapshot.clusters.map((cluster) => [cluster.name, cluster]));
   const { action, timeoutMs, attemptTimeoutMs, retry, name, source } = route;
@@ -125,6 +130,10 @@ export function explainCall(model: MeshModel, asked: AskedCall): CallExplanation
     };
   });
   return { ...common, route: explained, backends };
+}
+
+function unregistered(index: MeshIndex, name: string): string {
+  return `the registry has no service ${name}${didYouMean(name, [...index.services.keys()])}`;
 }
 
 function keyOf(name: string, namespace: string): string {

@@ -98,3 +98,12 @@ t.test("what nobody can send is refused with the reason", async (t) => {
   t.throws(() => ask({ path: "/a/..;/b" }), /can be read in several ways/);
   t.throws(() => ask({ caller: "web/x" }), /neither a service nor its SPIFFE id/);
 });
+
+t.test("a name that the registry does not have is told, with what may be meant", async (t) => {
+  t.same(ask({}).doubts, []);
+  t.same(ask({ caller: "wep", service: "billing" }).doubts, [
+    'the registry has no service wep.default; did you mean "web.default"?',
+    "the registry has no service billing.default",
+  ]);
+  t.same(ask({ caller: "spiffe://other.mesh/ns/default/svc/stranger" }).doubts, [], "of another mesh, maybe");
+});
