@@ -54,6 +54,11 @@ const defaultTimeoutMs = 50;
 /** A single slow answer is a pause of the server; this many in a row are a server that hangs. */
 const maxTimeouts = 3;
 const connectTimeoutMs = 1000;
+/**
+ * What a server says of a write when another one has become the primary: a new connection by the same name may lead there. Before
+ * Redis 7 the words stand in the middle of a script's error.
+ */
+const notPrimary = /\bREADONLY\b|\bMASTERDOWN\b/;
 const reconnect = { baseMs: 200, maxMs: 5000 };
 
 /**
@@ -68,7 +73,7 @@ export class RedisStore implements SharedStore {
   #isClosed = false;
   /** Scripts that were not answered in time, in a row. */
   #timeouts = 0;
-  /** Connections that failed, in a row. */
+  /** Connections that failed or were lost, since a script was last carried out. */
   #failures = 0;
   #retry: Timer | undefined;
   /** Key: the script; value: its SHA-1, as Redis names it. */
@@ -111,12 +116,14 @@ export class RedisStore implements SharedStore {
         (value) => {
           timer.cancel();
           this.#timeouts = 0;
+          this.#failures = 0;
           resolve(value);
         },
         (error: unknown) => {
           timer.cancel();
           const isReply = error instanceof RedisReplyError;
           if (isReply) this.#timeouts = 0;
+          if (isReply && notPrimary.test(error.message)) this.#lost(connection, messageOf(error));
           reject(this.#failed(isReply ? "reply" : "down", messageOf(error), error));
         },
       );
@@ -141,7 +148,6 @@ export class RedisStore implements SharedStore {
       });
       if (this.#isClosed) return connection.destroy();
       this.#connection = connection;
-      this.#failures = 0;
       this.#timeouts = 0;
       onState(true, "");
     } catch (error) {

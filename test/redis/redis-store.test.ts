@@ -9,7 +9,7 @@ import {
 import { RedisStore, type StoreFailure, StoreUnavailable } from "../../src/redis/redis-store.js";
 import { systemClock, type Clock } from "../../src/time/clock.js";
 import { TimerWheel } from "../../src/time/timer-wheel.js";
-import { skipWithout, startRedis } from "../support/brokers.js";
+import { run, skipWithout, startRedis } from "../support/brokers.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { freePort } from "../support/free-port.js";
 import { until } from "../support/until.js";
@@ -144,6 +144,62 @@ t.test("single slow answers and error replies leave the connection", async (t) =
   t.same(states, ["up"]);
   t.same(new Set(failures), new Set(["timeout", "reply"]));
 });
+
+t.test("a server that is no primary is left, and asked less and less often", async (t) => {
+  const clock = new FakeClock();
+  let dials = 0;
+  let isPrimary = false;
+  const readOnly =
+    "ERR Error running script: @user_script:25: -READONLY You can't write against a read only replica.";
+  const { store, states, failures } = storeOf(t, {
+    clock,
+    async connect() {
+      dials++;
+      return {
+        send: () => (isPrimary ? Promise.resolve(1) : Promise.reject(new RedisReplyError(readOnly))),
+        destroy: () => undefined,
+      };
+    },
+  });
+  store.start();
+  await settled();
+  t.equal(await outcome(store.eval("s", [], [])), `unavailable: ${readOnly}`);
+  t.same([store.isUp, states.at(-1), failures], [false, `down: ${readOnly}`, ["reply"]]);
+  for (let elapsedMs = 0; elapsedMs < 60_000; elapsedMs += 50) {
+    clock.advance(50);
+    await settled();
+    if (store.isUp) await outcome(store.eval("s", [], []));
+  }
+  t.ok(dials >= 12 && dials <= 60, `${dials} connections in a minute`);
+  isPrimary = true;
+  clock.advance(6000);
+  await settled();
+  t.equal(await store.eval("s", [], []), 1);
+  t.ok(store.isUp);
+});
+
+t.test(
+  "a real Redis that becomes a replica, and the primary again",
+  { skip: skipWithout("redis-server", "redis-cli") },
+  async (t) => {
+    const port = await freePort();
+    await startRedis(t, port);
+    const { store, states } = storeOf(t, { clock: systemClock, url: `redis://127.0.0.1:${port}` });
+    store.start();
+    await until("Redis is up", () => store.isUp);
+    const count = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
+    t.equal(await store.eval(count, ["a"], [2]), 2);
+    const replicaOf = (...primary: readonly string[]) =>
+      run("redis-cli", ["-p", `${port}`, "replicaof", ...primary]);
+    await replicaOf("127.0.0.1", "1");
+    t.match(await outcome(store.eval(count, ["a"], [2])), /^unavailable: .*READONLY/);
+    t.notOk(store.isUp);
+    t.match(states.at(-1), /^down: .*READONLY/);
+    await replicaOf("no", "one");
+    await until("Redis is up", () => store.isUp);
+    t.equal(await store.eval(count, ["a"], [2]), 4);
+  },
+);
 
 t.test("a real Redis", { skip: skipWithout("redis-server") }, async (t) => {
   const port = await freePort();
