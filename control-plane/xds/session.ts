@@ -111,9 +111,8 @@ export class XdsSession {
     if (this.refusal() !== undefined) return "NACK";
     if (this.#target === undefined || this.#subscriptions.size === 0) return "STALE";
     const isSynced = [...this.#subscriptions].every(([typeUrl, subscription]) => {
-      const set = this.#setOf(typeUrl);
-      if (set === undefined) return typeUrl === typeUrls.trust;
-      return subscription.hasAccepted(subscription.wanted(set));
+      const wanted = this.#wanted(typeUrl);
+      return wanted === undefined ? typeUrl === typeUrls.trust : subscription.hasAccepted(wanted);
     });
     return isSynced ? "SYNCED" : "STALE";
   }
@@ -149,13 +148,14 @@ export class XdsSession {
 
   /**
    * Clusters that are to go stay until the client has accepted the listeners and routes that no longer refer to them
-   * (xDS protocol, "eventual consistency considerations": make before break).
+   * (xDS protocol, "eventual consistency considerations": make before break). A client that names its clusters, as gRPC does,
+   * has them for as long as it names them: calls under way may still want one whose routes are gone.
    */
   #wanted(typeUrl: string): Wanted | undefined {
     const subscription = this.#subscriptions.get(typeUrl);
     const set = this.#setOf(typeUrl);
     if (subscription === undefined || set === undefined) return undefined;
-    const isKeeping = typeUrl === typeUrls.cluster && !this.#hasMovedOn();
+    const isKeeping = typeUrl === typeUrls.cluster && (subscription.isNamed || !this.#hasMovedOn());
     return subscription.wanted(set, isKeeping);
   }
 

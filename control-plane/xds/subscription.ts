@@ -26,6 +26,11 @@ export class Subscription {
     this.#names = isAll ? "all" : new Set(names);
   }
 
+  /** The client says by name what it wants. */
+  get isNamed(): boolean {
+    return this.#names !== "all";
+  }
+
   get nonce(): string {
     return this.#nonce;
   }

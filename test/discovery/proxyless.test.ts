@@ -1,5 +1,6 @@
 /** A program without a sidecar: gRPC's own xDS client (grpc-js-xds) dials a service through our control plane. */
 import { Client, Metadata, Server, ServerCredentials, credentials } from "@grpc/grpc-js";
+import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import type { Instance } from "../../control-plane/catalog/catalog.js";
 import { compileSnapshot } from "../../control-plane/compiler/compile.js";
@@ -9,8 +10,9 @@ import { catalogOf, documentsOf, instance } from "../support/mesh-model.js";
 
 const identity = (bytes: Buffer): Buffer => bytes;
 const path = "/test.Who/Are";
+const slowPath = "/test.Who/Slow";
 
-/** A gRPC server that answers every call with its name. */
+/** A gRPC server that answers every call with its name, and those of the slow method after a while. */
 async function startBackend(name: string): Promise<{ readonly port: number; close(): void }> {
   const server = new Server();
   const answer = (_call: unknown, callback: (error: null, value: Buffer) => void): void =>
@@ -24,9 +26,11 @@ async function startBackend(name: string): Promise<{ readonly port: number; clos
     responseSerialize: identity,
     responseDeserialize: identity,
   };
+  const answerSlowly: typeof answer = (call, callback) =>
+    void setTimeout(() => answer(call, callback), 60 * Math.random());
   server.addService(
-    { Are: method, Were: { ...method, path: "/test.Who/Were" } },
-    { Are: answer, Were: answer },
+    { Are: method, Were: { ...method, path: "/test.Who/Were" }, Slow: { ...method, path: slowPath } },
+    { Are: answer, Were: answer, Slow: answerSlowly },
   );
   const port = await new Promise<number>((resolve, reject) =>
     server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
@@ -74,6 +78,24 @@ spec:
   protocol: grpc
   mtls: {mode: DISABLE}
   loadBalancer: {policy: ring_hash, hashPolicy: [{header: x-user}]}
+`;
+
+/** Everything goes to one service. */
+const allTo = (service: string): string => `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: api}
+spec:
+  parentRefs: [{name: api}]
+  rules: [{backendRefs: [{name: ${service}}]}]
+---
+apiVersion: remora.mesh/v1
+kind: TrafficPolicy
+metadata: {name: api}
+spec:
+  targetRefs: [{kind: Service, name: api}, {kind: Service, name: api-1}, {kind: Service, name: api-2}]
+  protocol: grpc
+  mtls: {mode: DISABLE}
 `;
 
 /** An instance on loopback without a sidecar. */
@@ -132,10 +154,14 @@ t.test("gRPC's xDS client reaches a service and follows its endpoints", async (t
   t.equal(answers.at(-1), "second");
   t.equal(ads.service.sessions()[0]?.state, "SYNCED", "it refused nothing");
 
-  const compiled = (services: Parameters<typeof catalogOf>[0], yaml: string) =>
+  const compiled = (
+    services: Parameters<typeof catalogOf>[0],
+    yaml: string,
+    upstreams: readonly string[] = [],
+  ) =>
     compileSnapshot(
       { trustDomain: "mesh.local", catalog: catalogOf(services), documents: documentsOf(yaml) },
-      { ...node, protocol: "grpc", upstreams: [], zone: "" },
+      { ...node, protocol: "grpc", upstreams, zone: "" },
     );
   // By documents now: a GRPCRoute over all forms of matches, a policy with gRPC retries, and a TCP service beside it.
   ads.snapshot.set(
@@ -176,6 +202,24 @@ t.test("gRPC's xDS client reaches a service and follows its endpoints", async (t
   for (let round = 0; round < 5; round++)
     t.same(await Promise.all(users.map(ofUser)), again, "each stays where it was");
   t.equal(ads.service.sessions()[0]?.state, "SYNCED", "it refused nothing");
+
+  // A route that changes all the time: with each change a cluster comes and another goes, which calls under way still want.
+  const apart = {
+    "api.default": [],
+    "api-1.default": [backend("api-1", first.port)],
+    "api-2.default": [backend("api-2", second.port)],
+  };
+  const turns = ["api-1", "api-2"].map((service) => compiled(apart, allTo(service), ["api.default"]));
+  const calls: Promise<string>[] = [];
+  for (let flip = 0; flip < 60; flip++) {
+    ads.snapshot.set(turns[flip % 2]);
+    for (let wait = 0; wait < 8; wait++) {
+      calls.push(ask(slowPath).catch(String), ask(slowPath).catch(String));
+      await sleep(5);
+    }
+  }
+  const answered = await Promise.all(calls);
+  t.same([...new Set(answered)].sort(), ["first", "second"], "no call fails");
 });
 
 // The library holds on to its stream after the routes of a client have changed, and would keep this process waiting.

@@ -157,6 +157,25 @@ t.test("a cluster stays until the routes that leave it are accepted", async (t) 
   await eventually("SYNCED", () => ads.service.sessions()[0]?.ackedVersion === "v2");
 });
 
+t.test("a client that names its clusters has them until it names them no more", async (t) => {
+  const ads = await start(t, exampleSnapshot({ version: "v1", services: ["old"] }));
+  const raw = connect(t, ads);
+  raw.send({ typeUrl: cluster, resourceNames: ["old.default"] });
+  const first = await response(raw, cluster);
+  accept(raw, first, ["old.default"]);
+  await eventually("v1", () => ads.service.sessions()[0]?.ackedVersion === "v1");
+  ads.snapshot.set(exampleSnapshot({ version: "v2", services: ["new"] }));
+  await settled(raw);
+  t.equal(raw.responses.length, 2, "absence would be deletion, with calls under way");
+  accept(raw, first, ["old.default", "new.default"]);
+  const both = await response(raw, cluster, 1);
+  t.equal(both.resources.length, 2, "old and new");
+  accept(raw, both, ["new.default"]);
+  accept(raw, await response(raw, snapshot));
+  await eventually("v2", () => ads.service.sessions()[0]?.ackedVersion === "v2");
+  t.equal(raw.responses.length, 3, "and nothing more");
+});
+
 t.test("row 70: a client that does not read gets the newest, and costs one response", async (t) => {
   const big = (version: number): ReturnType<typeof exampleSnapshot> =>
     exampleSnapshot({ version: String(version), endpointsPerService: 2000, port: 9000 + version });
