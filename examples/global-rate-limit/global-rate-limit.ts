@@ -40,8 +40,8 @@ await show(async (mesh) => {
 
   const document = await readFile(policy, "utf8");
   /** Applies the policy, and waits until both instances have it. */
-  const apply = async (onUnavailable: "local" | "open" | "closed"): Promise<void> => {
-    await mesh.apply(document.replace("onUnavailable: local", `onUnavailable: ${onUnavailable}`));
+  const apply = async (onUnavailable: "closed" | "open" | "local"): Promise<void> => {
+    await mesh.apply(document.replace("onUnavailable: closed", `onUnavailable: ${onUnavailable}`));
     const inForce = new RegExp(`"onUnavailable":\\s*"${onUnavailable}"`);
     await until(`onUnavailable: ${onUnavailable} at search`, 10_000, async () => {
       const dumps = await Promise.all(searches.map(({ admin }) => call(admin, "/config_dump")));
@@ -53,23 +53,20 @@ await show(async (mesh) => {
       const values = await Promise.all(searches.map(({ admin }) => metric(admin, "remora_redis_up")));
       return values.every((value) => value === isUp) ? true : undefined;
     });
-  /** Requests that were judged without Redis: on a machine that stands still, an answer of it may come too late. */
-  const judgedWithout = async (): Promise<number> => {
-    const name = "remora_rate_limit_unavailable_total";
-    const values = await Promise.all(searches.map(({ admin }) => metric(admin, name)));
-    return values.reduce((sum, value) => sum + value, 0);
-  };
   /** Requests of both callers in turn; prints who had how many answered, and what the others were told. */
-  const send = async (what: string, expected: number, isShared: boolean): Promise<void> => {
+  const send = async (what: string, expected: number): Promise<void> => {
     const passed = new Map<string, number>();
     let all = 0;
+    /** Refused without Redis. While it is there, on a machine that stands still, its answer may come too late. */
+    let late = 0;
     let refusal = "";
-    const before = await judgedWithout();
     for (let n = 0; n < requests; n++) {
       const [name, { port }] = n % 2 === 0 ? (["shop", shop] as const) : (["web", web] as const);
       const { status, body } = await call(port, "/search/");
-      if (status === 429) refusal = body.trim();
-      else if (status !== 200) throw new Error(`${name}: ${status} ${body}`);
+      if (status === 429) {
+        refusal = body.trim();
+        if (refusal.includes("Redis cannot be asked")) late++;
+      } else if (status !== 200) throw new Error(`${name}: ${status} ${body}`);
       else {
         all++;
         for (const who of [name, body.split(" ")[0] ?? ""]) passed.set(who, (passed.get(who) ?? 0) + 1);
@@ -80,24 +77,25 @@ await show(async (mesh) => {
     console.log(`${what}: ${all} of ${requests} passed`);
     console.log(`  asked by ${of("shop", "web")}; answered by ${of("search-1", "search-2")}`);
     if (refusal !== "") console.log(`  the others: 429 ${refusal}`);
-    const late = isShared ? (await judgedWithout()) - before : 0;
-    if (Math.abs(all - expected) > late) throw new Error(`${what}: ${expected} should pass, not ${all}`);
+    if (late > 0) console.log(`  refused because Redis did not answer: ${late}`);
+    if (all > expected || all < expected - late)
+      throw new Error(`${what}: ${expected} should pass, not ${all}`);
   };
 
-  await apply("local");
+  await apply("closed");
   await untilRedis(1);
-  await send("Redis counts for both instances", limit, true);
+  await send("Redis counts for both instances", limit);
 
   await stop(redis);
   await untilRedis(0);
-  await send("Redis is away, onUnavailable: local", 2 * limit, false);
+  await send("Redis is away, onUnavailable: closed", 0);
   await apply("open");
-  await send("Redis is away, onUnavailable: open", requests, false);
-  await apply("closed");
-  await send("Redis is away, onUnavailable: closed", 0, false);
+  await send("Redis is away, onUnavailable: open", requests);
+  await apply("local");
+  await send("Redis is away, onUnavailable: local", 2 * limit);
 
   startRedis();
   await untilRedis(1);
-  await apply("local");
-  await send("Redis is back, its counts begin anew", limit, true);
+  await apply("closed");
+  await send("Redis is back, its counts begin anew", limit);
 });

@@ -202,7 +202,7 @@ const examples = new Map<string, Example>([
     {
       skip: skipWithout("redis-server"),
       shows: [
-        // One more or less for each answer of Redis that came too late.
+        // One less for each answer of Redis that came too late.
         /^Redis counts for both instances: \d+ of 60 passed\n {2}asked by shop \d+, web \d+; answered by search-1 \d+, search-2 \d+$/m,
         "429 rate limit exceeded: limit service search.default: 20 requests per 1h",
         "Redis is away, onUnavailable: local: 40 of 60 passed",
