@@ -39,7 +39,7 @@ fuzz: build ## Feed every reader of bytes from peers with mutated input (FUZZ_SE
 soak: build ## Mixed load on a mesh that changes all the time, for SOAK_MINUTES (30): fails when memory or descriptors grow
 	@node dist/test/soak/soak.js
 
-chaos: build ## Ten services failing in every way: what clients see without Remora, with HAProxy, with Remora; 10 minutes (CHAOS_SECONDS, CHAOS_ONLY)
+chaos: build ## Ten services failing in every way: what clients see without Remora, with HAProxy, with Remora; 15 minutes (CHAOS_SECONDS, CHAOS_ONLY)
 	@test/support/install-peers.sh bench >/dev/null || true # HAProxy to compare with; without it its rows are missing
 	@node dist/test/chaos/chaos.js
 

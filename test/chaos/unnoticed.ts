@@ -1,6 +1,8 @@
 import type { MeshOwner } from "../support/cli-mesh.js";
 import { brokenInRace, runKeepAliveRace } from "./keep-alive-race.js";
+import { brokenInRestarts, runRollingRestarts } from "./rolling-restarts.js";
 import { brokenInFlips, runRouteFlips } from "./route-flips.js";
+import { runSlowAnswer } from "./slow-answer.js";
 
 /** What happens in every mesh all the time, and no client may ever notice. Runs on a mesh of its own. */
 export interface Unnoticed {
@@ -32,6 +34,23 @@ export const unnoticed: readonly Unnoticed[] = [
       const { sent, failures, served, applied } = seen;
       const summary = `${failures.length} of ${sent} failed, executed ${served.join(" + ")}, changes in force ${applied.join(" and ")}`;
       return { summary, broken: brokenInFlips(seen) };
+    },
+  },
+  {
+    name: "rolling restarts",
+    what: "three instances are restarted in turn, 20 times, under 200 requests/s, half of them POSTs",
+    run: async (owner) => {
+      const seen = await runRollingRestarts(owner, { restarts: 20, ratePerSecond: 200 });
+      const summary = `${seen.failures.length} of ${seen.sent} failed, ${seen.posted.length} POSTs executed`;
+      return { summary, broken: brokenInRestarts(seen) };
+    },
+  },
+  {
+    name: "slow answer",
+    what: "an application answers after 60 s, and no document says how long it may take",
+    run: async (owner) => {
+      const status = await runSlowAnswer(owner, 60);
+      return { summary: `status ${status}`, broken: status === 200 ? [] : [`status ${status}`] };
     },
   },
 ];
