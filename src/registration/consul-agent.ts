@@ -148,7 +148,8 @@ class Registration implements ConsulRegistration {
     const beatMs = Math.min(...this.#ttls().map((ttlMs) => ttlMs / 3), verifyEveryMs);
     let verifyAtMs = clock.monotonicMs() + verifyEveryMs;
     while (!this.#ended.signal.aborted) {
-      const waitMs = failures === 0 ? beatMs : fullJitterMs(retry, failures, () => clock.random());
+      const nextMs = Math.min(beatMs, Math.max(0, verifyAtMs - clock.monotonicMs()));
+      const waitMs = failures === 0 ? nextMs : fullJitterMs(retry, failures, () => clock.random());
       this.#wake = new AbortController();
       await sleep(clock, waitMs, this.#wake.signal);
       try {

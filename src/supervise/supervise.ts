@@ -146,11 +146,12 @@ class Supervisor {
         AbortSignal.any([timedOut.signal, this.#stopping.signal]),
       );
       log("info", "sidecar ready", { identity: sidecar.identity });
-      // What a `remora run` that was killed left behind, as a rule: it takes the requests, and the new one cannot start.
+      // A second copy, or what a `remora run` that was killed left behind. Once announced, its end would take the first one's
+      // entry out of the registry.
       if (this.#hasApp && (await isAppListening()))
-        log(
-          "warn",
-          "something else listens at the application's port (--port): stop it, or correct the port",
+        throw new ConfigError(
+          "something else listens there already: stop it, or correct the port; beside an application that others start runs remora sidecar",
+          { place: "--port" },
         );
       this.#dispatch({ kind: "ready" });
     } catch (error: unknown) {

@@ -84,15 +84,17 @@ t.test("the application starts only when nothing is missing, and its exit code i
   t.ok(logs.includes('warn the application has ended: so does the sidecar {"code":7,"signal":null}'));
 });
 
-t.test("whoever has the application's port before it is named", async (t) => {
-  for (const isTaken of [true, false]) {
-    const { run, logs } = scene(t);
-    await run({ isAppListening: () => Promise.resolve(isTaken), command: ["true"] });
-    t.equal(
-      logs.some((line) => /^warn something else listens at the application's port/.test(line)),
-      isTaken,
-    );
-  }
+t.test("an application whose port somebody else has is not started, and never announced", async (t) => {
+  const { sidecar, run, dir } = scene(t);
+  const marker = path.join(dir, "started");
+  const script = `require("node:fs").writeFileSync(${JSON.stringify(marker)}, "")`;
+  const running = run({
+    isAppListening: () => Promise.resolve(true),
+    command: [process.execPath, "-e", script],
+  });
+  await t.rejects(running, { name: "ConfigError", message: /^--port: something else listens there/ });
+  t.notOk(existsSync(marker));
+  t.same(sidecar.steps, ["close"]);
 });
 
 t.test("what is missing is named when the time is over, and the application never starts", async (t) => {
