@@ -75,7 +75,7 @@ export async function runRouteFlips(
         }),
       ),
     );
-    versions.push(...(await Promise.all(webs.slice(0, 1).map(versionOf))));
+    versions.push(await versionOf(webs[0]));
   }
   const [servedBefore, appliedBefore] = [await servedBy(backends), webs.map(appliedBy)];
 
