@@ -1,4 +1,4 @@
-import type { Bootstrap } from "./config/bootstrap.js";
+import { type Bootstrap, callsOthers } from "./config/bootstrap.js";
 import { AppTransport, appConnectTimeoutMs, maxAppConnections } from "./app-transport.js";
 import type { InboundConfig } from "./config/inbound-config.js";
 import type { EndpointConfig, MtlsMode, Protocol, Snapshot } from "./config/snapshot.js";
@@ -215,7 +215,6 @@ function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: 
   const { clock, wheel, telemetry, identity, bootstrap } = options;
   const { active, rejected, ...retryMeters } = telemetry.appMeters();
   const observe = telemetry.observeInbound();
-  const callsOthers = bootstrap.upstreams.length > 0 || bootstrap.outboundPort !== undefined;
   // Its counts and what it learned outlive every push.
   let shedder: LoadShedder | undefined;
   const compose = ({ maxRequests, shedding, tunnelIdle }: InboundLimits): Service => {
@@ -240,7 +239,7 @@ function inboundService(options: SideOptions, app: EndpointTransport, mtlsMode: 
       active,
       rejected,
       retryMeters,
-      memory: callsOthers ? options.memory : undefined,
+      memory: callsOthers(bootstrap) ? options.memory : undefined,
       expired: telemetry.expired("inbound"),
     });
   };

@@ -4,7 +4,7 @@ import type { ClusterView, WorkerView } from "./admin/admin-view.js";
 import { driveBreakers } from "./breaker-commands.js";
 import { breakerHooks, endpointBreakerChanged } from "./breaker-log.js";
 import { clusterView } from "./cluster-view.js";
-import type { Bootstrap } from "./config/bootstrap.js";
+import { type Bootstrap, callsOthers } from "./config/bootstrap.js";
 import type { EndpointConfig, Snapshot } from "./config/snapshot.js";
 import type { TakenCalls } from "./discovery/call-reporter.js";
 import type { ServedCheck } from "./identity/served-check.js";
@@ -119,6 +119,7 @@ export class TrafficSide implements Traffic {
         zone: bootstrap.zone,
         identity,
         checkSlots,
+        callsNobody: !callsOthers(bootstrap),
         onHealth: (...event) => this.#healthChanged(...event),
         transport: (cluster, endpoint) => upstreamTransport(cluster, endpoint, transport),
         onBreaker: (cluster, endpoint, event) =>

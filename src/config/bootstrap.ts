@@ -95,3 +95,8 @@ export interface AccessLogConfig {
   /** "-" is standard output. */
   readonly path: string;
 }
+
+/** Whether its application has a way to call others through it. */
+export function callsOthers({ upstreams, outboundPort }: Bootstrap): boolean {
+  return upstreams.length > 0 || outboundPort !== undefined;
+}

@@ -20,6 +20,8 @@ export interface ClusterHealthOptions {
   readonly metrics: () => ClusterMetrics;
   /** Bounds the health checks of all clusters together. Absent: those of this one alone. */
   readonly checkSlots?: CheckSlots;
+  /** No request ever comes here: nobody has a use for what checks find. */
+  readonly callsNobody?: boolean;
   /** An endpoint became healthy or, for this reason, unhealthy by its health checks. */
   readonly onHealth?: (cluster: string, endpoint: EndpointConfig, isHealthy: boolean, reason: string) => void;
 }
@@ -39,7 +41,7 @@ export class ClusterHealth {
   /** After each change of the cluster's configuration or endpoints. */
   sync(): void {
     const { config, endpoints } = this.#cluster;
-    const { healthChecks } = config;
+    const healthChecks = this.#options.callsNobody === true ? undefined : config.healthChecks;
     if (JSON.stringify(healthChecks) !== JSON.stringify(this.#checks)) {
       this.close();
       this.#checks = healthChecks;

@@ -11,7 +11,9 @@ t.test("an ill and a hung instance are found without a request of an application
   const names = ["api-1", "api-2", "api-3"];
   const [web, ...apis] = await Promise.all([
     mesh.join({ name: "web", service: "web", upstreams: ["api"] }),
-    ...names.map((name) => mesh.join({ name, service: "api" })),
+    ...names.map((name) =>
+      mesh.join({ name, service: "api", flags: name === "api-3" ? ["--outbound", "off"] : [] }),
+    ),
   ]);
   const [ill, hung, well] = apis as [Running, Running, Running];
   await mesh.untilKnown(web, "api", apis);
@@ -31,6 +33,11 @@ spec:
     metric(web.admin, `envoy_cluster_health_check_${name}`, { envoy_cluster_name: "api.default" });
   await until("three healthy instances", async () => (await counted("healthy")) === 3);
   t.equal(await metric(web.admin, "envoy_cluster_upstream_rq_total"), 0, "checks are no requests");
+
+  const attempts = ({ admin }: Running): Promise<number> =>
+    metric(admin, "envoy_cluster_health_check_attempt", { envoy_cluster_name: "api.default" });
+  await until("a check of one who may call any service", async () => (await attempts(ill)) > 0);
+  t.equal(await attempts(well), 0, "who calls nobody checks nobody");
 
   const load = startLoad(t, 50, () => ({ port }));
   await call({ port: ill.app, method: "POST", path: "/health?status=500" });
