@@ -21,7 +21,7 @@ export async function askSidecar(base: string, method: "GET" | "POST", at: strin
     throw new CommandError(
       `--admin-url: ${base} is no sidecar of this version; name the port of its --admin, not that of the control plane`,
     );
-  throw new CommandError(body.split("\n", 1)[0] ?? `the sidecar answered ${status}`);
+  throw new CommandError(body.split("\n", 1)[0] || `the sidecar answered ${status}`);
 }
 
 function send(base: string, method: string, at: string): Promise<IncomingMessage> {

@@ -41,7 +41,7 @@ export async function lockDataDir(folder: string): Promise<DataDir> {
     if (error instanceof SecretFileError)
       throw new ConfigError(error.message, { place: "--data-dir", cause: error });
     throw new ConfigError(
-      `cannot use ${directory} (${(error as NodeJS.ErrnoException).code ?? String(error)}): choose a folder that this user may write to`,
+      `cannot use ${directory} (${(error as NodeJS.ErrnoException).code ?? String(error)}): choose a folder that this user may write to, on a disk with space`,
       { place: "--data-dir", cause: error },
     );
   }

@@ -189,6 +189,8 @@ async function readCertificate(file: string): Promise<string | undefined> {
   } catch (error: unknown) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT") return undefined;
-    throw new ConfigError(`cannot read ${file} (${code})`, { cause: error });
+    throw new ConfigError(`cannot read ${file} (${code}): name a folder that this user may read`, {
+      cause: error,
+    });
   }
 }

@@ -1,13 +1,18 @@
-import { pino, type Logger } from "pino";
+import { pino, type DestinationStream, type Logger } from "pino";
 import type { RenewalEvent } from "../../src/identity/renewal.js";
 import type { EnrollmentEvent } from "../ca/enrollment-handler.js";
 import type { ControlPlaneSettings } from "../settings.js";
 
 export type { Logger };
 
-/** JSON lines on standard error; standard output belongs to commands. */
-export function createLogger(level: NonNullable<ControlPlaneSettings["logLevel"]>): Logger {
-  return pino({ name: "remora-control-plane", level }, pino.destination(2));
+/** JSON lines on standard error; standard output belongs to commands. Level and time as a sidecar writes them. */
+export function createLogger(
+  level: NonNullable<ControlPlaneSettings["logLevel"]>,
+  to: DestinationStream = pino.destination(2),
+): Logger {
+  const { isoTime } = pino.stdTimeFunctions;
+  const formatters = { level: (label: string) => ({ level: label }) };
+  return pino({ name: "remora-control-plane", level, timestamp: isoTime, formatters }, to);
 }
 
 /** As createRefusalLog gives it. */

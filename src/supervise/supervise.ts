@@ -150,7 +150,7 @@ class Supervisor {
       // entry out of the registry.
       if (this.#hasApp && (await isAppListening()))
         throw new ConfigError(
-          "something else listens there already: stop it, or correct the port; beside an application that others start runs remora sidecar",
+          "something else listens there already: stop it, or correct the port (an application that is started elsewhere needs remora sidecar)",
           { place: "--port" },
         );
       this.#dispatch({ kind: "ready" });

@@ -1,0 +1,14 @@
+/** What collectors read of the control plane's log. */
+import t from "tap";
+import { createLogger } from "../../../control-plane/telemetry/log.js";
+
+t.test("level and time are written as sidecars write them", async (t) => {
+  const lines: string[] = [];
+  const log = createLogger("info", { write: (line) => void lines.push(line) });
+  log.debug("not this one");
+  log.child({ part: "consul" }).warn({ reason: "gone" }, "cannot read");
+  t.equal(lines.length, 1);
+  const line = JSON.parse(lines[0] ?? "") as { readonly time: string };
+  t.match(line, { level: "warn", msg: "cannot read", part: "consul", reason: "gone" });
+  t.equal(new Date(line.time).toISOString(), line.time);
+});
