@@ -66,14 +66,17 @@ interface DurationRange {
 
 /** A duration such as `30s`, `1m30s`, `250ms`; in milliseconds. */
 export function duration(range: DurationRange): Parse<number> {
-  const { leastMs, mostMs } = range;
   return (value) => {
     const ms = parseDuration(value);
     if (ms === undefined)
       throw new Error(`${quote(value)} is not a duration; write it like 30s, 250ms or 1m30s`);
-    if (ms >= leastMs && ms <= mostMs) return ms;
-    throw new Error(`${value} is out of range; give ${formatDuration(leastMs)} to ${formatDuration(mostMs)}`);
+    return within(range, ms, value);
   };
+}
+
+function within({ leastMs, mostMs }: DurationRange, ms: number, value: string): number {
+  if (ms >= leastMs && ms <= mostMs) return ms;
+  throw new Error(`${value} is out of range; give ${formatDuration(leastMs)} to ${formatDuration(mostMs)}`);
 }
 
 /** `off`, or a duration. */
@@ -83,10 +86,10 @@ export function durationOrOff(range: DurationRange): Parse<number | "off"> {
 
 /** A duration that may also be whole days, such as `90d`; in milliseconds. */
 export function longDuration(range: DurationRange): Parse<number> {
-  const inHours = duration(range);
+  const short = duration(range);
   return (value) => {
     const days = /^(\d{1,4})d$/.exec(value)?.[1];
-    return inHours(days === undefined ? value : `${Number(days) * 24}h`);
+    return days === undefined ? short(value) : within(range, Number(days) * 86_400_000, value);
   };
 }
 

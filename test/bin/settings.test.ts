@@ -53,6 +53,7 @@ t.test("parsers take what is meant and name what is wrong", async (t) => {
     [() => parse.hostPort("::1:15012"), /is not HOST:PORT/],
     [() => duration("30"), /is not a duration; write it like 30s/],
     [() => duration("2h"), /out of range; give 0s to 1h/],
+    [() => certIssueSettings.ttl.read(["8d"]), /^8d is out of range; give 2s to 168h/],
     [() => parse.upstream("api"), /is not NAME:LOCALPORT/],
     [() => parse.upstream("Api:1"), /cannot be a name in the mesh/],
     [() => parse.keyValue("=x"), /is not NAME=VALUE/],
