@@ -52,7 +52,7 @@ import { createRegistrationHandler } from "./registration/registration-handler.j
 import { requireIdentity } from "./require-identity.js";
 import { withDefaults, type ControlPlaneSettings } from "./settings.js";
 import { openSidecarStreams } from "./sidecar-streams.js";
-import { createLogger, logEnrollment, logRenewal, type Logger } from "./telemetry/log.js";
+import { createLogger, logEnrollment, logPolicyProblems, logRenewal, type Logger } from "./telemetry/log.js";
 import { createRefusalLog } from "./telemetry/refusal-log.js";
 import { createControlPlaneMetrics, readMetrics } from "./telemetry/metrics.js";
 
@@ -155,6 +155,8 @@ async function start(settings: ControlPlaneSettings, closers: Closers): Promise<
         .catch((err: unknown) => log.error({ err }, "edits of policy files are not in the audit log yet")),
   });
   closers.push(() => store.close());
+  if (store.problems.get().length > 0) logPolicyProblems(log, store.problems.get());
+  closers.push(store.problems.watch((problems) => logPolicyProblems(log, problems)));
   const registry = await openCatalog({
     consul: settings.consul,
     dataDir: dataDir.path,

@@ -15,7 +15,9 @@ interface Named {
 export const deleteDocuments: CommandBody<typeof deleteSettings> = async (settings, operands, terminal) => {
   const [kind, name] = operands;
   const { namespace, file, output } = settings;
-  if (file.length > 0 ? kind !== undefined : kind === undefined || name === undefined)
+  if (file.length > 0 && kind !== undefined)
+    throw new UsageError("delete", "names documents twice; give KIND NAME, or -f FILE, and not both");
+  if (file.length === 0 && (kind === undefined || name === undefined))
     throw new UsageError("delete", "names no document; give KIND NAME, or -f FILE");
   const files = file.length > 0 ? await readDocumentFiles(file, terminal) : [];
   const wanted =

@@ -78,7 +78,9 @@ export function explainCall(model: MeshModel, asked: AskedCall): CallExplanation
   const from = callerOf(index, asked);
   const key = keyOf(asked.service, asked.namespace);
   const target = normalizeTarget(asked.path);
-  if (target === undefined || !target.startsWith("/"))
+  if (!asked.path.startsWith("/"))
+    throw new ConfigError("path does not begin with a slash: write it like /users/1");
+  if (target === undefined)
     throw new ConfigError(
       `path ${JSON.stringify(asked.path.slice(0, 200))} can be read in several ways: sidecars refuse it with malformed_request`,
     );

@@ -31,6 +31,19 @@ export function logEnrollment(log: Logger, logRefusal: RefusalLog, event: Enroll
   }
 }
 
+/** Of a folder full of mistakes. */
+const maxToldProblems = 20;
+
+/** What is wrong in the policy folder, each time that it changes: whoever edits files there hears of it nowhere else. */
+export function logPolicyProblems(
+  log: Logger,
+  problems: readonly { readonly file: string; readonly message: string }[],
+): void {
+  if (problems.length === 0) return log.info("the policy folder is without mistakes again");
+  for (const { file, message } of problems.slice(0, maxToldProblems))
+    log.warn({ file, problem: message }, "mistake in the policy folder: what was in force before stays");
+}
+
 /** What becomes of the control plane's own certificate. */
 export function logRenewal(log: Logger, event: RenewalEvent): void {
   switch (event.kind) {
