@@ -6,9 +6,12 @@ import path from "node:path";
 
 const remora = path.resolve(import.meta.dirname, "../../bin/remora.js");
 
-/** Ends a process that runs no application of ours when its input ends, which it does with the test, however that ends. */
+/**
+ * Ends a process that runs no application of ours when its input ends, which it does with the test, however that ends. Its workers,
+ * which have a parent to talk to, end with it.
+ */
 const diesWithTest = `data:text/javascript,${encodeURIComponent(
-  'process.stdin.on("end", () => process.kill(-process.pid, "SIGKILL")).resume().unref()',
+  'process.send ?? process.stdin.on("end", () => process.kill(-process.pid, "SIGKILL")).resume().unref()',
 )}`;
 
 export interface Finished {
