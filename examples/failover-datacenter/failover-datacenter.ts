@@ -8,6 +8,7 @@ import { startConsul } from "../consul-server.js";
 import { freePorts } from "../demo/free-ports.js";
 import { run, stop, until } from "../demo/processes.js";
 import { call } from "../demo/traffic.js";
+import { answererOf, expectAnswerer } from "../answerers.js";
 import { show, type Instance } from "../small-mesh.js";
 
 const program = (file: string) => () => [process.execPath, path.join(import.meta.dirname, file)];
@@ -55,21 +56,15 @@ await show(async (mesh) => {
     (await call(web.admin, "/clusters")).body.includes("api.default@dc2::127.0.0.1:") ? true : undefined,
   );
 
-  const ask = async (): Promise<string> => (await call(web.port, "/api/")).body.split(" ")[0] ?? "";
-  /** Twenty requests; every one must be answered by `name`. */
-  const expectAll = async (what: string, name: string): Promise<void> => {
-    const names = new Set<string>();
-    for (let i = 0; i < 20; i++) names.add(await ask());
-    console.log(`${what}: ${[...names].join(", ")} answers`);
-    if (names.size !== 1 || !names.has(name)) throw new Error(`${what}: expected ${name} only`);
-  };
-  await expectAll("all is well", "api-dc1");
+  await expectAnswerer(web, "all is well", "api-dc1");
   await call(own.port, "/break");
-  await expectAll("all of api is broken in dc1", "api-dc2");
+  await expectAnswerer(web, "all of api is broken in dc1", "api-dc2");
   await stopFar();
   console.log(await untilStatus("dc2, stale"));
-  await expectAll("the Consul of dc2 is away as well", "api-dc2");
+  await expectAnswerer(web, "the Consul of dc2 is away as well", "api-dc2");
   await call(own.port, "/mend");
-  await until("an answer of dc1", 10_000, async () => ((await ask()) === "api-dc1" ? true : undefined));
+  await until("an answer of dc1", 10_000, async () =>
+    (await answererOf(web)) === "api-dc1" ? true : undefined,
+  );
   console.log("mended: api-dc1 answers again");
 }, startDatacenters);

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { until } from "../demo/processes.js";
 import { call } from "../demo/traffic.js";
+import { answererOf, expectAnswerer } from "../answerers.js";
 import { show, type Instance } from "../small-mesh.js";
 
 const program = (file: string) => () => [process.execPath, path.join(import.meta.dirname, file)];
@@ -25,27 +26,19 @@ await show(async (mesh) => {
   await mesh.untilKnown(web, "api", 2);
   console.log(await mesh.apply(await readFile(policy, "utf8")));
 
-  const ask = async (): Promise<string> => (await call(web.port, "/api/")).body.split(" ")[0] ?? "";
-  /** Twenty requests; every one must be answered by `name`. */
-  const expectAll = async (what: string, name: string): Promise<void> => {
-    const names = new Set<string>();
-    for (let i = 0; i < 20; i++) names.add(await ask());
-    console.log(`${what}: ${[...names].join(", ")} answers`);
-    if (names.size !== 1 || !names.has(name)) throw new Error(`${what}: expected ${name} only`);
-  };
   const untilAnswered = (name: string): Promise<boolean> =>
-    until(`an answer of ${name}`, 10_000, async () => ((await ask()) === name ? true : undefined));
+    until(`an answer of ${name}`, 10_000, async () => ((await answererOf(web)) === name ? true : undefined));
 
   await until("the policy at web", 10_000, async () => {
     const names = new Set<string>();
-    for (let i = 0; i < 10; i++) names.add(await ask());
+    for (let i = 0; i < 10; i++) names.add(await answererOf(web));
     return names.size === 1 ? true : undefined;
   });
-  await expectAll("all is well", near.name);
+  await expectAnswerer(web, "all is well", near.name);
   await call(near.port, "/break");
-  await expectAll("the own zone is broken", far.name);
+  await expectAnswerer(web, "the own zone is broken", far.name);
   await call(far.port, "/break");
-  await expectAll("all of api is broken", "backup");
+  await expectAnswerer(web, "all of api is broken", "backup");
   await call(near.port, "/mend");
   await untilAnswered(near.name);
   console.log(`mended: ${near.name} answers again`);

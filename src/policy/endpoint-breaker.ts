@@ -72,7 +72,8 @@ const lift: BreakerInput = { type: "lift" };
 
 /**
  * Takes one endpoint out of the balancing while it fails: opens on failures in a row, on a success ratio that is bad or far
- * below that of the others, or on too many slow calls, lets a single probe through when the ejection has run out, and closes on the probe's success.
+ * below that of the others, or on too many slow calls, lets a single probe through when the ejection has run out, and closes on
+ * the probe's success.
  * The words are the breaker's: "open" means ejected; the gate is then shut (`isOpen()` false).
  */
 export class EndpointBreaker implements EndpointGate {
