@@ -6,8 +6,7 @@ import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import t, { type Test } from "tap";
 import { clusterDefaults, retryDefaults } from "../../src/config/cluster-defaults.js";
-import type { RetryConfig } from "../../src/config/retry-config.js";
-import { retry } from "../../src/policy/retry.js";
+import { retry, type RetryOptions } from "../../src/policy/retry.js";
 import { RetryBudget } from "../../src/policy/retry-budget.js";
 import { RetryPlaces } from "../../src/policy/retry-places.js";
 import { Counter } from "../../src/telemetry/cells.js";
@@ -29,10 +28,10 @@ async function open(t: Test, script: Script = answer(), options: Partial<PairOpt
   return { upstream, pair };
 }
 
-/** Without a configuration: what every route has. */
-const defaultRetry = (wheel: TimerWheel, config?: RetryConfig) => [
+/** What every route has, but for what is given. */
+const defaultRetry = (wheel: TimerWheel, options: Partial<RetryOptions> = {}) => [
   retry({
-    config,
+    config: undefined,
     budget: new RetryBudget(clusterDefaults.retryBudget),
     wheel,
     clock: systemClock,
@@ -42,6 +41,7 @@ const defaultRetry = (wheel: TimerWheel, config?: RetryConfig) => [
       overflows: new Counter(),
       exhausted: new Counter(),
     },
+    ...options,
   }),
 ];
 
@@ -184,7 +184,7 @@ t.test("the connection of a response that is retried lives on if all of it is he
   ];
   for (const [name, first, connections] of cases) {
     const { upstream, pair } = await open(t, () => {}, {
-      layers: (wheel) => defaultRetry(wheel, { ...retryDefaults, baseBackoffMs: 1 }),
+      layers: (wheel) => defaultRetry(wheel, { config: { ...retryDefaults, baseBackoffMs: 1 } }),
       hops: 1,
     });
     let heads = 0;
@@ -597,21 +597,12 @@ t.test("of twenty requests that fail at once three are repeated", async (t) => {
     },
     {
       hops: 1,
-      layers: (wheel) => [
-        retry({
+      layers: (wheel) =>
+        defaultRetry(wheel, {
           config: { ...retryDefaults, attempts: 3 },
           budget: new RetryBudget({ percent: 100, minRetriesPerSecond: 100, windowMs: 10_000 }),
           places: new RetryPlaces(3),
-          wheel,
-          clock: systemClock,
-          meters: {
-            retries: new Counter(),
-            successes: new Counter(),
-            overflows: new Counter(),
-            exhausted: new Counter(),
-          },
         }),
-      ],
     },
   );
   const clients = Array.from({ length: 20 }, (_, n) => {
